@@ -1,0 +1,1 @@
+"""The faces of inferbudget: the command line and the what-if app."""

@@ -1,0 +1,1 @@
+"""From profiles and limits to the cheapest allocation that keeps every promise."""

@@ -1,0 +1,162 @@
+"""The plan file: what was solved, what it promises, and on which evidence it rests.
+
+`plan.json` is written by the planner and read by everything above it; reading it needs no solver.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from planner.spec import Limits, Traffic
+from profiles.digest import digest
+from profiles.errors import InputError
+from profiles.money import PriceCard
+
+FORMAT_VERSION = "1.0"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Figures(_Part):
+    """Accuracy, cost and tail of an allocation; None where it cannot be known."""
+
+    accuracy: float = Field(description="Mean score, 0..1.")
+    cost_usd_per_request: float | None = Field(description="Mean dollars per request.")
+    latency_p95_s: float | None = Field(
+        description="Smallest grid limit that at most 5 % of requests exceed, in seconds."
+    )
+
+
+class CellFacts(_Part):
+    """What the plan relied on for one strategy in one class."""
+
+    queries: int = Field(description="Distinct queries measured.")
+    accuracy: float = Field(description="Mean measured score, 0..1.")
+    planned_accuracy: float = Field(description="After shrinkage; what the plan counted on.")
+    cost_usd: float | None = Field(description="Mean dollars per request.")
+    cost_max_usd: float | None = Field(description="Dearest request measured, dollars.")
+    latency_p95_s: float | None = Field(description="Measured 95th percentile, seconds.")
+    tokens_out_max: int | None = Field(description="Most completion tokens of one request.")
+    evidence: tuple[str, ...] = Field(description="Kinds of evidence behind the cell.")
+
+
+class Rung(_Part):
+    """One solved allocation."""
+
+    budget_fraction: float = Field(
+        description="Share of the first rung's spend that this one may use."
+    )
+    objective: str = Field(description="What was optimised, in the spec's words.")
+    allocation: dict[str, dict[str, float]] = Field(
+        description="Share of each class's requests per strategy; each class sums to 1."
+    )
+    expected: Figures = Field(description="Best estimate of the outcome.")
+    promised: Figures = Field(
+        description="What holds with the spec's confidence: accuracy at least, the others at most."
+    )
+    by_class: dict[str, Figures] = Field(description="Expected figures per class.")
+    shadow_prices: dict[str, float] = Field(
+        description="Change of the objective per unit of a binding limit, by limit name."
+    )
+
+
+class SingleStrategy(_Part):
+    """The best that one strategy for everything could do under the same limits."""
+
+    strategy: str = Field(description="Canonical text.")
+    expected: Figures = Field(description="Its figures over the whole traffic.")
+
+
+class Classes(_Part):
+    """How requests are sorted."""
+
+    source: Literal["text", "label"] = Field(
+        description="Prompt text, or a label the caller sends."
+    )
+    names: tuple[str, ...] = Field(description="Easiest first.")
+    weights: tuple[float, ...] = Field(description="Planned share of requests, same order.")
+    estimator: str | None = Field(default=None, description="Difficulty graph beside the plan.")
+    estimator_digest: str | None = Field(default=None, description="Digest of that graph.")
+
+
+class Plan(_Part):
+    """A solved plan. `rungs[0]` is the spec as asked; the others spend less."""
+
+    format_version: str = Field(default=FORMAT_VERSION, description="Minor additive, major breaks.")
+    status: Literal["optimal"] = Field(description="Only proven plans are written.")
+    digest: str = Field(default="", description="Content digest of everything else in this file.")
+    workload: str = Field(description="The traffic that was planned for.")
+    confidence: float | None = Field(description="Of every promise; None for point estimates.")
+    warnings: tuple[str, ...] = Field(default=(), description="Risks that a reader must know.")
+    classes: Classes
+    traffic: Traffic | None = Field(description="Volume the limits were scaled to.")
+    limits: Limits = Field(description="The spec's limits.")
+    prices: PriceCard = Field(description="Prices that the runtime charges by; may be empty.")
+    cells: dict[str, dict[str, CellFacts]] = Field(
+        description="Per class and strategy, for every strategy that some rung uses."
+    )
+    rungs: tuple[Rung, ...] = Field(min_length=1)
+    best_single_strategy: SingleStrategy | None = Field(
+        description="None when no single strategy keeps the limits."
+    )
+    spec_digest: str
+    profile_digest: str
+    solver: str = Field(description="Name and version of the solver.")
+
+    def sealed(self) -> Plan:
+        """The same plan with its content digest filled in."""
+        return self.model_copy(update={"digest": self.content_digest()})
+
+    def content_digest(self) -> str:
+        """Digest of everything but the digest itself."""
+        return digest(self.model_dump(mode="json", exclude={"digest"}))
+
+    def to_json(self) -> str:
+        """The file's text; the same plan gives the same bytes."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the file whole."""
+        path.write_text(self.to_json(), encoding="utf-8")
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        InputError: Unreadable, not a plan, a newer major version, or changed since it was solved.
+    """
+    try:
+        plan = Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError("cannot read the plan", where=str(path), got=str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            first["msg"],
+            where=f"{path}: {'.'.join(map(str, first['loc'])) or 'the file'}",
+            expected="a plan written by 'inferbudget plan'",
+            next_step="run 'inferbudget plan' again",
+        ) from error
+    if plan.format_version.split(".")[0] != FORMAT_VERSION.split(".", maxsplit=1)[0]:
+        raise InputError(
+            "this plan has a format that this version cannot read",
+            where=f"{path}: format_version",
+            expected=FORMAT_VERSION,
+            got=plan.format_version,
+            next_step="upgrade inferbudget or run 'inferbudget plan' again",
+        )
+    if plan.digest != plan.content_digest():
+        raise InputError(
+            "the plan was changed after it was solved",
+            where=f"{path}: digest",
+            expected=plan.content_digest(),
+            got=plan.digest,
+            next_step="run 'inferbudget plan' again; a plan is never edited by hand",
+        )
+    return plan

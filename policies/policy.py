@@ -1,0 +1,139 @@
+"""The policy file: what people review and the runtime obeys.
+
+`policy.yaml` says everything in words and numbers; `policy.onnx` beside it takes the same decisions
+and is pinned by its sha256.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from planner.plan import Figures
+from planner.spec import Limits, Window
+from profiles.digest import digest
+from profiles.money import PriceCard
+
+FORMAT_VERSION = "1.0"
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PolicyClasses(_Part):
+    """How a request is sorted."""
+
+    source: Literal["text", "label"] = Field(
+        description="'text': the graph reads the prompt. 'label': the caller sends the class."
+    )
+    names: tuple[str, ...] = Field(min_length=1, description="Class names, easiest first.")
+
+
+class StrategyEntry(_Part):
+    """One strategy that some rung uses, with what the runtime must know before it starts one."""
+
+    text: str = Field(description="Canonical text of the strategy, e.g. gpt-4/best_of_n(n=20).")
+    max_tokens: Annotated[int, Field(gt=0)] | None = Field(
+        default=None,
+        description="Cap on completion tokens of every call, written into forwarded requests.",
+    )
+    expected_cost_usd: dict[str, float] = Field(
+        default_factory=dict, description="Mean measured dollars per request, per class."
+    )
+    cost_bound_usd: dict[str, float] = Field(
+        default_factory=dict,
+        description="Dearest measured request per class, dollars: held before a replayed request "
+        "starts. Live requests are bounded by prices and caps instead.",
+    )
+
+
+class PolicyRung(_Part):
+    """One step of the ladder."""
+
+    budget_fraction: float = Field(description="Share of the first rung's spend.")
+    shares: dict[str, dict[str, Share]] = Field(
+        description="Per class, the share of requests each strategy answers; sums to 1."
+    )
+    expected: Figures = Field(description="Best estimate of the outcome.")
+    promised: Figures = Field(description="What holds with the plan's confidence.")
+
+
+class Budget(_Part):
+    """Money that is never exceeded."""
+
+    scope: Literal["global"] = Field(default="global", description="Whose money this is.")
+    limit_usd: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Dollars per window; None where only a mean is given."
+    )
+    usd_per_request: Annotated[float, Field(gt=0)] = Field(
+        description="Planned dollars per request; a replay scales the budget to its trace by it."
+    )
+    window: Window = Field(default=Window.TOTAL, description="When the money renews (UTC).")
+    requests: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="Requests forecast per window; sets the pace."
+    )
+
+
+class Provenance(_Part):
+    """Where every number comes from, by digest."""
+
+    plan: str
+    spec: str
+    profile: str
+    estimator: str | None = None
+    solver: str
+    evidence: tuple[str, ...]
+
+
+class Graph(_Part):
+    """The decision graph that belongs to this file."""
+
+    file: str = Field(description="Name of the ONNX file beside this one.")
+    sha256: str = Field(description="Digest of its bytes.")
+
+
+class Policy(_Part):
+    """A reviewed, enforceable policy."""
+
+    format_version: Literal["1.0"] = Field(
+        default="1.0", description="Version of this format: minor additive, major breaks."
+    )
+    workload: str = Field(description="The traffic that was planned for.")
+    digest: str = Field(default="", description="Content digest of everything else in this file.")
+    confidence: float | None = Field(description="Of every promise; null for point estimates.")
+    warnings: tuple[str, ...] = Field(default=(), description="Risks that a reader must know.")
+    classes: PolicyClasses
+    graph: Graph
+    strategies: tuple[StrategyEntry, ...] = Field(min_length=1)
+    rungs: tuple[PolicyRung, ...] = Field(
+        min_length=1, description="Dearest first; the runtime steps down as money runs short."
+    )
+    limits: Limits
+    budgets: tuple[Budget, ...] = Field(
+        default=(), description="Money limits; none where the spec gave no spend limit."
+    )
+    when_exhausted: Literal["refuse"] = Field(
+        default="refuse", description="What happens when no strategy fits the money left."
+    )
+    prices: PriceCard = Field(description="Prices that the runtime holds and charges by.")
+    provenance: Provenance
+
+    def sealed(self) -> Policy:
+        """The same policy with its content digest filled in."""
+        return self.model_copy(update={"digest": self.content_digest()})
+
+    def content_digest(self) -> str:
+        """Digest of everything but the digest itself."""
+        return digest(self.model_dump(mode="json", exclude={"digest"}))
+
+    def strategy_texts(self) -> tuple[str, ...]:
+        """Canonical texts, in the order of the graph's strategy index."""
+        return tuple(entry.text for entry in self.strategies)
+
+    def graph_path(self, policy_path: Path) -> Path:
+        """Where the decision graph lies."""
+        return policy_path.parent / self.graph.file

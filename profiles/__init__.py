@@ -1,0 +1,1 @@
+"""Measured outcomes: observations, the store, cell statistics and difficulty classes."""

@@ -1,0 +1,108 @@
+"""Every error that inferbudget raises on purpose, and the exit code it ends a command with."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command."""
+
+    DONE = 0
+    FINDING = 1
+    USAGE = 2
+    INFEASIBLE = 3
+    UNPROVEN = 4
+    BUG = 70
+
+
+class InferbudgetError(Exception):
+    """Root of the tree. Only subclasses are raised."""
+
+    exit_code = ExitCode.BUG
+
+
+class InputError(InferbudgetError):
+    """Something a person wrote or passed cannot be used.
+
+    Args:
+        what: What is wrong, as one clause.
+        where: File, line, key or cell, e.g. ``spec.yaml:7: limits.accuracy.overall``.
+        expected: What would have been accepted.
+        got: What was found instead.
+        next_step: What to do about it.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.next_step = next_step
+        parts = [f"{where}: {what}" if where else what]
+        parts += [f"expected {expected}"] if expected else []
+        parts += [f"got {got}"] if got else []
+        text = "; ".join(parts)
+        super().__init__(f"{text}\n  next: {next_step}" if next_step else text)
+
+
+class UnknownValueError(InputError):
+    """A number that a decision needs was never measured or given. Unknown is never free."""
+
+
+class FindingError(InferbudgetError):
+    """A check found something: a stale file, a failed case, a breached budget."""
+
+    exit_code = ExitCode.FINDING
+
+
+class InfeasibleError(InferbudgetError):
+    """No allocation keeps all limits. The message names those that clash and what would help."""
+
+    exit_code = ExitCode.INFEASIBLE
+
+
+class UnprovenError(InferbudgetError):
+    """The solver stopped before it could prove its answer."""
+
+    exit_code = ExitCode.UNPROVEN
+
+
+class UpstreamError(InferbudgetError):
+    """A model server failed or answered with something unusable.
+
+    Args:
+        message: What happened.
+        status: HTTP status that the upstream sent, None when none arrived.
+        sent: False only on proof that no byte of the request left: the one case without a charge.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, sent: bool = True) -> None:
+        self.status = status
+        self.sent = sent
+        super().__init__(message)
+
+
+class BudgetRefusedError(InferbudgetError):
+    """No budget holds this request.
+
+    Args:
+        message: Which scope and limit refused.
+        retry_after_s: Seconds until the window that refused renews, None when it never does.
+    """
+
+    exit_code = ExitCode.FINDING
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)

@@ -1,0 +1,96 @@
+"""A profile: what every strategy achieved and cost in every class, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from profiles.errors import UnknownValueError
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One strategy in one class. Means are over queries; samples of a query are averaged first.
+
+    Attributes:
+        class_name: The class, as the runtime predicts it.
+        strategy: Canonical text form.
+        queries: Distinct queries behind the means.
+        observations: Rows behind the means.
+        accuracy: Mean score in 0..1.
+        accuracy_sd: Standard deviation of a query's mean score between queries (ddof=1 where
+            queries > 1; nan is never stored, a single query carries 0.5, the worst case).
+        score_sd: Standard deviation of one served answer's score (between and within queries).
+        cost_usd: Mean dollars per request, None where any row lacks its cost.
+        cost_sd_usd: Standard deviation of dollars per request.
+        cost_max_usd: Dearest request seen.
+        tokens_in: Mean prompt tokens, None where not recorded.
+        tokens_out: Mean completion tokens, None where not recorded.
+        tokens_out_max: Most completion tokens of one request.
+        calls: Mean calls to models.
+        exceeded: Requests slower than each limit of the profile's `latency_grid_s`; None where
+            latency was not recorded.
+        latency_observations: Rows with a latency.
+        latency_p95_s: Measured 95th percentile, for people to read; plans use `exceeded`.
+        evidence: Kinds of evidence behind the cell, sorted.
+    """
+
+    class_name: str
+    strategy: str
+    queries: int
+    observations: int
+    accuracy: float
+    accuracy_sd: float
+    score_sd: float
+    cost_usd: float | None
+    cost_sd_usd: float | None
+    cost_max_usd: float | None
+    tokens_in: float | None
+    tokens_out: float | None
+    tokens_out_max: int | None
+    calls: float | None
+    exceeded: tuple[int, ...] | None
+    latency_observations: int
+    latency_p95_s: float | None
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """All cells of a workload.
+
+    Attributes:
+        workload: Name of the traffic.
+        classes: Class names, easiest first.
+        weights: Share of queries per class, same order, summing to 1.
+        strategies: Canonical texts, sorted.
+        cells: Measured cells by (class, strategy); a pair that is missing was not measured.
+        latency_grid_s: Ascending latency limits of `Cell.exceeded`.
+        queries: Distinct queries in all.
+        digest: Content digest of everything above.
+        estimator_digest: Digest of the difficulty graph, None for labels.
+    """
+
+    workload: str
+    classes: tuple[str, ...]
+    weights: tuple[float, ...]
+    strategies: tuple[str, ...]
+    cells: dict[tuple[str, str], Cell]
+    latency_grid_s: tuple[float, ...]
+    queries: int
+    digest: str
+    estimator_digest: str | None = None
+
+    def cell(self, class_name: str, strategy: str) -> Cell:
+        """The measured cell.
+
+        Raises:
+            UnknownValueError: The pair was never measured.
+        """
+        try:
+            return self.cells[class_name, strategy]
+        except KeyError:
+            raise UnknownValueError(
+                "this strategy was never measured in this class",
+                where=f"profile {self.workload}, class {class_name}, strategy {strategy}",
+                next_step="measure it with 'inferbudget profile measure' or leave the strategy out",
+            ) from None

@@ -1,0 +1,1 @@
+"""Decide, hold the money, answer, settle: the policy enforced on live traffic."""
