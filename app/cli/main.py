@@ -1,0 +1,107 @@
+"""Entry point: the command group, loaded lazily, and the mapping of errors to exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import NamedTuple
+
+import click
+
+from profiles.errors import ExitCode, InferbudgetError
+
+
+class _Lazy(NamedTuple):
+    target: str
+    summary: str
+
+
+COMMANDS = {
+    "profile": _Lazy("app.cli.profile:profile", "Fill and read the profile store."),
+    "difficulty": _Lazy("app.cli.difficulty:difficulty", "Learn difficulty classes from text."),
+    "plan": _Lazy("app.cli.plan:plan", "Solve a spec for the best allocation."),
+    "frontier": _Lazy("app.cli.plan:frontier_command", "What accuracy costs, from cheap to best."),
+    "compile": _Lazy("app.cli.policy:compile_command", "Turn a plan into a policy file."),
+    "check": _Lazy("app.cli.policy:check_command", "Check a policy file."),
+    "schema": _Lazy("app.cli.policy:schema_command", "JSON Schema of the file formats."),
+    "replay": _Lazy("app.cli.replay:replay_command", "Drive a policy with recorded outcomes."),
+    "serve": _Lazy("app.cli.serve:serve_command", "Enforce a policy on live traffic."),
+    "app": _Lazy("app.cli.whatif:app_command", "Open the what-if app."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command runs; help needs none of them."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Names in the order of a plan's life."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.summary) for name, lazy in COMMANDS.items()])
+
+
+EXTRA_OF_PACKAGE = {
+    **dict.fromkeys(("duckdb", "highspy", "onnx", "pyarrow", "pyomo", "scipy", "tqdm"), "plan"),
+    **dict.fromkeys(("aiohttp", "httptools", "msgspec", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(("altair", "streamlit"), "app"),
+}
+
+
+def _missing_extra(error: ModuleNotFoundError) -> str | None:
+    """Which extra would bring the missing package; None where it is none of ours."""
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRA_OF_PACKAGE.get(package)
+    if extra is None:
+        return None
+    return (
+        f"error: this command needs {package}, which is not installed\n"
+        f"  next: pip install 'inferbudget[{extra}]'"
+    )
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="inferbudget")
+def cli() -> None:
+    """Decide how much inference-time compute each request deserves, and enforce it.
+
+    measure -> plan -> compile -> serve. Results go to stdout, progress to stderr.
+    """
+
+
+def main() -> None:
+    """Run a command and end with its documented exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("aborted", err=True)
+        sys.exit(130)
+    except InferbudgetError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:  # the last border: a bug ends with its own exit code
+        missing = _missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+        if missing:
+            click.echo(missing, err=True)
+            sys.exit(ExitCode.USAGE)
+        traceback.print_exc()
+        click.echo("error: this is a bug in inferbudget; please report the lines above", err=True)
+        sys.exit(ExitCode.BUG)
+    sys.exit(code if isinstance(code, int) else ExitCode.DONE)

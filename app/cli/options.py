@@ -1,0 +1,131 @@
+"""Options and small borders that several commands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from profiles.errors import InputError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT = click.Path(dir_okay=False, path_type=Path)
+
+
+def store_option(command: Command) -> Command:
+    """`--profiles`: the DuckDB store."""
+    return click.option(
+        "--profiles", "store_path", type=OUTPUT, required=True, help="Profile store (DuckDB file)."
+    )(command)
+
+
+def workload_option(command: Command) -> Command:
+    """`--workload`: the traffic in question."""
+    return click.option("--workload", required=True, help="Name of the traffic in the store.")(
+        command
+    )
+
+
+def format_option(command: Command) -> Command:
+    """`--format`: for people or for scripts."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Result on stdout as text or JSON.",
+    )(command)
+
+
+def emit_json(result: Mapping[str, Any]) -> None:
+    """A result for scripts, with the version of its shape."""
+    click.echo(json.dumps({"format_version": "1.0", **result}, indent=2, allow_nan=False))
+
+
+def pairs(values: Iterable[str], option: str) -> dict[str, str]:
+    """`name=value` words, several in one option separated by commas.
+
+    Raises:
+        InputError: A word has no equals sign or a name stands twice.
+    """
+    found: dict[str, str] = {}
+    for word in (part for value in values for part in value.split(",") if part):
+        name, equals, text = word.partition("=")
+        if not equals or not name or not text:
+            raise InputError(
+                "this is not name=value", where=option, expected="e.g. model=single", got=word
+            )
+        if name in found:
+            raise InputError(f"{name!r} is given twice", where=option)
+        found[name] = text
+    return found
+
+
+def load_callable(reference: str) -> Callable[..., Any]:
+    """The function behind `module:function`; modules of the working directory can be named.
+
+    Raises:
+        InputError: The module or the function cannot be found.
+    """
+    from runtime.checkers import load_function
+
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return load_function(reference)
+
+
+def load_named(references: Iterable[str], option: str) -> dict[str, Callable[..., Any]]:
+    """Functions by name from `name=module:function` words."""
+    return {name: load_callable(text) for name, text in pairs(references, option).items()}
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback (done, to do) that draws a bar on a terminal's stderr and nothing elsewhere."""
+    from tqdm import tqdm
+
+    with tqdm(unit=f" {unit}", disable=None, leave=False) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield advance
+
+
+def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:
+    """Aligned columns; numbers to the right."""
+    cells = [[str(value) for value in row] for row in rows]
+    head = list(header)
+    widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
+    numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(head))]
+    lines = []
+    for row in [head, *cells]:
+        parts = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def _is_number(text: str) -> bool:
+    return text[:1].isdigit() or text[:1] in "-+." or text in {"", "n/a"}
+
+
+def usd(value: float | None) -> str:
+    """Dollars with enough digits to tell requests apart; 'n/a' where unknown."""
+    return "n/a" if value is None else f"{value:.3g}" if value < 1 else f"{value:,.2f}"
+
+
+def share(value: float | None) -> str:
+    """A share as per cent; 'n/a' where unknown."""
+    return "n/a" if value is None else f"{100 * value:.1f} %"

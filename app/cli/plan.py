@@ -1,0 +1,109 @@
+"""`inferbudget plan` and `inferbudget frontier`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.options import (
+    FILE,
+    OUTPUT,
+    emit_json,
+    format_option,
+    share,
+    store_option,
+    table,
+    usd,
+)
+
+if TYPE_CHECKING:
+    from planner.plan import Figures, Plan
+
+
+@click.command()
+@click.argument("spec", type=FILE)
+@store_option
+@click.option("-o", "--output", type=OUTPUT, default=Path("plan.json"), show_default=True)
+@format_option
+def plan(spec: Path, store_path: Path, output: Path, output_format: str) -> None:
+    """Solve SPEC over the measured profile for the best allocation that keeps its limits."""
+    from app.planning import ask
+    from planner.solve import solve
+
+    question = ask(spec, store_path)
+    solved = solve(
+        question.profile,
+        question.spec,
+        prices=question.spec.price_card(question.base),
+        estimator=_beside(question.estimator, output) if question.estimator else None,
+    )
+    solved.write(output)
+    if output_format == "json":
+        click.echo(solved.to_json(), nl=False)
+    else:
+        click.echo(plan_text(solved))
+        click.echo(f"wrote {output}", err=True)
+
+
+def _beside(estimator: Path, output: Path) -> str:
+    """The difficulty graph as the plan names it: relative to the plan's own folder."""
+    return Path(os.path.relpath(estimator, output.parent)).as_posix()
+
+
+@click.command("frontier")
+@click.argument("spec", type=FILE)
+@store_option
+@click.option("--points", type=click.IntRange(2, 1000), default=20, show_default=True)
+@format_option
+def frontier_command(spec: Path, store_path: Path, points: int, output_format: str) -> None:
+    """What accuracy costs: the best allocation at rising spend."""
+    from app.planning import ask
+    from planner.frontier import frontier
+
+    found = frontier(ask(spec, store_path).planner(), points=points)
+    if output_format == "json":
+        emit_json({"points": [asdict(point) for point in found]})
+        return
+    rows = [
+        (usd(point.usd_per_request), share(point.accuracy), share(point.promised_accuracy))
+        for point in found
+    ]
+    click.echo(table(rows, ("USD per request", "accuracy", "promised")))
+
+
+def plan_text(solved: Plan) -> str:
+    """A plan as people read it: promises per rung, then who answers what."""
+    lines = [f"{solved.workload}: {solved.status}, digest {solved.digest[:19]}"]
+    lines += [f"warning: {text}" for text in solved.warnings]
+    rows = [
+        (f"{rung.budget_fraction:.2f}", *_figures(rung.expected), *_figures(rung.promised))
+        for rung in solved.rungs
+    ]
+    header = ("rung", "accuracy", "USD/request", "p95 s", "promised", "USD/request", "p95 s")
+    lines += ["", table(rows, header), ""]
+    allocation = [
+        (f"{rung.budget_fraction:.2f}", name, share(part), text)
+        for rung in solved.rungs
+        for name in solved.classes.names
+        for text, part in sorted(rung.allocation[name].items(), key=lambda item: -item[1])
+    ]
+    lines += [table(allocation, ("rung", "class", "share", "strategy")), ""]
+    single = solved.best_single_strategy
+    if single:
+        accuracy, cost, p95 = _figures(single.expected)
+        lines.append(
+            f"best single strategy within the limits: {single.strategy} "
+            f"({accuracy}, {cost} USD/request, p95 {p95} s)"
+        )
+    else:
+        lines.append("no single strategy keeps the limits")
+    return "\n".join(lines)
+
+
+def _figures(figures: Figures) -> tuple[str, str, str]:
+    p95 = "n/a" if figures.latency_p95_s is None else f"{figures.latency_p95_s:.3g}"
+    return share(figures.accuracy), usd(figures.cost_usd_per_request), p95

@@ -1,0 +1,113 @@
+"""`inferbudget replay`: recorded outcomes through the real decision path and ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.options import FILE, emit_json, format_option, pairs, share, table, usd
+from profiles.errors import InputError
+
+if TYPE_CHECKING:
+    from profiles.importers import Outcomes
+    from runtime.replay import ReplayReport
+
+
+@click.command("replay")
+@click.argument("policy", type=FILE)
+@click.option("--outcomes", "outcomes_path", type=FILE, required=True, help="Recorded outcomes.")
+@click.option("--prompts", type=FILE, help="Table with a prompt (or class) for every query.")
+@click.option("--columns", multiple=True, help="Our name=theirs, as in 'profile import'.")
+@click.option(
+    "--constant", multiple=True, help="Column=value for every row; method=single where no method."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws by share.")
+@format_option
+def replay_command(
+    policy: Path,
+    outcomes_path: Path,
+    prompts: Path | None,
+    columns: tuple[str, ...],
+    constant: tuple[str, ...],
+    seed: int,
+    output_format: str,
+) -> None:
+    """Send recorded requests through POLICY and take the recorded outcome of what it chose.
+
+    The budget is scaled to the trace: the policy's dollars per request times its requests.
+    """
+    from policies.file import read_policy
+    from profiles.importers import read_outcomes
+    from runtime.replay import replay
+
+    wanted = read_policy(policy)
+    outcomes = read_outcomes(
+        outcomes_path,
+        workload=wanted.workload,
+        columns=pairs(columns, "--columns"),
+        prompts=prompts,
+        constants=pairs(constant, "--constant"),
+    )
+    for note in outcomes.notes:
+        click.echo(f"note: {note}", err=True)
+    by_label = wanted.classes.source == "label"
+    report = replay(policy, _recorded(outcomes), _requests(outcomes, by_label=by_label), seed=seed)
+    if output_format == "json":
+        emit_json(report.as_dict())
+    else:
+        click.echo(replay_text(report))
+
+
+def replay_text(report: ReplayReport) -> str:
+    """A replay as people read it."""
+    budget = "no budget" if report.budget_usd is None else f"budget {report.budget_usd:.6f} USD"
+    lines = [
+        f"requests  {report.requests}, answered {report.answered}, refused {report.refused}",
+        f"accuracy  {share(report.accuracy)}",
+        f"spend     {report.spend_usd:.6f} USD, {budget}, "
+        f"{usd(report.cost_usd_per_request)} USD per request",
+        f"p95       {'not recorded' if report.latency_p95_s is None else report.latency_p95_s}",
+        f"rungs     {', '.join(map(str, report.rungs))} requests, dearest first",
+        "",
+    ]
+    for kind, parts in (("class", report.by_class), ("strategy", report.by_strategy)):
+        rows = [
+            (name, part.requests, share(part.accuracy), usd(part.cost_usd_per_request))
+            for name, part in parts.items()
+        ]
+        lines += [table(rows, (kind, "requests", "accuracy", "USD/request")), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _recorded(
+    outcomes: Outcomes,
+) -> dict[str, dict[str, tuple[float | None, float | None, float | None]]]:
+    """First sample of every query and strategy."""
+    found: dict[str, dict[str, tuple[float | None, float | None, float | None]]] = {}
+    for row in outcomes.observations:
+        if row.sample == 0:
+            found.setdefault(row.query_id, {})[row.strategy] = (
+                row.score,
+                row.cost_usd,
+                row.latency_s,
+            )
+    return found
+
+
+def _requests(outcomes: Outcomes, *, by_label: bool) -> dict[str, str]:
+    """By query, what the policy sorts by."""
+    found = {
+        query.query_id: query.class_label if by_label else query.prompt
+        for query in outcomes.queries
+    }
+    missing = [name for name, text in found.items() if text is None]
+    if missing:
+        kind = "class label" if by_label else "prompt"
+        raise InputError(
+            f"{len(missing)} queries have no {kind}, by which this policy sorts requests",
+            where=f"query {missing[0]}",
+            next_step="pass a table with them: --prompts FILE",
+        )
+    return {name: text for name, text in found.items() if text is not None}

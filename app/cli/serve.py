@@ -1,0 +1,64 @@
+"""`inferbudget serve`: the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from app.cli.options import FILE, load_callable, load_named
+
+
+@click.command("serve")
+@click.argument("policy", type=FILE)
+@click.option("--upstream", required=True, help="OpenAI-compatible base URL, e.g. http://host/v1.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@click.option("--verifier", "verifiers", multiple=True, help="name=module:function; repeat.")
+@click.option("--extractor", help="module:function(text) -> final answer, for votes.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds until an upstream call is given up and charged at its bound.",
+)
+@click.option(
+    "--drain",
+    "drain_s",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that running requests get when the gateway stops.",
+)
+@click.option("--require-gpu", is_flag=True, help="Refuse to decide on a CPU.")
+def serve_command(
+    policy: Path,
+    upstream: str,
+    host: str,
+    port: int,
+    verifiers: tuple[str, ...],
+    extractor: str | None,
+    timeout_s: float,
+    drain_s: float,
+    require_gpu: bool,
+) -> None:
+    """Enforce POLICY on live OpenAI-compatible traffic.
+
+    Prints one JSON line when it is ready. INFERBUDGET_API_KEY is what clients must send,
+    INFERBUDGET_UPSTREAM_API_KEY what the upstream gets.
+    """
+    from runtime.serve import serve
+
+    serve(
+        policy,
+        upstream=upstream,
+        host=host,
+        port=port,
+        verifiers=load_named(verifiers, "--verifier"),
+        extract=load_callable(extractor) if extractor else None,
+        timeout_s=timeout_s,
+        drain_s=drain_s,
+        require_gpu=require_gpu,
+    )

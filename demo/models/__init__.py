@@ -1,0 +1,1 @@
+"""The two committed models and the writer of their ONNX form; see README.md, their card."""

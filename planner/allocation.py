@@ -1,0 +1,145 @@
+"""What an allocation achieves: expected and promised figures, overall and per class."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.estimates import TAIL, Estimates
+from planner.margin import Array, Margin, aggregate_matrix, z_of
+from planner.plan import Figures
+
+SMALLEST_SHARE = 1e-6
+DECIMALS = 12
+"""Prices of strategies lie up to 1e3 apart, so shares need more digits than a promise does."""
+
+DIGITS = 9
+
+
+class Accounts:
+    """Expected and promised figures of allocations over one set of estimates.
+
+    Args:
+        estimates: Numbers per column.
+        judged: Requests that the promise will be judged on; None for the long run.
+    """
+
+    def __init__(self, estimates: Estimates, judged: int | None) -> None:
+        self.estimates = estimates
+        self._judged = judged
+        self.z = z_of(estimates.level)
+        self.accuracy_margin = self._margin(estimates.accuracy, estimates.accuracy_sd)
+        self.cost_margin = self._margin(estimates.cost_usd, estimates.cost_sd)
+
+    def _margin(self, values: Array, sds: Array) -> Margin:
+        e = self.estimates
+        return Margin(self.z, aggregate_matrix(values, sds, e.weights, e.class_of, e.mix_queries))
+
+    def latency_margin(self, row: int) -> Margin:
+        """The margin of the share of requests slower than a grid limit."""
+        return self._margin(self.estimates.exceedance[row], self.estimates.exceedance_sd[row])
+
+    def difference_margin(self, single: Array) -> Margin:
+        """The margin of an allocation's accuracy over that of one strategy for everything.
+
+        One row per class, ``w_d sum_s x_ds sqrt(sd_ds^2 + sd_dr^2)`` without the strategy r itself:
+        what stays with r cannot differ from it. Errors of two strategies count as independent,
+        which overstates the difference of strategies measured on the same queries; errors of what
+        replaces r count as perfectly correlated.
+        """
+        e = self.estimates
+        reference = np.zeros(len(e.weights))
+        reference[e.class_of[single > 0]] = e.accuracy_sd[single > 0]
+        sds = np.where(single > 0, 0.0, np.hypot(e.accuracy_sd, reference[e.class_of]))
+        member = np.equal.outer(np.arange(len(e.weights)), e.class_of)
+        return Margin(self.z, e.weights[:, None] * member * sds)
+
+    def judged_offset(self, accuracy: float) -> Array:
+        """Noise of the judged traffic itself, for a mean score of at least `accuracy`.
+
+        A score in 0..1 with mean m varies by at most m (1 - m), which falls from 1/2 upwards.
+        """
+        offset = np.zeros(len(self.accuracy_margin.matrix))
+        if self._judged is not None:
+            mean = min(max(accuracy, 0.5), 1.0)
+            offset[-1] = np.sqrt(mean * (1 - mean) / self._judged)
+        return offset
+
+    def expected(self, x: Array) -> Figures:
+        """Best estimate over all traffic."""
+        return self._figures(x, self.estimates.traffic_share)
+
+    def of_class(self, x: Array, index: int) -> Figures:
+        """Best estimate within one class."""
+        return self._figures(x, (self.estimates.class_of == index).astype(np.float64))
+
+    def promised(self, x: Array) -> Figures:
+        """What holds with the estimates' confidence: accuracy at least, the others at most."""
+        e = self.estimates
+        used = x > 0
+        expected = _dot(e.traffic_share * x, e.accuracy)
+        accuracy = expected - self.accuracy_margin.value(x, self.judged_offset(expected))
+        cost = None
+        if np.isfinite(e.cost_usd[used]).all():
+            cost = _dot(e.traffic_share * x, e.cost_usd) + self._known(self.cost_margin, x)
+        return Figures(
+            accuracy=_digits(max(accuracy, 0.0)),
+            cost_usd_per_request=None if cost is None else _digits(cost),
+            latency_p95_s=self._p95(x, e.traffic_share, margins=True),
+        )
+
+    def _figures(self, x: Array, share: Array) -> Figures:
+        e = self.estimates
+        known = np.isfinite(e.cost_usd[(x > 0) & (share > 0)]).all()
+        return Figures(
+            accuracy=_digits(_dot(share * x, e.accuracy)),
+            cost_usd_per_request=_digits(_dot(share * x, e.cost_usd)) if known else None,
+            latency_p95_s=self._p95(x, share, margins=False),
+        )
+
+    def _p95(self, x: Array, share: Array, *, margins: bool) -> float | None:
+        """Smallest grid limit that at most 5 % of requests exceed, None beyond the grid."""
+        e = self.estimates
+        for row, limit_s in enumerate(e.grid_s):
+            if not np.isfinite(e.exceedance[row][(x > 0) & (share > 0)]).all():
+                return None
+            slow = _dot(share * x, e.exceedance[row])
+            if margins:
+                slow += self._known(self.latency_margin(row), x)
+            if slow <= TAIL + 1e-9:
+                return limit_s
+        return None
+
+    @staticmethod
+    def _known(margin: Margin, x: Array) -> float:
+        used = x > 0
+        return Margin(margin.z, margin.matrix[:, used]).value(x[used])
+
+
+def _dot(share: Array, values: Array) -> float:
+    used = share > 0
+    return float(share[used] @ values[used])
+
+
+def _digits(value: float) -> float:
+    """Nine significant digits: solver noise is not part of a plan."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def tidy(x: Array, estimates: Estimates, smallest: float = SMALLEST_SHARE) -> Array:
+    """Round shares, drop those below `smallest`; each class's largest share takes the rest."""
+    tidied = np.where(x < smallest, 0.0, np.round(x, DECIMALS))
+    for d in range(len(estimates.classes)):
+        own = np.flatnonzero(estimates.class_of == d)
+        largest = own[np.argmax(tidied[own])]
+        others = float(tidied[own].sum() - tidied[largest])
+        tidied[largest] = round(1.0 - others, DECIMALS)
+    return np.asarray(tidied)
+
+
+def by_name(x: Array, estimates: Estimates) -> dict[str, dict[str, float]]:
+    """Shares by class and strategy, used ones only."""
+    allocation: dict[str, dict[str, float]] = {name: {} for name in estimates.classes}
+    for cell, share in zip(estimates.cells, x, strict=True):
+        if share > 0:
+            allocation[cell.class_name][cell.strategy] = float(share)
+    return allocation

@@ -1,0 +1,261 @@
+"""The numbers a programme is made of: one column per measured (class, strategy) pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.margin import Array, lower_bounds, score_variances, shrink
+from planner.spec import Spec
+from profiles.errors import InputError, UnknownValueError
+from profiles.profile import Cell, Profile
+
+TAIL = 0.05
+"""Share of requests that may be slower than the limit of a 95th percentile."""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Columns in class order, then strategy order. Unknown costs and tails are nan.
+
+    Attributes:
+        classes: Class names.
+        strategies: Strategies that the spec allows, sorted.
+        weights: Share of traffic per class.
+        class_of: Class index per column.
+        strategy_of: Strategy index per column.
+        cells: Measured cell per column.
+        accuracy: Planned mean score per column, shrunken unless planning on point estimates.
+        accuracy_sd: Standard error of it.
+        accuracy_floor: Lower bound per column for floors held class by class.
+        cost_usd: Mean dollars per request.
+        cost_sd: Standard error of it.
+        exceedance: Shape (grid, columns): share of requests slower than each grid limit.
+        exceedance_sd: Standard errors of it.
+        grid_s: Ascending latency limits, seconds.
+        mix_queries: Queries that the weights were counted from, None where the spec gives the mix.
+        level: Confidence of promises, None for point estimates.
+    """
+
+    classes: tuple[str, ...]
+    strategies: tuple[str, ...]
+    weights: Array
+    class_of: NDArray[np.intp]
+    strategy_of: NDArray[np.intp]
+    cells: tuple[Cell, ...]
+    accuracy: Array
+    accuracy_sd: Array
+    accuracy_floor: Array
+    cost_usd: Array
+    cost_sd: Array
+    exceedance: Array
+    exceedance_sd: Array
+    grid_s: tuple[float, ...]
+    mix_queries: int | None
+    level: float | None
+
+    @property
+    def columns(self) -> int:
+        """How many (class, strategy) pairs were measured."""
+        return len(self.cells)
+
+    @property
+    def traffic_share(self) -> Array:
+        """The class's share of traffic, per column."""
+        return self.weights[self.class_of]
+
+    def require_costs(self, reason: str) -> None:
+        """Refuse to plan with an unknown cost.
+
+        Raises:
+            UnknownValueError: Names the first cell without a cost.
+        """
+        self._require(np.isfinite(self.cost_usd), "cost", reason)
+
+    def require_latency(self, row: int, reason: str) -> None:
+        """Refuse to plan with an unknown tail.
+
+        Raises:
+            UnknownValueError: Names the first cell without latencies.
+        """
+        self._require(np.isfinite(self.exceedance[row]), "latency", reason)
+
+    def _require(self, known: NDArray[np.bool_], field: str, reason: str) -> None:
+        if known.all():
+            return
+        cell = self.cells[int(np.argmin(known))]
+        raise UnknownValueError(
+            f"the {field} of this cell is unknown and {reason} needs it",
+            where=f"class {cell.class_name}, strategy {cell.strategy}",
+            next_step=f"measure its {field}, or list the other strategies under 'strategies'",
+        )
+
+    def latency_row(self, p95_s: float) -> int:
+        """Index of the grid limit that stands for a latency limit: the largest not above it.
+
+        Fewer requests exceed the true limit than this one, so the plan can only be too careful.
+
+        Raises:
+            UnknownValueError: The limit is below the whole grid.
+        """
+        row = int(np.searchsorted(self.grid_s, p95_s * (1 + 1e-12), side="right")) - 1
+        if row >= 0:
+            return row
+        raise UnknownValueError(
+            "the profile counted no latencies at or below this limit",
+            where="limits.latency.p95_s",
+            expected=f"at least {self.grid_s[0]:g} s"
+            if self.grid_s
+            else "a profile with latencies",
+            got=f"{p95_s:g} s",
+            next_step="build the profile with this limit in its latency grid",
+        )
+
+
+def estimate(profile: Profile, spec: Spec) -> Estimates:
+    """Turn a profile into the numbers that the spec's confidence allows to count on.
+
+    Raises:
+        UnknownValueError: A class without any measured cell, a strategy that was never measured.
+        InputError: The spec names a workload or a class that the profile does not have.
+    """
+    strategies = _strategies(profile, spec)
+    pairs = [
+        (d, s)
+        for d, name in enumerate(profile.classes)
+        for s, strategy in enumerate(strategies)
+        if (name, strategy) in profile.cells
+    ]
+    _refuse_empty_classes(profile, {d for d, _ in pairs})
+    cells = tuple(profile.cells[profile.classes[d], strategies[s]] for d, s in pairs)
+    class_of = np.array([d for d, _ in pairs], dtype=np.intp)
+    strategy_of = np.array([s for _, s in pairs], dtype=np.intp)
+    accuracy, accuracy_sd = _accuracies(cells, class_of, strategy_of, spec.level)
+    exceedance, exceedance_sd = _tails(cells, len(profile.latency_grid_s), spec.level)
+    return Estimates(
+        classes=profile.classes,
+        strategies=strategies,
+        weights=_weights(profile, spec),
+        class_of=class_of,
+        strategy_of=strategy_of,
+        cells=cells,
+        accuracy=accuracy,
+        accuracy_sd=accuracy_sd,
+        accuracy_floor=_floors(cells, spec),
+        cost_usd=_column([cell.cost_usd for cell in cells]),
+        cost_sd=_cost_sds(cells),
+        exceedance=exceedance,
+        exceedance_sd=exceedance_sd,
+        grid_s=profile.latency_grid_s,
+        mix_queries=None if spec.traffic and spec.traffic.mix else profile.queries,
+        level=spec.level,
+    )
+
+
+def _column(values: Sequence[float | None]) -> Array:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _strategies(profile: Profile, spec: Spec) -> tuple[str, ...]:
+    if spec.workload != profile.workload:
+        raise InputError(
+            "the spec and the profile are about different workloads",
+            where="workload",
+            expected=repr(profile.workload),
+            got=repr(spec.workload),
+        )
+    if spec.strategies is None:
+        return tuple(sorted(profile.strategies))
+    for strategy in spec.strategies:
+        if strategy not in profile.strategies:
+            raise UnknownValueError(
+                "this strategy was never measured",
+                where=f"strategies: {strategy}",
+                expected=f"one of {', '.join(profile.strategies)}",
+                next_step="measure it with 'inferbudget profile measure' or leave it out",
+            )
+    return tuple(sorted(set(spec.strategies)))
+
+
+def _refuse_empty_classes(profile: Profile, measured: set[int]) -> None:
+    for d, name in enumerate(profile.classes):
+        if d not in measured:
+            raise UnknownValueError(
+                "no strategy was measured in this class",
+                where=f"profile {profile.workload}, class {name}",
+                next_step="measure at least one strategy there, or fit fewer classes",
+            )
+
+
+def _weights(profile: Profile, spec: Spec) -> Array:
+    mix = spec.traffic.mix if spec.traffic else None
+    named = [*(mix or {}), *spec.limits.accuracy.by_class]
+    for name in named:
+        if name not in profile.classes:
+            raise InputError(
+                f"the profile has no class {name!r}",
+                where="traffic.mix" if name in (mix or {}) else "limits.accuracy.by_class",
+                expected=f"one of {', '.join(profile.classes)}",
+            )
+    weights = np.array([mix.get(name, 0.0) for name in profile.classes] if mix else profile.weights)
+    if abs(weights.sum() - 1) > 1e-6:
+        raise InputError(
+            "the shares of the classes do not add up",
+            where="traffic.mix",
+            expected="a sum of 1",
+            got=f"{weights.sum():g}",
+        )
+    return np.asarray(weights / weights.sum())
+
+
+def _spreads(cells: Sequence[Cell]) -> tuple[Array, Array, Array]:
+    return (
+        _column([cell.accuracy for cell in cells]),
+        _column([cell.accuracy_sd for cell in cells]),
+        _column([cell.queries for cell in cells]),
+    )
+
+
+def _accuracies(
+    cells: Sequence[Cell],
+    class_of: NDArray[np.intp],
+    strategy_of: NDArray[np.intp],
+    level: float | None,
+) -> tuple[Array, Array]:
+    means, sds, queries = _spreads(cells)
+    variances = score_variances(means, sds, queries, strategy_of) / queries
+    if level is None:
+        return means, np.sqrt(variances)
+    return shrink(means, variances, class_of, strategy_of)
+
+
+def _floors(cells: Sequence[Cell], spec: Spec) -> Array:
+    """Bounds at ``alpha / D`` each, so that D class floors hold together."""
+    means, sds, queries = _spreads(cells)
+    if spec.level is None:
+        return means
+    floors = max(len(spec.limits.accuracy.by_class), 1)
+    return lower_bounds(means, sds, queries, (1 - spec.level) / floors)
+
+
+def _cost_sds(cells: Sequence[Cell]) -> Array:
+    """Standard errors of mean costs; a spread that was not measured is taken as the mean."""
+    spread = [cell.cost_usd if cell.cost_sd_usd is None else cell.cost_sd_usd for cell in cells]
+    return np.asarray(_column(spread) / np.sqrt(_column([cell.queries for cell in cells])))
+
+
+def _tails(cells: Sequence[Cell], limits: int, level: float | None) -> tuple[Array, Array]:
+    """Exceedances with Jeffreys' prior, ``(k + 1/2) / (n + 1)``; raw ones as point estimates."""
+    share = np.full((limits, len(cells)), np.nan)
+    sds = np.full((limits, len(cells)), np.nan)
+    for column, cell in enumerate(cells):
+        n = cell.latency_observations
+        if cell.exceeded is None or n == 0:
+            continue
+        slow = np.asarray(cell.exceeded, dtype=np.float64)
+        share[:, column] = slow / n if level is None else (slow + 0.5) / (n + 1)
+        sds[:, column] = np.sqrt(share[:, column] * (1 - share[:, column]) / n)
+    return share, sds

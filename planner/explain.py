@@ -1,0 +1,149 @@
+"""Why no plan exists: the limits that clash, and what one of them would have to become."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from planner.limits import LimitSet
+from planner.margin import Array
+from planner.model import LATENCY, OVERALL, SPEND
+from planner.spec import Objective
+from profiles.errors import InfeasibleError, UnknownValueError
+
+if TYPE_CHECKING:
+    from planner.planner import Planner
+
+MAX_MOVES = 8
+"""A lower floor leaves more noise in the judged traffic, so a move may ask for one more."""
+
+
+class LimitsClashError(InfeasibleError):
+    """No allocation keeps all limits.
+
+    Attributes:
+        clashing: Names of limits that cannot hold together; any of them dropped, the rest can.
+        menu: What a limit alone would have to become for all of them to hold, by name.
+    """
+
+    def __init__(self, message: str, clashing: tuple[str, ...], menu: Mapping[str, float]) -> None:
+        super().__init__(message)
+        self.clashing = clashing
+        self.menu = dict(menu)
+
+
+def explain(planner: Planner, limits: LimitSet) -> LimitsClashError:
+    """The clash in words. Call it only where the limits are infeasible."""
+    clashing = _minimal_clash(planner, limits)
+    menu = {}
+    for name in clashing:
+        value = _kept_at(planner, limits, name)
+        if value is not None:
+            menu[name] = value
+    values = limits.values()
+    named = " and ".join(f"{name} {_text(name, values[name])}" for name in clashing)
+    together = "cannot hold together" if len(clashing) > 1 else "cannot hold"
+    lines = [f"no plan keeps all limits: {named} {together}"]
+    if menu:
+        moves = ", or ".join(f"{name} to {_text(name, value)}" for name, value in menu.items())
+        lines.append(f"  move only this limit: {moves}")
+    else:
+        lines.append("  no single limit helps if it moves alone: loosen two of them")
+    if len(clashing) == 1 and len(values) > 1:
+        lines += _alone(planner, limits, clashing[0])
+    if OVERALL in menu:
+        lines += _for_want_of_evidence(planner, limits, menu[OVERALL])
+    return LimitsClashError("\n".join(lines), clashing, menu)
+
+
+def _minimal_clash(planner: Planner, limits: LimitSet) -> tuple[str, ...]:
+    """Deletion filter: drop every limit without which the rest still clash."""
+    for name in limits.values():
+        fewer = limits.without(name)
+        if not planner.feasible(fewer):
+            limits = fewer
+    return tuple(limits.values())
+
+
+def _alone(planner: Planner, limits: LimitSet, name: str) -> list[str]:
+    """What a limit that no other limit hinders could be at best."""
+    alone = limits
+    for other in limits.values():
+        alone = alone if other == name else alone.without(other)
+    best = _kept_at(planner, alone, name)
+    return [] if best is None else [f"  even without the other limits: {name} {_text(name, best)}"]
+
+
+def _kept_at(planner: Planner, limits: LimitSet, name: str) -> float | None:
+    """The value nearest to the limit at which all hold, rounded to the safe side."""
+    if name == LATENCY:
+        return _slower(planner, limits)
+    start = limits.values()[name]
+    for _ in range(MAX_MOVES):
+        try:
+            value = limits.values()[name]
+            slack = planner.slack(limits, name)
+        except InfeasibleError:
+            return None
+        if slack <= 0 and value != start:
+            return value
+        moved = _up(value + slack) if name == SPEND else math.floor((value - slack) * 1e4) / 1e4
+        if moved < 0:
+            return None
+        limits = limits.moved(name, moved)
+    return None
+
+
+def _slower(planner: Planner, limits: LimitSet) -> float | None:
+    """The smallest grid limit at which all hold."""
+    asked_s = limits.values()[LATENCY]
+    grid = [limit_s for limit_s in planner.estimates.grid_s if limit_s > asked_s]
+    low, high = 0, len(grid)
+    while low < high:
+        middle = (low + high) // 2
+        if planner.feasible(limits.moved(LATENCY, grid[middle])):
+            high = middle
+        else:
+            low = middle + 1
+    return grid[low] if low < len(grid) else None
+
+
+def _up(usd: float) -> float:
+    """Four significant digits, never less."""
+    unit = 10.0 ** (math.floor(math.log10(usd)) - 3)
+    return float(f"{math.ceil(usd / unit) * unit:.4g}")
+
+
+def _text(name: str, value: float) -> str:
+    if name == SPEND:
+        return f"{value:.4g} USD"
+    return f"{value:g} s" if name == LATENCY else f"{value:g}"
+
+
+def _for_want_of_evidence(planner: Planner, limits: LimitSet, promised: float) -> list[str]:
+    """Says so where the floor is expected to hold and only cannot be promised yet."""
+    floor = limits.floors[OVERALL]
+    try:
+        answer = planner.answer(Objective.MAXIMIZE_ACCURACY, limits.without(OVERALL))
+    except (InfeasibleError, UnknownValueError):
+        return []
+    expected = planner.accounts.expected(answer.x).accuracy
+    if expected <= floor:
+        return []
+    queries = sum(_queries(planner, answer.x).values())
+    wider = (expected - promised) / (expected - floor)
+    more = math.ceil(queries * (wider**2 - 1))
+    return [
+        f"  {expected:.4g} is expected, but only {promised:.4g} can be promised with {queries} "
+        f"queries; about {more} more queries of the same mix would do"
+    ]
+
+
+def _queries(planner: Planner, x: Array) -> dict[str, int]:
+    """Fewest queries behind a used cell, per class."""
+    queries: dict[str, int] = {}
+    for cell, share in zip(planner.estimates.cells, x, strict=True):
+        if share > 0:
+            queries[cell.class_name] = min(queries.get(cell.class_name, cell.queries), cell.queries)
+    return queries

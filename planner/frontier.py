@@ -1,0 +1,78 @@
+"""The exchange rate between money and accuracy, from the cheapest plan to the most accurate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planner.model import OVERALL
+from planner.plan import Figures, Rung
+from planner.planner import Planner
+from planner.spec import Objective
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """The most accurate plan at one budget.
+
+    Attributes:
+        usd_per_request: Expected dollars per request.
+        accuracy: Expected mean score, 0..1.
+        promised_accuracy: Mean score that holds with the spec's confidence.
+        allocation: Share by class and strategy.
+    """
+
+    usd_per_request: float
+    accuracy: float
+    promised_accuracy: float
+    allocation: dict[str, dict[str, float]]
+
+
+def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
+    """Plans at budgets from the cheapest to the most accurate, in rising order of both.
+
+    Class floors and the latency limit of the spec are kept; the overall floor and the spend limit
+    are what the frontier moves along. Budgets that buy nothing are left out.
+
+    Args:
+        planner: Built once for a profile and a spec.
+        points: Budgets to solve, at least 2, spaced evenly in ratio.
+
+    Raises:
+        InfeasibleError: Class floors and latency clash at any price.
+        UnknownValueError: A cost is unknown.
+    """
+    planner.estimates.require_costs("a frontier")
+    limits = replace(planner.limits.without(OVERALL), usd_per_request=None)
+    cheapest = planner.rung(
+        planner.answer(Objective.MINIMIZE_COST, limits), Objective.MINIMIZE_COST
+    )
+    best = planner.rung(
+        planner.answer(Objective.MAXIMIZE_ACCURACY, limits), Objective.MAXIMIZE_ACCURACY
+    )
+    low, high = (_usd(rung.promised) for rung in (cheapest, best))
+    rungs = [cheapest]
+    for usd in np.geomspace(low, max(high, low), max(points, 2))[1:-1]:
+        answer = planner.answer(
+            Objective.MAXIMIZE_ACCURACY, replace(limits, usd_per_request=float(usd))
+        )
+        rungs.append(planner.rung(answer, Objective.MAXIMIZE_ACCURACY))
+    return _rising([*rungs, best])
+
+
+def _usd(figures: Figures) -> float:
+    """Dollars per request; every cost is known here."""
+    return figures.cost_usd_per_request or 0.0
+
+
+def _rising(rungs: list[Rung]) -> list[FrontierPoint]:
+    points: list[FrontierPoint] = []
+    for rung in rungs:
+        usd = _usd(rung.expected)
+        point = FrontierPoint(usd, rung.expected.accuracy, rung.promised.accuracy, rung.allocation)
+        if not points or (
+            usd > points[-1].usd_per_request and point.accuracy > points[-1].accuracy
+        ):
+            points.append(point)
+    return points

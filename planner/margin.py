@@ -1,0 +1,175 @@
+"""What measured means are worth: shrinkage, per-cell bounds and one margin on the aggregate.
+
+An optimiser that trusts noisy averages picks the cells that looked good by luck. Three tools:
+
+* `shrink`: Fay and Herriot, "Estimates of income for small places", JASA 74 (1979). A cell's mean
+  is pulled towards class effect + strategy effect, the more so the fewer queries it rests on, by
+  ``B = (df - 2) / df * v / (v + tau2)`` (Morris, "Parametric empirical Bayes inference", JASA 78
+  (1983), for the factor; moments for tau2).
+* `Margin`: ``z * |M x + k|``, one second-order cone over the whole allocation, because errors of
+  different classes average out.
+* `lower_bounds`: Clopper and Pearson (1934) at the effective sample size of Korn and Graubard,
+  Survey Methodology 24 (1998), which turns into the plain one for scores that are 0 or 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+Array = NDArray[np.float64]
+
+SHARED_NOISE = 0.5
+"""Share of a cell's sampling variance that may be common to all strategies of its class: they were
+measured on the same queries, and an easy draw of queries flatters them all. Comparing strategies
+cannot shrink common noise, so this much stays on top of the posterior variance. The pull itself is
+reckoned as if all noise were each cell's own: where that is too strong, it is too careful about
+exactly the cells that look good."""
+
+MAX_EFFECTIVE_QUERIES = 4.0
+"""A graded score counts for at most this many 0-or-1 queries; a spread of zero is not certainty."""
+
+
+def z_of(level: float | None) -> float:
+    """One-sided standard normal quantile of a confidence; 0 for point estimates."""
+    return 0.0 if level is None else NormalDist().inv_cdf(level)
+
+
+def score_variances(
+    means: Array, sds: Array, queries: Array, strategy_of: NDArray[np.intp]
+) -> Array:
+    """Variance of one query's score, stabilised: ``phi * p (1 - p)``, p = (n a + 1) / (n + 2).
+
+    ``phi``, the spread relative to a 0-or-1 score of the same mean, is pooled over a strategy's
+    classes. A cell where every query went well keeps some doubt, and a lucky mean does not bring
+    along a lucky spread.
+    """
+    smooth = (queries * means + 1) / (queries + 2)
+    phi = np.ones(len(means))
+    for strategy in np.unique(strategy_of):
+        own = strategy_of == strategy
+        binary = float(np.sum(queries[own] * means[own] * (1 - means[own])))
+        measured = float(np.sum(np.maximum(queries[own] - 1, 0) * sds[own] ** 2))
+        if binary > 0 and queries[own].max() > 1:
+            phi[own] = np.clip(measured / binary, 1 / MAX_EFFECTIVE_QUERIES, 1.0)
+    return np.asarray(phi * smooth * (1 - smooth))
+
+
+def shrink(
+    means: Array, variances: Array, class_of: NDArray[np.intp], strategy_of: NDArray[np.intp]
+) -> tuple[Array, Array]:
+    """Empirical-Bayes means of all cells and the standard deviation of what remains unknown.
+
+    Args:
+        means: Measured mean per cell.
+        variances: Sampling variance of each mean (already divided by its queries).
+        class_of: Class index per cell.
+        strategy_of: Strategy index per cell.
+
+    Returns:
+        Shrunken means in 0..1 and their posterior standard deviations, common noise included.
+    """
+    design = _design(class_of, strategy_of)
+    freedom = len(means) - int(np.linalg.matrix_rank(design))
+    if freedom < 3:
+        return means, np.sqrt(variances)
+    tau2 = _between_variance(means, variances, design, freedom)
+    fitted, fitted_variance = _fit(means, variances + tau2, design)
+    pull = (freedom - 2) / freedom * variances / (variances + tau2)
+    shrunken = pull * fitted + (1 - pull) * means
+    remaining = (1 - pull) * variances + pull**2 * fitted_variance
+    return np.clip(shrunken, 0.0, 1.0), np.sqrt(SHARED_NOISE * variances + remaining)
+
+
+def _design(class_of: NDArray[np.intp], strategy_of: NDArray[np.intp]) -> Array:
+    """Class and strategy effects; one class alone has only a common mean."""
+    if len(np.unique(class_of)) == 1:
+        return np.ones((len(class_of), 1))
+    by_class = np.equal.outer(class_of, np.unique(class_of))
+    by_strategy = np.equal.outer(strategy_of, np.unique(strategy_of)[1:])
+    return np.hstack([by_class, by_strategy]).astype(np.float64)
+
+
+def _fit(means: Array, variances: Array, design: Array) -> tuple[Array, Array]:
+    root = np.sqrt(variances)[:, None]
+    inverse = np.linalg.pinv(design / root)
+    fitted = design @ (inverse @ (means / root[:, 0]))
+    return fitted, np.asarray(np.sum((design @ inverse) ** 2, axis=1))
+
+
+def _between_variance(means: Array, variances: Array, design: Array, freedom: int) -> float:
+    """The tau2 at which weighted squared residuals equal their degrees of freedom (bisection)."""
+
+    def excess(tau2: float) -> float:
+        fitted, _ = _fit(means, variances + tau2, design)
+        return float(np.sum((means - fitted) ** 2 / (variances + tau2))) - freedom
+
+    low, high = 0.0, 1.0
+    if excess(low) <= 0:
+        return low
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return high
+
+
+def lower_bounds(means: Array, sds: Array, queries: Array, alpha: float) -> Array:
+    """One-sided lower confidence bounds of cell means, each at level ``1 - alpha``."""
+    binary = means * (1 - means)
+    spread = np.maximum(sds**2 * np.maximum(queries - 1, 0) / queries, 1e-12)
+    usable = (binary > 0) & (queries > 1)
+    gain = np.where(usable, np.clip(binary / spread, 1.0, MAX_EFFECTIVE_QUERIES), 1.0)
+    effective = queries * gain
+    good = means * effective
+    bounds = betaincinv(np.maximum(good, 1e-9), effective - good + 1, alpha)
+    return np.where(good > 0, bounds, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """``z * |matrix @ x + offset|``: what an aggregate may miss at a confidence.
+
+    The offset is given anew at every use, so that one matrix and its cuts serve every limit.
+
+    Attributes:
+        z: Standard normal quantile; 0 means no margin.
+        matrix: Shape (components, columns).
+    """
+
+    z: float
+    matrix: Array
+
+    def value(self, x: Array, offset: Array | float = 0.0) -> float:
+        """The margin at an allocation."""
+        return self.z * float(np.linalg.norm(self.matrix @ x + offset))
+
+    def direction(self, x: Array, offset: Array) -> Array | None:
+        """Unit vector u whose cut ``z * u (M x + k)`` touches the margin at x; None at its apex."""
+        vector = self.matrix @ x + offset
+        length = float(np.linalg.norm(vector))
+        return vector / length if length > 1e-12 else None
+
+
+def aggregate_matrix(
+    values: Array, sds: Array, weights: Array, class_of: NDArray[np.intp], mix_queries: int | None
+) -> Array:
+    """Rows whose length is the standard error of ``sum_d w_d sum_s x_ds value_ds``.
+
+    One row per class, ``w_d sum_s x_ds sd_ds``: strategies of a class share their queries, so their
+    errors are taken to be perfectly correlated, which can only overstate (and stays convex). Where
+    the class mix was itself counted from `mix_queries` queries, one more row per class,
+    ``sqrt(w_d / n) (v_d - sum_e w_e v_e)``, the multinomial variance of that mix. The last row is
+    free for a constant.
+    """
+    member = np.equal.outer(np.arange(len(weights)), class_of).astype(np.float64)
+    rows = [weights[:, None] * member * sds]
+    if mix_queries is not None:
+        by_class = member * values
+        overall = weights @ by_class
+        rows.append(np.sqrt(weights / mix_queries)[:, None] * (by_class - overall))
+    rows.append(np.zeros((1, len(class_of))))
+    return np.vstack(rows)

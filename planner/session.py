@@ -1,0 +1,291 @@
+"""One HiGHS session over the compiled programme: limits move, coefficients never.
+
+A limit with a margin, ``a x >= floor + z |M x + k|``, is a second-order cone. It is met by outer
+approximation (Kelley, "The cutting-plane method", 1960): solve, and where the cone is violated add
+the cut that touches it there. A cut ``a x - z u M x >= floor + z u k`` holds for every floor and
+every offset k, so later solves keep them and only move right-hand sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from planner.margin import Array, Margin
+from planner.model import Programme, is_floor
+from profiles.errors import InfeasibleError, UnprovenError
+
+TOLERANCE = 1e-9
+"""By how much a row or a margin may be missed, in the row's own units (all of order 1)."""
+
+DEPTH = 1e-7
+"""Cuts of a limit lie this much inside its cone: the rounds end, and they end on the safe side."""
+
+DOUBT_TOLERANCE = 1e-6
+"""By how much the doubt of an objective may be too small; no promise rests on it."""
+
+MAX_ROUNDS = 500
+MAX_KEPT_CUTS = 40
+"""Cuts kept for the next question; with more of them, starting afresh is faster."""
+
+MAX_DOUBT = 1e3
+"""Bound of the doubt column, far beyond any margin of a score in 0..1: no ray is unbounded."""
+
+SOLVER = f"HiGHS {highspy.Highs().version()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one solve asks for.
+
+    Attributes:
+        objective: ``accuracy`` or ``cost`` of the programme.
+        limits: Value by limit name, in model units; limits that are not named do not bind.
+        offsets: Constant part by margin, 0 where it is not named.
+        doubt: Margin by which the accuracy objective is lowered, None for none.
+        then: Objective that decides between equally good answers.
+        free: Limit whose slack is minimised instead of the objective.
+    """
+
+    objective: str
+    limits: Mapping[str, float]
+    offsets: Mapping[str, Array]
+    doubt: str | None = None
+    then: str | None = None
+    free: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A proven optimum.
+
+    Attributes:
+        x: Value per column of the programme, slacks included.
+        value: The objective, minimised, in model units.
+        duals: Change of the objective per unit of each limit, model units.
+    """
+
+    x: Array
+    value: float
+    duals: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    row: int
+    margin: str
+    direction: Array
+
+
+class Session:
+    """A warm solver. Not thread-safe.
+
+    Args:
+        programme: Compiled arrays.
+        margins: By limit name; any other name is a margin of the accuracy objective.
+        columns: How many leading columns the margins speak about.
+        time_limit_s: Seconds that one solve may take.
+    """
+
+    def __init__(
+        self,
+        programme: Programme,
+        margins: Mapping[str, Margin],
+        columns: int,
+        *,
+        time_limit_s: float = 60.0,
+    ) -> None:
+        self.programme = programme
+        self._margins = {name: margin for name, margin in margins.items() if margin.z > 0}
+        self._columns = columns
+        self._time_limit_s = time_limit_s
+        self._cuts: list[_Cut] = []
+        self._caps: dict[str, int] = {}
+        self._highs = _load(programme)
+        for name, coefficients in programme.objectives.items():
+            self._caps[name] = self._add_row(coefficients)
+
+    def solve(self, question: Question) -> Solution:
+        """Answer one question.
+
+        Raises:
+            InfeasibleError: No allocation keeps all limits.
+            UnprovenError: Time or rounds ran out before a proof.
+        """
+        self._drop_old_cuts()
+        self._set_limits(question)
+        self._set_costs(question.objective, question.free)
+        x = self._converge(question)
+        solution = Solution(x, self._highs.getObjectiveValue(), self._duals(question.limits))
+        if question.then is None:
+            return solution
+        cap = solution.value + TOLERANCE * max(1.0, abs(solution.value))
+        self._highs.changeRowBounds(self._caps[question.objective], -highspy.kHighsInf, cap)
+        self._set_costs(question.then, None)
+        try:
+            return Solution(self._converge(question), solution.value, solution.duals)
+        except InfeasibleError:
+            return solution
+        finally:
+            self._free_row(self._caps[question.objective])
+
+    def _set_limits(self, question: Question) -> None:
+        for name, row in self.programme.row_of.items():
+            self._bound(row, name, question.limits.get(name), 0.0)
+        for cut in self._cuts:
+            margin = self._margins[cut.margin]
+            offset = margin.z * float(cut.direction @ self._offset(cut.margin, question))
+            if cut.margin in self.programme.row_of:
+                limit = question.limits.get(cut.margin)
+                self._bound(cut.row, cut.margin, limit, offset + DEPTH)
+            else:
+                active = cut.margin == question.doubt
+                self._bound(cut.row, "accuracy.doubt", 0.0 if active else None, offset)
+        for name, column in self.programme.slack_of.items():
+            self._highs.changeColBounds(
+                column, 0.0, highspy.kHighsInf if name == question.free else 0.0
+            )
+
+    def _drop_old_cuts(self) -> None:
+        if len(self._cuts) <= MAX_KEPT_CUTS:
+            return
+        rows = np.array([cut.row for cut in self._cuts], dtype=np.int32)
+        self._highs.deleteRows(len(rows), rows)
+        self._cuts.clear()
+
+    def _offset(self, margin: str, question: Question) -> Array:
+        given = question.offsets.get(margin)
+        return np.zeros(len(self._margins[margin].matrix)) if given is None else given
+
+    def _bound(self, row: int, limit: str, value: float | None, offset: float) -> None:
+        if value is None:
+            self._free_row(row)
+        elif is_floor(limit):
+            self._highs.changeRowBounds(row, value + offset, highspy.kHighsInf)
+        else:
+            self._highs.changeRowBounds(row, -highspy.kHighsInf, value - offset)
+
+    def _free_row(self, row: int) -> None:
+        self._highs.changeRowBounds(row, -highspy.kHighsInf, highspy.kHighsInf)
+
+    def _set_costs(self, objective: str, free: str | None) -> None:
+        costs = self.programme.objectives[objective]
+        if free is not None:
+            costs = np.zeros_like(costs)
+            costs[self.programme.slack_of[free]] = 1.0
+        self._highs.changeColsCost(len(costs), np.arange(len(costs), dtype=np.int32), costs)
+
+    def _converge(self, question: Question) -> Array:
+        for _ in range(MAX_ROUNDS):
+            x = self._run()
+            if not self._cut_off(x, question):
+                return x
+        raise UnprovenError(f"the margins did not settle within {MAX_ROUNDS} rounds")
+
+    def _run(self) -> Array:
+        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + self._time_limit_s)
+        self._highs.run()
+        status = self._highs.getModelStatus()
+        if status in {highspy.HighsModelStatus.kUnknown, highspy.HighsModelStatus.kSolveError}:
+            status = self._run_cold()
+        if status == highspy.HighsModelStatus.kOptimal:
+            return np.array(self._highs.getSolution().col_value)
+        if status in {
+            highspy.HighsModelStatus.kInfeasible,
+            highspy.HighsModelStatus.kUnboundedOrInfeasible,
+        }:
+            raise InfeasibleError("no allocation keeps all limits")
+        raise UnprovenError(
+            f"{SOLVER} stopped without a proof: {self._highs.modelStatusToString(status)}"
+        )
+
+    def _run_cold(self) -> highspy.HighsModelStatus:
+        """A warm simplex can lose its way where no point is feasible; presolve then proves it."""
+        self._highs.clearSolver()
+        self._highs.setOptionValue("presolve", "on")
+        self._highs.run()
+        self._highs.setOptionValue("presolve", "off")
+        status: highspy.HighsModelStatus = self._highs.getModelStatus()
+        return status
+
+    def _cut_off(self, x: Array, question: Question) -> bool:
+        """Add the cuts that x violates; whether there were any."""
+        found = False
+        for name, margin in self._margins.items():
+            if name not in question.limits and name != question.doubt:
+                continue
+            offset = self._offset(name, question)
+            shares = x[: self._columns]
+            missed = margin.value(shares, offset) - self._room(name, x, question)
+            direction = margin.direction(shares, offset)
+            if missed <= (DOUBT_TOLERANCE if name == question.doubt else 0.0) or direction is None:
+                continue
+            self._add_cut(name, direction)
+            self._set_limits(question)
+            found = True
+        return found
+
+    def _room(self, name: str, x: Array, question: Question) -> float:
+        """How much margin the row leaves at x."""
+        if name not in self.programme.row_of:
+            return float(x[self.programme.doubt])
+        body = float((self.programme.matrix[[self.programme.row_of[name]]] @ x)[0])
+        limit = question.limits[name]
+        return body - limit if is_floor(name) else limit - body
+
+    def _add_cut(self, name: str, direction: Array) -> None:
+        margin = self._margins[name]
+        if name in self.programme.row_of:
+            body = self.programme.matrix[[self.programme.row_of[name]]].toarray()[0]
+        else:
+            body = np.zeros(self.programme.matrix.shape[1])
+            body[self.programme.doubt] = 1.0
+        sign = -1.0 if name not in self.programme.row_of or is_floor(name) else 1.0
+        body[: self._columns] += sign * margin.z * (direction @ margin.matrix)
+        self._cuts.append(_Cut(self._add_row(body), name, direction))
+
+    def _add_row(self, body: Array) -> int:
+        where = np.flatnonzero(body).astype(np.int32)
+        inf = highspy.kHighsInf
+        self._highs.addRow(-inf, inf, len(where), where, body[where])
+        return int(self._highs.getNumRow()) - 1
+
+    def _duals(self, limits: Mapping[str, float]) -> dict[str, float]:
+        values = self._highs.getSolution().row_dual
+        duals = {name: values[self.programme.row_of[name]] for name in limits}
+        for cut in self._cuts:
+            if cut.margin in duals:
+                duals[cut.margin] += values[cut.row]
+        return duals
+
+
+def _load(programme: Programme) -> highspy.Highs:
+    highs = highspy.Highs()
+    for option, value in {
+        "output_flag": False,
+        "threads": 1,
+        "presolve": "off",
+        "solver": "simplex",
+        "primal_feasibility_tolerance": TOLERANCE,
+        "dual_feasibility_tolerance": TOLERANCE,
+    }.items():
+        highs.setOptionValue(option, value)
+    rows, columns = programme.matrix.shape
+    lp = highspy.HighsLp()
+    lp.num_row_, lp.num_col_ = rows, columns
+    lp.col_cost_ = np.zeros(columns)
+    lp.col_lower_ = np.zeros(columns)
+    upper = np.full(columns, highspy.kHighsInf)
+    upper[list(programme.slack_of.values())] = 0.0
+    upper[programme.doubt] = MAX_DOUBT
+    lp.col_upper_ = upper
+    lp.row_lower_, lp.row_upper_ = programme.lower, programme.upper
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = programme.matrix.indptr
+    lp.a_matrix_.index_ = programme.matrix.indices
+    lp.a_matrix_.value_ = programme.matrix.data
+    highs.passModel(lp)
+    return highs

@@ -1,0 +1,159 @@
+"""From a profile and a spec to a plan: every rung of the ladder, with what it promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyomo.version
+
+from planner.limits import LimitSet
+from planner.model import LATENCY
+from planner.plan import CellFacts, Classes, Plan, Rung, SingleStrategy
+from planner.planner import Answer, Planner
+from planner.session import SOLVER
+from planner.spec import Objective, Spec
+from profiles.errors import InfeasibleError
+from profiles.money import PriceCard
+from profiles.profile import Cell, Profile
+
+NO_MARGIN = (
+    "planned on point estimates (confidence: none): the optimiser picks cells that looked good by "
+    "luck, and in simulations 60-87 % of such plans broke the accuracy they promised"
+)
+
+
+def solve(profile: Profile, spec: Spec, *, prices: PriceCard, estimator: str | None) -> Plan:
+    """Solve a spec and the ladder below it.
+
+    Args:
+        profile: What was measured, sorted by the classes that the spec names.
+        spec: What is asked.
+        prices: Prices that the runtime charges by; copied into the plan.
+        estimator: File of the difficulty graph, None for labels.
+
+    Raises:
+        LimitsClashError: No allocation keeps the limits; says which clash and what would help.
+        UnprovenError: The solver stopped before a proof.
+        UnknownValueError: A cell, cost or tail that the question needs was never measured.
+        InputError: Spec and profile do not belong together.
+    """
+    planner = Planner(profile, spec)
+    first = planner.explained(planner.limits)
+    answers = [(1.0, spec.objective, first), *_ladder(planner, first)]
+    rungs = tuple(planner.rung(answer, kind, fraction) for fraction, kind, answer in answers)
+    return Plan(
+        status="optimal",
+        workload=profile.workload,
+        confidence=spec.level,
+        warnings=_warnings(planner, rungs),
+        classes=Classes(
+            source="label" if spec.classes == "label" else "text",
+            names=profile.classes,
+            weights=tuple(float(weight) for weight in planner.estimates.weights),
+            estimator=estimator,
+            estimator_digest=profile.estimator_digest,
+        ),
+        traffic=spec.traffic,
+        limits=spec.limits,
+        prices=prices,
+        cells=_facts(planner, rungs),
+        rungs=rungs,
+        best_single_strategy=best_single(planner),
+        spec_digest=spec.model_copy(update={"prices": prices}).content_digest(Path()),
+        profile_digest=profile.digest,
+        solver=f"{SOLVER}, model by Pyomo {pyomo.version.version}",
+    ).sealed()
+
+
+def _ladder(planner: Planner, first: Answer) -> list[tuple[float, Objective, Answer]]:
+    """Rungs that really spend less: accuracy floors give way, budget and latency are hard."""
+    if not planner.costs_known:
+        return []
+    ladder: list[tuple[float, Objective, Answer]] = []
+    spent = full = _expected_usd(planner, first)
+    for fraction in planner.spec.rungs[1:]:
+        answer = _rung(planner, fraction * full)
+        usd = _expected_usd(planner, answer)
+        if usd < spent * (1 - 1e-6):
+            ladder.append((fraction, Objective.MAXIMIZE_ACCURACY, answer))
+            spent = usd
+    return ladder
+
+
+def _rung(planner: Planner, usd_per_request: float) -> Answer:
+    limits = LimitSet(usd_per_request=usd_per_request, p95_s=planner.limits.p95_s)
+    try:
+        return planner.answer(Objective.MAXIMIZE_ACCURACY, limits)
+    except InfeasibleError:
+        return planner.answer(Objective.MINIMIZE_COST, replace(limits, usd_per_request=None))
+
+
+def _expected_usd(planner: Planner, answer: Answer) -> float:
+    estimates = planner.estimates
+    return float(estimates.traffic_share * answer.x @ estimates.cost_usd)
+
+
+def best_single(planner: Planner) -> SingleStrategy | None:
+    """The best strategy that keeps the limits alone, under the same margins."""
+    kept = [(name, x) for name, x in planner.singles() if planner.keeps(x, planner.limits, 2e-9)]
+    if not kept:
+        return None
+    figures = {name: planner.accounts.expected(x) for name, x in kept}
+
+    def rank(name: str) -> tuple[float, float, str]:
+        cost = figures[name].cost_usd_per_request
+        dollars = np.inf if cost is None else cost
+        if planner.spec.objective is Objective.MINIMIZE_COST:
+            return dollars, -figures[name].accuracy, name
+        return -figures[name].accuracy, dollars, name
+
+    best = min(figures, key=rank)
+    return SingleStrategy(strategy=best, expected=figures[best])
+
+
+def _facts(planner: Planner, rungs: tuple[Rung, ...]) -> dict[str, dict[str, CellFacts]]:
+    used = {
+        (name, strategy)
+        for rung in rungs
+        for name, shares in rung.allocation.items()
+        for strategy in shares
+    }
+    facts: dict[str, dict[str, CellFacts]] = {name: {} for name in planner.estimates.classes}
+    for cell, planned in zip(planner.estimates.cells, planner.estimates.accuracy, strict=True):
+        if (cell.class_name, cell.strategy) in used:
+            facts[cell.class_name][cell.strategy] = _fact(cell, float(planned))
+    return facts
+
+
+def _fact(cell: Cell, planned_accuracy: float) -> CellFacts:
+    return CellFacts(
+        queries=cell.queries,
+        accuracy=cell.accuracy,
+        planned_accuracy=float(f"{planned_accuracy:.9g}"),
+        cost_usd=cell.cost_usd,
+        cost_max_usd=cell.cost_max_usd,
+        latency_p95_s=cell.latency_p95_s,
+        tokens_out_max=cell.tokens_out_max,
+        evidence=cell.evidence,
+    )
+
+
+def _warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
+    warnings = [NO_MARGIN] if planner.spec.level is None else []
+    if not planner.costs_known and len(planner.spec.rungs) > 1:
+        warnings.append("no cheaper rungs: the cost of some strategy is unknown")
+    if planner.limits.p95_s is not None:
+        warnings += _thin_tails(planner, rungs[0])
+    return tuple(warnings)
+
+
+def _thin_tails(planner: Planner, rung: Rung) -> list[str]:
+    """A tail of 5 % needs about 200 latencies: ten beyond the limit."""
+    return [
+        f"{LATENCY} rests on {cell.latency_observations} latencies of {cell.strategy} in class "
+        f"{cell.class_name}; measure at least 200"
+        for cell in planner.estimates.cells
+        if cell.strategy in rung.allocation[cell.class_name] and cell.latency_observations < 200
+    ]

@@ -1,0 +1,127 @@
+"""Does the graph decide as the YAML says? Both answer the same sample of requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from policies.decide import Tables, choose_many
+from policies.policy import Policy
+from profiles.errors import InputError
+
+SEED = 20260101
+_TEXTS = 128
+_OUTPUTS = ("class_index", "strategy_index", "class_name", "strategy", "expected_cost_usd")
+
+
+def disagreement(policy: Policy, graph: bytes) -> str | None:
+    """The first request that graph and policy decide differently, None where they agree.
+
+    With labels, every class meets every rung at every edge of its shares. With text, sample
+    prompts meet them, so classes that no sample falls into go untested here.
+
+    Raises:
+        InputError: The graph cannot be loaded or has other inputs and outputs.
+    """
+    requests, rungs, uniforms = _sample(policy)
+    found = dict(zip(_OUTPUTS, _run(policy, graph, requests, rungs, uniforms), strict=True))
+    expected = _expected(policy, requests, found["class_index"], rungs, uniforms)
+    for name in _OUTPUTS:
+        same = found[name] == expected[name]
+        if name == "expected_cost_usd":
+            same |= np.isnan(found[name]) & np.isnan(expected[name])
+        if not same.all():
+            at = int(np.argmin(same))
+            return (
+                f"{name} of {policy.classes.source} {str(requests[at])[:40]!r}, rung {rungs[at]}, "
+                f"uniform {float(uniforms[at])!r}: the policy says {expected[name][at]}, "
+                f"the graph {found[name][at]}"
+            )
+    return None
+
+
+def edge_uniforms(policy: Policy) -> NDArray[np.float32]:
+    """Every cumulative share with its float32 neighbours, and numbers that are out of range."""
+    edges = np.unique(Tables.of(policy).cumulative)
+    odd = np.array([0, 2**-24, 0.5, 1 - 2**-24, 1, 2, -1, np.nan, np.inf], dtype=np.float32)
+    around = [np.nextafter(edges, np.float32(side)) for side in (-1, 2)]
+    return np.concatenate([odd, edges, *around]).astype(np.float32)
+
+
+def _sample(policy: Policy) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float32]]:
+    if policy.classes.source == "label":
+        requests = [*policy.classes.names, "no such class", ""]
+    else:
+        requests = _texts()
+    steps = np.arange(-1, len(policy.rungs) + 1)
+    uniforms = edge_uniforms(policy)
+    if policy.classes.source == "text":  # many texts: a random pairing instead of every one
+        generator = np.random.default_rng(SEED)
+        count = 8 * len(requests)
+        picks = np.arange(count) % len(requests)
+        return (
+            np.array(requests, dtype=object)[picks],
+            generator.choice(steps, count).astype(np.int64),
+            generator.choice(uniforms, count),
+        )
+    grid = np.meshgrid(np.arange(len(requests)), steps, np.arange(len(uniforms)), indexing="ij")
+    request, rung, uniform = (axis.ravel() for axis in grid)
+    return np.array(requests, dtype=object)[request], rung.astype(np.int64), uniforms[uniform]
+
+
+def _texts() -> list[str]:
+    """Prompts of every length, from nothing to long sums and long prose."""
+    generator = np.random.default_rng(SEED)
+    words = ["what", "is", "the", "sum", "of", "prove", "that", "12", "4711", "+", "if", "graph"]
+    lengths = np.geomspace(1, 300, _TEXTS).astype(int)
+    return ["", " ", *(" ".join(generator.choice(words, length)) for length in lengths)]
+
+
+def _run(
+    policy: Policy,
+    graph: bytes,
+    requests: NDArray[Any],
+    rungs: NDArray[np.int64],
+    uniforms: NDArray[np.float32],
+) -> list[Any]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    feeds = {policy.classes.source: requests, "rung": rungs, "uniform": uniforms}
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return list(session.run(list(_OUTPUTS), feeds))
+    except Exception as error:  # ONNX Runtime's exceptions share no public root
+        raise InputError(
+            "ONNX Runtime cannot run the decision graph",
+            where=policy.graph.file,
+            got=str(error),
+            next_step="run 'inferbudget compile' again, or install onnxruntime 1.22 or newer",
+        ) from error
+
+
+def _expected(
+    policy: Policy,
+    requests: NDArray[Any],
+    class_index: NDArray[np.int64],
+    rungs: NDArray[np.int64],
+    uniforms: NDArray[np.float32],
+) -> dict[str, NDArray[Any]]:
+    names = policy.classes.names
+    if policy.classes.source == "label":
+        positions = {name: index for index, name in enumerate(names)}
+        classes = np.array([positions.get(request, -1) for request in requests])
+    else:
+        classes = np.clip(class_index, 0, len(names) - 1)
+    strategies = choose_many(policy, classes, rungs, uniforms)
+    costs = np.pad(Tables.of(policy).cost_usd, ((0, 1), (0, 1)), constant_values=np.nan)
+    return {
+        "class_index": classes,
+        "strategy_index": strategies,
+        "class_name": np.array([*names, ""], dtype=object)[classes],
+        "strategy": np.array([*policy.strategy_texts(), ""], dtype=object)[strategies],
+        "expected_cost_usd": costs[classes, strategies],
+    }

@@ -1,0 +1,152 @@
+"""Passes on money and tokens: caps and costs of each strategy, prices, budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from planner.spec import Window
+from policies.decimals import at_least, at_most, exact, nearest
+from policies.draft import Draft
+from policies.policy import Budget, StrategyEntry
+from policies.shares import MONEY_DIGITS
+from profiles.errors import InputError, UnknownValueError
+from profiles.money import PriceCard
+from profiles.strategy import Strategy, Value, parse
+
+NO_PRICES = "No prices are known: this policy can be replayed, but not served."
+
+
+def choose_caps(draft: Draft) -> Draft:
+    """Give every strategy its cap on completion tokens and its measured costs per class.
+
+    The cap is the strategy's own `max_tokens`, for combinations the largest of their stages; else
+    the most completion tokens that a request was seen to take; else there is none. Expected costs
+    are rounded to the nearest, bounds up.
+    """
+    return replace(draft, entries=tuple(_entry(draft, text) for text in draft.order))
+
+
+def choose_prices(draft: Draft) -> Draft:
+    """Keep the prices of the models in use.
+
+    Raises:
+        UnknownValueError: The card has prices, but not for every model in use.
+    """
+    card = draft.plan.prices
+    models = sorted({model for text in draft.order for model in parse(text).models()})
+    if not card.models:
+        return replace(draft, prices=card, warnings=(*draft.warnings, NO_PRICES))
+    missing = [model for model in models if model not in card.models]
+    if missing:
+        raise UnknownValueError(
+            "the price card does not name every model that the plan uses",
+            where=f"prices.models.{missing[0]}",
+            expected=f"prices of {', '.join(models)}",
+            got=f"none for {', '.join(missing)}",
+            next_step="add USD per million input and output tokens to the price card and plan "
+            "again; an empty card makes a policy that can be replayed but not served",
+        )
+    return replace(draft, prices=PriceCard(models={model: card.models[model] for model in models}))
+
+
+def choose_budgets(draft: Draft) -> Draft:
+    """Turn the spend limit into money that is never exceeded.
+
+    Raises:
+        InputError: A sum of dollars without the traffic that shares it.
+    """
+    spend, traffic = draft.plan.limits.spend, draft.plan.traffic
+    if spend is None:
+        return replace(draft, budgets=())
+    if spend.usd_per_request is not None:
+        if traffic is None:
+            budget = Budget(usd_per_request=spend.usd_per_request, window=Window.TOTAL)
+        else:
+            budget = Budget(
+                limit_usd=float(exact(spend.usd_per_request) * traffic.requests),
+                usd_per_request=spend.usd_per_request,
+                window=traffic.per,
+                requests=traffic.requests,
+            )
+        return replace(draft, budgets=(budget,))
+    if spend.usd is None or spend.per is None or traffic is None or traffic.per is not spend.per:
+        raise InputError(
+            "a sum of dollars needs the traffic that shares it, over the same window",
+            where="limits.spend",
+            expected=f"traffic per {spend.per}",
+            got=f"traffic per {traffic.per}" if traffic else "no traffic",
+            next_step="add 'traffic: {requests: ..., per: ...}' to the spec and plan again",
+        )
+    # Down, so that the mean times the requests stays within the sum.
+    mean = at_most(exact(spend.usd) / traffic.requests, 12)
+    budget = Budget(
+        limit_usd=spend.usd, usd_per_request=mean, window=spend.per, requests=traffic.requests
+    )
+    return replace(draft, budgets=(budget,))
+
+
+def token_cap(strategy: Strategy, measured: int | None) -> int | None:
+    """Cap on completion tokens of one call of a strategy, None where none is known.
+
+    Args:
+        strategy: The strategy.
+        measured: Most completion tokens of one request seen, in any class.
+
+    Raises:
+        InputError: A `max_tokens` that is not a positive whole number.
+    """
+    caps = [_own_cap(part) for part in _calling(strategy)]
+    declared = [cap for cap in caps if cap is not None]
+    if len(declared) < len(caps) or not caps:  # a stage without a cap falls back to what was seen
+        return max([*declared, measured]) if measured is not None else None
+    return max(declared)
+
+
+def _entry(draft: Draft, text: str) -> StrategyEntry:
+    cells = {name: draft.cell(name, text) for name in draft.plan.classes.names}
+    seen = [cell.tokens_out_max for cell in cells.values() if cell and cell.tokens_out_max]
+    return StrategyEntry(
+        text=text,
+        max_tokens=token_cap(parse(text), max(seen, default=None)),
+        expected_cost_usd={
+            name: nearest(cell.cost_usd, MONEY_DIGITS)
+            for name, cell in cells.items()
+            if cell and cell.cost_usd is not None
+        },
+        cost_bound_usd={
+            name: at_least(cell.cost_max_usd, MONEY_DIGITS)
+            for name, cell in cells.items()
+            if cell and cell.cost_max_usd is not None
+        },
+    )
+
+
+def _calling(strategy: Strategy) -> Iterator[Strategy]:
+    """The parts that call a model or cap one: the strategy itself, or else its stages."""
+    nested = [part for _, value in strategy.params for part in _strategies(value)]
+    if strategy.model or strategy.param("max_tokens") is not None or not nested:
+        yield strategy
+    else:
+        for part in nested:
+            yield from _calling(part)
+
+
+def _strategies(value: Value) -> Iterator[Strategy]:
+    if isinstance(value, Strategy):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _strategies(item)
+
+
+def _own_cap(strategy: Strategy) -> int | None:
+    cap = strategy.param("max_tokens")
+    if cap is not None and (not isinstance(cap, int) or cap <= 0):
+        raise InputError(
+            "max_tokens is not a positive whole number",
+            where=f"strategy {strategy}",
+            got=str(cap),
+            next_step="measure the strategy under a corrected text",
+        )
+    return cap

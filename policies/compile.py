@@ -1,0 +1,80 @@
+"""Plan to policy, as an ordered tuple of small passes. The same plan gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+
+from planner.plan import Plan
+from policies.admission import admit
+from policies.caps import choose_budgets, choose_caps, choose_prices
+from policies.draft import Draft
+from policies.file import CompiledPolicy
+from policies.graph import build_graph
+from policies.policy import Graph, Policy, PolicyClasses, Provenance
+from policies.shares import move_figures, order_strategies, simplify_shares
+from profiles.digest import digest_bytes
+
+__all__ = ["PASSES", "CompiledPolicy", "compile_plan"]
+
+PASSES: tuple[Callable[[Draft], Draft], ...] = (
+    admit,
+    simplify_shares,
+    order_strategies,
+    move_figures,
+    choose_caps,
+    choose_prices,
+    choose_budgets,
+)
+
+
+def compile_plan(
+    plan: Plan, *, estimator: bytes | None, graph_file: str = "policy.onnx"
+) -> CompiledPolicy:
+    """Make a plan enforceable.
+
+    Args:
+        plan: A solved plan.
+        estimator: Bytes of the difficulty graph that the plan was made with; None for labels.
+        graph_file: Name that the decision graph will have beside the policy file.
+
+    Raises:
+        InputError: The plan cannot be enforced as it stands; says what to do.
+        UnknownValueError: A price or a measured cell that the policy needs is missing.
+    """
+    draft = Draft(plan=plan, estimator=estimator, warnings=plan.warnings)
+    return _assemble(reduce(lambda current, step: step(current), PASSES, draft), graph_file)
+
+
+def _assemble(draft: Draft, graph_file: str) -> CompiledPolicy:
+    plan = draft.plan
+    classes = PolicyClasses(source=plan.classes.source, names=plan.classes.names)
+    policy = Policy(
+        workload=plan.workload,
+        confidence=plan.confidence,
+        warnings=draft.warnings,
+        classes=classes,
+        graph=Graph(file=graph_file, sha256=""),
+        strategies=draft.entries,
+        rungs=draft.rungs,
+        limits=plan.limits,
+        budgets=draft.budgets,
+        prices=draft.prices,
+        provenance=_provenance(draft),
+    )
+    graph = build_graph(policy, draft.estimator)
+    pinned = policy.model_copy(update={"graph": Graph(file=graph_file, sha256=digest_bytes(graph))})
+    return CompiledPolicy(pinned.sealed(), graph)
+
+
+def _provenance(draft: Draft) -> Provenance:
+    plan = draft.plan
+    cells = [draft.cell(name, text) for name in plan.classes.names for text in draft.order]
+    return Provenance(
+        plan=plan.content_digest(),
+        spec=plan.spec_digest,
+        profile=plan.profile_digest,
+        estimator=plan.classes.estimator_digest,
+        solver=plan.solver,
+        evidence=tuple(sorted({kind for cell in cells if cell for kind in cell.evidence})),
+    )

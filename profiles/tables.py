@@ -1,0 +1,171 @@
+"""Rows from files of any format: every value as the file has it, with the line it stands on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from profiles.digest import digest_bytes
+from profiles.errors import InputError
+
+Row = Mapping[str, Any]
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+_SUFFIXES = {f".{name}": name for name in FORMATS} | {".ndjson": "jsonl", ".pq": "parquet"}
+_FIELD_LIMIT = 1 << 26  # characters of one CSV field; prompts can be long
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One file's rows.
+
+    Attributes:
+        name: The file, as errors name it.
+        columns: Every column that some row has, in order of first appearance.
+        rows: (line or row number, values by column).
+        digest: Of the file's bytes.
+        not_json: Lines with a bare NaN or Infinity, which JSON does not know.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: list[tuple[int, Row]]
+    digest: str
+    not_json: tuple[int, ...] = ()
+
+
+def read_table(path: Path, format: str | None = None) -> Table:  # noqa: A002 - the option's name
+    """Read a file whole.
+
+    Args:
+        path: The file.
+        format: One of `FORMATS`; None goes by the file's suffix.
+
+    Raises:
+        InputError: Unreadable, of unknown format, malformed, or without a row.
+    """
+    kind = format or _SUFFIXES.get(path.suffix.lower())
+    if kind not in FORMATS:
+        raise InputError(
+            "the format of this file is not known",
+            where=str(path),
+            expected=f"one of {', '.join(FORMATS)}",
+            got=repr(format or path.suffix),
+            next_step="name it with --format",
+        )
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError("cannot read the file", where=str(path), got=str(error)) from error
+    name = str(path)
+    not_json: list[int] = []
+    if kind == "parquet":
+        rows = _parquet(content, name)
+    elif kind in {"csv", "tsv"}:
+        rows = _delimited(_text(content, name), "," if kind == "csv" else "\t", name)
+    else:
+        rows, not_json = _json(_text(content, name), name, lines=kind == "jsonl")
+    if not rows:
+        raise InputError("the file has no rows", where=name)
+    columns = tuple(dict.fromkeys(column for _, row in rows for column in row))
+    return Table(name, columns, rows, digest_bytes(content), tuple(not_json))
+
+
+def _text(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            "the file is not UTF-8 text",
+            where=f"{name}:{line}",
+            got=f"byte 0x{content[error.start]:02x}",
+            next_step="save it as UTF-8",
+        ) from error
+
+
+def _delimited(text: str, delimiter: str, name: str) -> list[tuple[int, Row]]:
+    csv.field_size_limit(_FIELD_LIMIT)
+    # strict: without it an open quote swallows the rest of the file in silence
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [column.strip() for column in next(reader, [])]
+        twice = next((column for column in header if header.count(column) > 1), None)
+        if twice is not None:
+            raise InputError(f"the column {twice!r} stands twice in the header", where=f"{name}:1")
+        rows = []
+        line = reader.line_num + 1
+        for values in reader:
+            if values:
+                rows.append((line, _fitted(header, values, f"{name}:{line}")))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            "this is not well-formed", where=f"{name}:{reader.line_num}", got=str(error)
+        ) from error
+    return rows
+
+
+def _fitted(header: list[str], values: list[str], where: str) -> Row:
+    if len(values) != len(header):
+        raise InputError(
+            "the row does not fit the header",
+            where=where,
+            expected=f"{len(header)} fields",
+            got=f"{len(values)} fields",
+            next_step="quote fields that contain the delimiter",
+        )
+    return dict(zip(header, values, strict=True))
+
+
+def _json(text: str, name: str, *, lines: bool) -> tuple[list[tuple[int, Row]], list[int]]:
+    """JSON lines, or one JSON list of objects (rows are then counted from 1)."""
+    bare: list[int] = []
+    if not lines:
+        items = _value(text, name, 1, bare)
+        if not isinstance(items, list):
+            raise InputError("the file is not a list of objects", where=name)
+        numbered = list(enumerate(items, start=1))
+    else:
+        numbered = [
+            (number, _value(line, f"{name}:{number}", number, bare))
+            for number, line in enumerate(text.split("\n"), start=1)
+            if line.strip()
+        ]
+    for number, item in numbered:
+        if not isinstance(item, dict):
+            raise InputError("this is not an object", where=f"{name}:{number}", got=repr(item)[:60])
+    return numbered, sorted(set(bare))
+
+
+def _value(text: str, where: str, number: int, bare: list[int]) -> Any:
+    def constant(word: str) -> float:
+        bare.append(number)
+        return float(word)
+
+    try:
+        return json.loads(text, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        at = f"{where}:{error.lineno}" if error.lineno > 1 else where
+        raise InputError("this is not JSON", where=at, got=error.msg) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            "this is not JSON that can be read", where=where, got=str(error)
+        ) from error
+
+
+def _parquet(content: bytes, name: str) -> list[tuple[int, Row]]:
+    import pyarrow as pa  # noqa: PLC0415 - other formats do without it
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        items = parquet.read_table(pa.BufferReader(content)).to_pylist()
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise InputError(
+            "this is not a Parquet file that can be read", where=name, got=str(error)[:200]
+        ) from error
+    return list(enumerate(items, start=1))

@@ -1,0 +1,78 @@
+"""Calls that are paid for: each is reserved on the request's hold and charged as it ends."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from profiles.errors import InferbudgetError, UpstreamError
+from profiles.money import PriceCard
+from runtime.ledger import Hold
+from runtime.strategies.base import Bill, prompt_tokens_bound
+from runtime.upstream import ChatCall, Completion
+
+
+class Chat(Protocol):
+    """Anything that answers chat calls, `runtime.upstream.Upstream` above all."""
+
+    async def chat(self, call: ChatCall) -> Completion:
+        """Send one call.
+
+        Raises:
+            UpstreamError: Says by `sent` whether the call can have cost anything.
+        """
+
+
+class AbandonedError(InferbudgetError):
+    """Nobody waits for the answer any more, so no further call is sent."""
+
+
+class HeldCaller:
+    """Sends the calls of one request and charges each to its hold.
+
+    A call whose outcome is unknown is charged at its bound: an error or a broken connection after
+    it was sent, a reply without usage, a task that was cancelled while it waited.
+    """
+
+    def __init__(self, upstream: Chat, prices: PriceCard, hold: Hold) -> None:
+        self.bill = Bill()
+        self._upstream = upstream
+        self._prices = prices
+        self._hold = hold
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Send no further call. Those in flight run on, so that their usage becomes known."""
+        self._stopped = True
+
+    async def __call__(self, call: ChatCall) -> Completion:
+        """Send one call.
+
+        Raises:
+            UpstreamError: It failed; it is charged already.
+            BudgetRefusedError: No money for it; nothing was sent.
+            AbandonedError: `stop` was called; nothing was sent.
+        """
+        if self._stopped:
+            raise AbandonedError("the client has left")
+        price = self._prices.price(call.model)
+        bound = price.cost_nano_usd(prompt_tokens_bound(call.messages), call.n * call.max_tokens)
+        paid = self._hold.call(bound)
+        bill = self.bill
+        try:
+            reply = await self._upstream.chat(call)
+            tokens_in, tokens_out = reply.tokens_in, reply.tokens_out
+            if tokens_in is not None and tokens_out is not None:
+                paid.settle(price.cost_nano_usd(tokens_in, tokens_out))
+                bill.tokens_in += tokens_in
+                bill.tokens_out += tokens_out
+        except UpstreamError as error:
+            if not error.sent:
+                paid.not_sent()
+            raise
+        finally:
+            if paid.charged_nano_usd is None:
+                paid.unknown()
+                bill.usage_known = False
+            bill.cost_nano_usd += paid.charged_nano_usd or 0
+            bill.calls += 1
+        return reply

@@ -1,0 +1,235 @@
+"""One ONNX Runtime session that turns a request into a class and a strategy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from policies.file import require_graph
+from policies.policy import Policy
+from profiles.errors import InputError
+
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+_QUIET, _DEFAULT = 4, 2  # fatal only, warnings
+_OUTPUTS = ["class_index", "strategy_index"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How one request will be answered.
+
+    Attributes:
+        class_name: Its difficulty class.
+        class_index: The same as a position, easiest first.
+        strategy: Canonical text of the strategy.
+        strategy_index: The same as a position in the policy's strategies.
+        rung: Step of the ladder that decided, clamped to the ladder.
+        expected_cost_usd: Mean measured dollars of such a request, None where unknown.
+    """
+
+    class_name: str
+    class_index: int
+    strategy: str
+    strategy_index: int
+    rung: int
+    expected_cost_usd: float | None
+
+
+class DecisionSession:
+    """The policy's decision graph, loaded once.
+
+    Args:
+        policy: The policy that pins the graph.
+        graph_path: The graph; its bytes are held against the pin before they are loaded.
+        require_gpu: Refuse to start where any part of the graph would run on the CPU. Text and
+            label lookups have no GPU kernels, so today's graphs are refused.
+
+    Raises:
+        InputError: Not the pinned graph, a graph that ONNX Runtime cannot load, a mixed install,
+            or no GPU where one is required.
+    """
+
+    def __init__(self, policy: Policy, graph_path: Path, *, require_gpu: bool = False) -> None:
+        refuse_mixed_install()
+        self._policy = policy
+        self._input = policy.classes.source
+        self._texts = policy.strategy_texts()
+        self._last_rung = len(policy.rungs) - 1
+        self._session = _session(_pinned(policy, graph_path), graph_path, require_gpu=require_gpu)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the graph."""
+        return str(self._session.get_providers()[0])
+
+    def decide(self, text_or_label: str, rung: int, uniform: float) -> Decision:
+        """Decide one request.
+
+        Args:
+            text_or_label: The prompt, or the class that the caller sent, as the policy asks.
+            rung: Step of the ladder; beyond either end counts as that end.
+            uniform: A random number in [0, 1), taken as float32; anything else counts as 0.
+
+        Raises:
+            InputError: The label is not a class of the policy.
+        """
+        return self.decide_many([text_or_label], [rung], [uniform])[0]
+
+    def decide_many(
+        self, texts_or_labels: Sequence[str], rungs: Sequence[int], uniforms: Sequence[float]
+    ) -> list[Decision]:
+        """Decide several requests in one call, in order; arguments of equal length.
+
+        Raises:
+            InputError: A label is not a class of the policy, or the lengths differ.
+        """
+        count = len(texts_or_labels)
+        if len(rungs) != count or len(uniforms) != count:
+            raise InputError(
+                "requests, rungs and uniform numbers differ in number",
+                where="decide_many",
+                got=f"{count}, {len(rungs)} and {len(uniforms)}",
+                next_step="pass one rung and one uniform number per request",
+            )
+        if not count:
+            return []
+        feeds = {
+            self._input: np.array([_encodable(text) for text in texts_or_labels], dtype=object),
+            "rung": np.array(rungs, dtype=np.int64),
+            "uniform": np.array([u if 0 <= u < 1 else 0.0 for u in uniforms], dtype=np.float32),
+        }
+        classes, strategies = self._session.run(_OUTPUTS, feeds)
+        return [
+            self._decision(request, int(class_index), int(strategy_index), rung)
+            for request, class_index, strategy_index, rung in zip(
+                texts_or_labels, classes, strategies, rungs, strict=True
+            )
+        ]
+
+    def _decision(self, request: str, class_index: int, strategy_index: int, rung: int) -> Decision:
+        names = self._policy.classes.names
+        if class_index < 0:
+            raise InputError(
+                "this label is not a class of the policy",
+                where="class label",
+                expected=f"one of {', '.join(names)}",
+                got=repr(request[:80]),
+                next_step="send one of these classes with the request",
+            )
+        class_name = names[class_index]
+        return Decision(
+            class_name=class_name,
+            class_index=class_index,
+            strategy=self._texts[strategy_index],
+            strategy_index=strategy_index,
+            rung=min(max(rung, 0), self._last_rung),
+            expected_cost_usd=self._policy.strategies[strategy_index].expected_cost_usd.get(
+                class_name
+            ),
+        )
+
+
+def refuse_mixed_install() -> None:
+    """Refuse onnxruntime and onnxruntime-gpu side by side: they overwrite each other's files.
+
+    Raises:
+        InputError: Both are installed; says how to mend it.
+    """
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
+    if len(installed) > 1:
+        found = ", ".join(f"{name} {_version(name)}" for name in installed)
+        raise InputError(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other",
+            where="Python environment",
+            expected="exactly one of them",
+            got=found,
+            next_step="pip uninstall -y onnxruntime onnxruntime-gpu, then install the one that "
+            "this machine needs: onnxruntime-gpu with an NVIDIA GPU, else onnxruntime",
+        )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _encodable(text: str) -> str:
+    """JSON can carry half of a surrogate pair, which no UTF-8 text can."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _pinned(policy: Policy, graph_path: Path) -> bytes:
+    try:
+        graph = graph_path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            "cannot read the decision graph",
+            where=str(graph_path),
+            got=str(error),
+            next_step="put the graph beside the policy, or run 'inferbudget compile' again",
+        ) from error
+    require_graph(policy, graph, graph_path)
+    return graph
+
+
+def _session(graph: bytes, graph_path: Path, *, require_gpu: bool) -> Any:
+    available = onnxruntime.get_available_providers()
+    if require_gpu and _CUDA not in available:
+        raise _no_gpu(graph_path, f"ONNX Runtime was built for {', '.join(available)}")
+    options = _options(require_gpu=require_gpu)
+    if _CUDA in available:
+        try:
+            return _quiet_session(graph, options, [_CUDA] if require_gpu else [_CUDA, _CPU])
+        except Exception as error:  # ONNX Runtime's exceptions share no public root
+            if require_gpu:
+                raise _no_gpu(graph_path, str(error)) from error
+    try:
+        return _quiet_session(graph, options, [_CPU])
+    except Exception as error:
+        raise InputError(
+            "ONNX Runtime cannot load the decision graph",
+            where=str(graph_path),
+            got=str(error),
+            next_step="run 'inferbudget compile' again, or install onnxruntime 1.22 or newer",
+        ) from error
+
+
+def _quiet_session(graph: bytes, options: Any, providers: list[str]) -> Any:
+    """Without ONNX Runtime's own lines on stderr about a GPU that is not there."""
+    onnxruntime.set_default_logger_severity(_QUIET)
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+    finally:
+        onnxruntime.set_default_logger_severity(_DEFAULT)
+
+
+def _options(*, require_gpu: bool) -> Any:
+    """One thread, not spinning: the graph is tiny and shares its core with the event loop."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _QUIET
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if require_gpu:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _no_gpu(graph_path: Path, reason: str) -> InputError:
+    return InputError(
+        "a GPU is required, but the decision graph cannot run on one alone",
+        where=str(graph_path),
+        expected=f"a session on {_CUDA} without the CPU",
+        got=reason,
+        next_step="start without require_gpu: the decision takes microseconds on a CPU",
+    )

@@ -1,0 +1,287 @@
+"""The OpenAI-compatible gateway: a raw ASGI application around a `Service`."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from profiles.errors import BudgetRefusedError, InferbudgetError, InputError, UpstreamError
+from profiles.money import NANO_PER_USD
+from runtime import openai
+from runtime.metrics import CONTENT_TYPE, Metrics
+from runtime.service import Ask, Run, Served, Service
+from runtime.upstream import UpstreamTimeoutError
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+MAX_BODY_BYTES = 1024 * 1024
+MODEL = "inferbudget"
+_OPEN = ("/health", "/ready")
+_JSON = (b"content-type", b"application/json")
+_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_encoder = msgspec.json.Encoder()
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """A response that is ready to be sent."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = (_JSON,)
+
+
+class _RefusedError(InferbudgetError):
+    """A request that ends in an error reply."""
+
+    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class _DisconnectedError(InferbudgetError):
+    """The client is gone; nobody reads a reply."""
+
+
+class Gateway:
+    """ASGI application.
+
+    Args:
+        service: Answers the requests.
+        api_key: Bearer token that clients must send, None to let everybody in. Only ``/health`` and
+            ``/ready`` never ask for it.
+        drain_s: Seconds that calls in flight may take to end when a client leaves or the gateway
+            stops; what is still running then is charged at its bound.
+        close: Awaited when the gateway stops.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        api_key: str | None = None,
+        drain_s: float = 30.0,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        policy = service.policy
+        self._service = service
+        self._key = f"Bearer {api_key}".encode() if api_key else None
+        self._drain_s = drain_s
+        self._close = close
+        self._stopping = False
+        self._models = tuple(dict.fromkeys((MODEL, policy.workload)))
+        self.metrics = Metrics(
+            service.ledger, service.tools, digest=policy.digest, provider=service.decider.provider
+        )
+        self._pages: Mapping[str, Callable[[], _Reply]] = {
+            "/health": lambda: _Reply(200, b'{"status":"ok"}'),
+            "/ready": self._ready,
+            "/v1/models": lambda: _Reply(200, openai.models_body(self._models)),
+            "/ledger": lambda: _Reply(200, self._ledger()),
+            "/metrics": lambda: _Reply(
+                200, self.metrics.text(), ((b"content-type", CONTENT_TYPE.encode()),)
+            ),
+        }
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            event = (await receive())["type"]
+            if event == "lifespan.shutdown":
+                self._stopping = True
+                await self._service.drain(self._drain_s)
+                if self._close is not None:
+                    await self._close()
+            await send({"type": f"{event}.complete"})
+            if event == "lifespan.shutdown":
+                return
+
+    async def _http(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            reply = await self._route(scope, receive)
+        except _DisconnectedError:
+            return
+        except _RefusedError as error:
+            reply = _error(error.status, str(error), error.code)
+        except BudgetRefusedError as error:
+            reply = _budget_refused(error)
+        except InputError as error:
+            reply = _error(400, str(error))
+        except UpstreamTimeoutError as error:
+            reply = _error(504, str(error))
+        except UpstreamError as error:
+            _log.warning("%s", error)
+            reply = _error(502, _without_detail(error))
+        except Exception:
+            _log.exception("a request failed inside the gateway")
+            reply = _error(500, "internal error")
+        await _send(send, reply)
+
+    async def _route(self, scope: dict[str, Any], receive: Receive) -> _Reply:
+        path, method = scope["path"], scope["method"]
+        if path not in _OPEN:
+            self._authenticate(scope["headers"])
+        if path == "/v1/chat/completions":
+            if method != "POST":
+                raise _RefusedError(405, f"{path} answers POST")
+            return await self._chat(scope["headers"], receive)
+        page = self._pages.get(path)
+        if page is None:
+            raise _RefusedError(404, "no such page", "not_found")
+        if method not in ("GET", "HEAD"):
+            raise _RefusedError(405, f"{path} answers GET")
+        return page()
+
+    def _authenticate(self, headers: Headers) -> None:
+        if self._key is None:
+            return
+        sent = _header(headers, b"authorization") or b""
+        if not hmac.compare_digest(sent, self._key):
+            raise _RefusedError(401, "the API key is missing or wrong", "invalid_api_key")
+
+    async def _chat(self, headers: Headers, receive: Receive) -> _Reply:
+        chat = openai.read_chat(await _body(headers, receive))
+        if chat.model is not None and chat.model not in self._models:
+            raise _RefusedError(
+                404,
+                f"the model {chat.model[:80]!r} does not exist; this gateway serves "
+                f"{' and '.join(map(repr, self._models))} and chooses the model itself",
+                "model_not_found",
+            )
+        label = _header(headers, b"x-inferbudget-class")
+        run = self._start(openai.ask_of(chat, label.decode("utf-8", "replace") if label else None))
+        served = await self._finish(run, receive)
+        model = chat.model or MODEL
+        shown = _served_headers(served)
+        if not chat.stream:
+            return _Reply(200, openai.completion_body(served, model), (_JSON, *shown))
+        options = chat.stream_options
+        body = openai.stream_body(
+            served, model, include_usage=bool(options and options.include_usage)
+        )
+        return _Reply(200, body, (_STREAM, (b"cache-control", b"no-cache"), *shown))
+
+    def _start(self, ask: Ask) -> Run:
+        start = time.perf_counter()
+        try:
+            return self._service.start(ask)
+        except BudgetRefusedError:
+            self.metrics.request("", "", "refused")
+            raise
+        except InputError:
+            self.metrics.request("", "", "invalid")
+            raise
+        finally:
+            self.metrics.decision.observe(time.perf_counter() - start)
+
+    async def _finish(self, run: Run, receive: Receive) -> Served:
+        """The answer, unless the client leaves first: then the run goes on without it."""
+        gone = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait((run.task, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not run.task.done():
+                run.abandon(self._drain_s)
+                self.metrics.request(run.class_name, run.strategy, "disconnected")
+        if not run.task.done():
+            raise _DisconnectedError
+        if run.task.cancelled():
+            raise _RefusedError(503, "the gateway is stopping")
+        failed = run.task.exception() is not None
+        self.metrics.request(run.class_name, run.strategy, "failed" if failed else "answered")
+        return run.task.result()
+
+    def _ready(self) -> _Reply:
+        if self._stopping:
+            return _Reply(503, b'{"status":"stopping"}')
+        return _Reply(200, b'{"status":"ready"}')
+
+    def _ledger(self) -> bytes:
+        snapshot = asdict(self._service.ledger.snapshot())
+        snapshot["scopes"] = {state.pop("name"): state for state in snapshot["scopes"]}
+        content: bytes = _encoder.encode({"format_version": "1.0", **snapshot})
+        return content
+
+
+async def _body(headers: Headers, receive: Receive) -> bytes:
+    declared = _header(headers, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise _RefusedError(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+    body = bytearray()
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise _DisconnectedError
+        body += event.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _RefusedError(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+        if not event.get("more_body"):
+            return bytes(body)
+
+
+async def _send(send: Send, reply: _Reply) -> None:
+    length = (b"content-length", str(len(reply.body)).encode())
+    headers = [*reply.headers, length]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def _header(headers: Headers, name: bytes) -> bytes | None:
+    return next((value for key, value in headers if key == name), None)
+
+
+def _served_headers(served: Served) -> tuple[tuple[bytes, bytes], ...]:
+    dollars, nano = divmod(served.outcome.cost_nano_usd, NANO_PER_USD)
+    return (
+        (b"x-inferbudget-class", _header_text(served.class_name)),
+        (b"x-inferbudget-strategy", _header_text(served.strategy)),
+        (b"x-inferbudget-rung", str(served.rung).encode()),
+        (b"x-inferbudget-cost-usd", f"{dollars}.{nano:09d}".encode()),
+        (b"x-inferbudget-request-id", served.request_id.encode()),
+    )
+
+
+def _header_text(text: str) -> bytes:
+    """Names that are not plain ASCII travel percent-encoded."""
+    plain = text.isascii() and text.isprintable()
+    return (text if plain else quote(text)).encode()
+
+
+def _error(status: int, message: str, code: str | None = None) -> _Reply:
+    return _Reply(status, openai.error_body(status, message, code))
+
+
+def _budget_refused(error: BudgetRefusedError) -> _Reply:
+    """429 where the money comes back, 402 where it never does."""
+    if error.retry_after_s is None:
+        return _error(402, str(error), "budget_exhausted")
+    reply = _error(429, str(error), "budget_exhausted")
+    seconds = str(max(math.ceil(error.retry_after_s), 1)).encode()
+    return _Reply(reply.status, reply.body, (*reply.headers, (b"retry-after", seconds)))
+
+
+def _without_detail(error: UpstreamError) -> str:
+    """What upstreams write into their errors is for our log, not for our clients."""
+    if error.status is not None:
+        return f"the upstream answered with status {error.status}"
+    return "cannot connect to the upstream" if not error.sent else "the upstream failed"

@@ -1,0 +1,105 @@
+"""What Prometheus reads. Labels are bounded: classes, strategies and scopes of one policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from profiles.money import to_usd
+from runtime.ledger import Ledger
+from runtime.strategies import Tools
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_DECISION_BUCKETS_S = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
+
+
+class Metrics:
+    """All metrics of one gateway, in a registry of their own."""
+
+    def __init__(self, ledger: Ledger, tools: Tools, *, digest: str, provider: str) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_LedgerCollector(ledger, tools))
+        self._requests = Counter(
+            "inferbudget_requests",
+            "Requests by class, strategy and outcome.",
+            ("class", "strategy", "outcome"),
+            registry=self._registry,
+        )
+        self.decision = Histogram(
+            "inferbudget_decision_seconds",
+            "Seconds from a parsed request to its held money.",
+            buckets=_DECISION_BUCKETS_S,
+            registry=self._registry,
+        )
+        policy = Gauge(
+            "inferbudget_policy_info", "The policy in force.", ("digest",), registry=self._registry
+        )
+        policy.labels(digest).set(1)
+        graph = Gauge(
+            "inferbudget_onnx_provider_info",
+            "The execution provider that really runs the decision graph.",
+            ("provider",),
+            registry=self._registry,
+        )
+        graph.labels(provider).set(1)
+
+    def request(self, class_name: str, strategy: str, outcome: str) -> None:
+        """Count a request; class and strategy are empty where it ended before they were known."""
+        self._requests.labels(class_name, strategy, outcome).inc()
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _LedgerCollector(Collector):
+    """Reads the ledger when asked, so that requests pay nothing for it."""
+
+    def __init__(self, ledger: Ledger, tools: Tools) -> None:
+        self._ledger = ledger
+        self._tools = tools
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._ledger.snapshot()
+        spend = CounterMetricFamily(
+            "inferbudget_spend_usd", "Dollars charged, all windows.", labels=["scope"]
+        )
+        held = GaugeMetricFamily(
+            "inferbudget_held_usd", "Dollars held by requests in flight.", labels=["scope"]
+        )
+        left = GaugeMetricFamily(
+            "inferbudget_budget_remaining_usd",
+            "Dollars of this window that are neither spent nor held.",
+            labels=["scope"],
+        )
+        refusals = CounterMetricFamily(
+            "inferbudget_refused_holds", "Holds that a scope had no room for.", labels=["scope"]
+        )
+        for state in snapshot.scopes:
+            spend.add_metric([state.name], to_usd(state.spent_ever_nano_usd))
+            held.add_metric([state.name], to_usd(state.held_nano_usd))
+            refusals.add_metric([state.name], state.refusals)
+            if state.remaining_nano_usd is not None:
+                left.add_metric([state.name], to_usd(state.remaining_nano_usd))
+        yield from (spend, held, left, refusals)
+        yield CounterMetricFamily(
+            "inferbudget_bound_exceeded",
+            "Calls that cost more than their bound: the upstream ignored its cap.",
+            value=snapshot.alarms,
+        )
+        failures = CounterMetricFamily(
+            "inferbudget_verifier_failures",
+            "Scores that a verifier could not give; each counted as 0.",
+            labels=["verifier"],
+        )
+        for name, verifier in self._tools.verifiers.items():
+            failures.add_metric([name], verifier.failures)
+        yield failures
+        yield CounterMetricFamily(
+            "inferbudget_extractor_failures",
+            "Answers that the extractor could not find; the whole text counted.",
+            value=self._tools.extractor.failures,
+        )

@@ -1,0 +1,143 @@
+"""Serve a policy: the gateway as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from policies.file import read_policy
+from profiles.errors import InputError
+from runtime.checkers import (
+    Extractor,
+    ExtractorFunction,
+    Verifier,
+    VerifierFunction,
+    as_verifiers,
+    final_answer,
+)
+from runtime.decision import DecisionSession
+from runtime.gateway import Gateway
+from runtime.service import Service
+from runtime.strategies import Tools
+from runtime.upstream import Upstream
+
+API_KEY = "INFERBUDGET_API_KEY"
+UPSTREAM_API_KEY = "INFERBUDGET_UPSTREAM_API_KEY"
+
+
+def serve(
+    policy_path: Path,
+    *,
+    upstream: str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    verifiers: Mapping[str, Verifier | VerifierFunction] | None = None,
+    extract: ExtractorFunction | None = None,
+    answers_per_call: int = 128,
+    timeout_s: float = 120.0,
+    drain_s: float = 30.0,
+    require_gpu: bool = False,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then let running requests end.
+
+    One JSON line on stdout says when the gateway is ready, and where. Two API keys come from the
+    environment: ``INFERBUDGET_API_KEY`` is what clients must send, ``INFERBUDGET_UPSTREAM_API_KEY``
+    is what the upstream gets.
+
+    Args:
+        policy_path: The policy; its graph lies beside it.
+        upstream: Base URL of an OpenAI-compatible server, e.g. ``http://localhost:8000/v1``.
+        host: Address to listen on.
+        port: Port to listen on, 0 for any free one.
+        verifiers: Functions (prompt, answer) -> 0..1 by the names that strategies use.
+        extract: Finds the final answer in a text; marked answers or the last line where absent.
+        answers_per_call: Most answers one call may ask for; 1 where the upstream does not know `n`.
+        timeout_s: Seconds until an upstream call is given up and charged at its bound.
+        drain_s: Seconds that running calls get when a client leaves or the gateway stops.
+        require_gpu: Refuse to start where the decision graph would not run on a GPU.
+
+    Raises:
+        InputError: Policy, strategy or verifier cannot be used, or the address is taken.
+        UnknownValueError: A model without a price, or a strategy without a cap on its tokens.
+    """
+    policy = read_policy(policy_path)
+    decider = DecisionSession(policy, policy.graph_path(policy_path), require_gpu=require_gpu)
+    tools = Tools(
+        as_verifiers(verifiers or {}), Extractor(extract or final_answer), answers_per_call
+    )
+    client = Upstream(upstream, os.environ.get(UPSTREAM_API_KEY), timeout_s=timeout_s)
+    service = Service(policy, decider, client, tools)
+    gateway = Gateway(service, api_key=os.environ.get(API_KEY), drain_s=drain_s, close=client.close)
+    listener = _listen(host, port)
+    ready = {
+        "url": _url(listener),
+        "policy": policy.digest,
+        "provider": decider.provider,
+    }
+    config = uvicorn.Config(
+        gateway,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=max(int(drain_s), 1),
+    )
+    with listener, _clean_stop():
+        _Server(config, ready).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says on stdout when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Mapping[str, str]) -> None:
+        super().__init__(config)
+        self._line = json.dumps(ready)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._line, flush=True)
+
+
+@contextmanager
+def _clean_stop() -> Iterator[None]:
+    """Let a stop by signal end like any other: uvicorn raises the signal again when it is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            "cannot listen on this address", where=f"{host}:{port}", got=str(error)
+        ) from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

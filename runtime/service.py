@@ -1,0 +1,330 @@
+"""The life of a request, without HTTP: class, rung, strategy, bound, hold, run, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from policies.policy import Policy, StrategyEntry
+from profiles.errors import BudgetRefusedError, InputError
+from runtime import pacing
+from runtime.caller import Chat, HeldCaller
+from runtime.decision import Decision
+from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
+from runtime.strategies import Executor, Outcome, Request, Tools, build
+from runtime.upstream import Message
+
+# float32 has 24 bits of fraction: with more, a number just below 1 would round up to it.
+_UNIFORM_BITS = 24
+
+
+class Decider(Protocol):
+    """What `runtime.decision.DecisionSession` does."""
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the graph."""
+
+    def decide(self, text_or_label: str, rung: int, uniform: float) -> Decision:
+        """Decide one request.
+
+        Raises:
+            InputError: The label is not a class of the policy.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request as it arrived.
+
+    Attributes:
+        messages: The chat so far.
+        prompt_text: What is sorted into a class and shown to verifiers.
+        label: The class that the caller sent, for policies that sort by label.
+        max_tokens: The client's cap; it only ever lowers the policy's.
+        temperature: The client's wish; counts where the strategy sets none.
+        top_p: The client's wish; counts where the strategy sets none.
+        seed: The client's seed; drawn at random where absent.
+        stop: Texts that end an answer.
+    """
+
+    messages: tuple[Message, ...]
+    prompt_text: str
+    label: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer with everything that led to it.
+
+    Attributes:
+        request_id: Ours, unique.
+        class_name: Difficulty class.
+        strategy: Canonical text of the strategy that answered.
+        rung: Step of the ladder that decided.
+        downgraded: True where money forced a cheaper strategy than the one drawn.
+        outcome: The answer and its bill.
+    """
+
+    request_id: str
+    class_name: str
+    strategy: str
+    rung: int
+    downgraded: bool
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A strategy that fits the money, with its hold and what it is asked."""
+
+    strategy: str
+    hold: Hold
+    request: Request
+
+
+class Run:
+    """A request that holds its money and is being answered.
+
+    Attributes:
+        request_id: Ours, unique.
+        class_name: Difficulty class.
+        strategy: Canonical text of the strategy that answers.
+        task: Ends with the answer, after the hold is settled.
+    """
+
+    def __init__(
+        self, decision: Decision, held: _Held, caller: HeldCaller, task: asyncio.Task[Served]
+    ) -> None:
+        self.request_id = held.hold.request_id
+        self.class_name = decision.class_name
+        self.strategy = held.strategy
+        self.task = task
+        self._caller = caller
+
+    def abandon(self, drain_s: float) -> None:
+        """Nobody waits any more: no further call starts, calls in flight may end by themselves.
+
+        Args:
+            drain_s: Seconds until a call in flight is given up and charged at its bound.
+        """
+        self._caller.stop()
+        self.task.get_loop().call_later(drain_s, self.task.cancel)
+
+
+class Service:
+    """Answers requests as the policy says and keeps its budgets.
+
+    The strategy of a request is drawn with a random number that no client can choose: were it
+    derived from an id that clients send, they could pick the dearest strategy by trying ids.
+
+    Args:
+        policy: The policy; every model in it needs a price and every strategy a cap.
+        decider: Its decision graph.
+        upstream: Where the calls go.
+        tools: Verifiers and extractor that the strategies name.
+        clock: Unix time in seconds.
+        seed: For reproducible draws in tests; the system's random numbers where absent.
+
+    Raises:
+        InputError: A strategy cannot be executed.
+        UnknownValueError: A price or a cap on completion tokens is missing.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        decider: Decider,
+        upstream: Chat,
+        tools: Tools,
+        *,
+        clock: Callable[[], float] = time.time,
+        seed: int | None = None,
+    ) -> None:
+        self.policy = policy
+        self.decider = decider
+        self.tools = tools
+        self.ledger = Ledger(scopes(policy), clock)
+        self._upstream = upstream
+        self._clock = clock
+        self._random = random.SystemRandom() if seed is None else random.Random(seed)
+        self._entries = {entry.text: entry for entry in policy.strategies}
+        self._executors = _executors(policy, tools)
+        self._rung_costs = pacing.rung_costs_nano_usd(policy)
+        self._forecasts = _forecasts(policy)
+        self._fallbacks: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._running: set[asyncio.Task[Served]] = set()
+
+    def start(self, ask: Ask) -> Run:
+        """Decide, hold the money and begin to answer.
+
+        Raises:
+            InputError: The class label is missing or unknown.
+            BudgetRefusedError: No strategy fits the money left.
+        """
+        request_id = uuid.uuid4().hex
+        decision = self._decide(ask)
+        held = self._hold(request_id, decision, ask)
+        caller = HeldCaller(self._upstream, self.policy.prices, held.hold)
+        answer = self._answer(decision, held, caller)
+        task = asyncio.get_running_loop().create_task(answer)
+        self._running.add(task)
+        task.add_done_callback(partial(self._ended, held.hold))
+        return Run(decision, held, caller, task)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for all running requests, then give up the rest: those are charged at the bound."""
+        running = set(self._running)
+        if not running:
+            return
+        _, late = await asyncio.wait(running, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    def rung(self) -> int:
+        """The step of the ladder that the money left can carry: of all budgets, the cheapest."""
+        now = self._clock()
+        found = 0
+        for name, forecast in self._forecasts.items():
+            state = self.ledger.state(name)
+            step = pacing.rung(
+                self._rung_costs,
+                remaining_nano_usd=state.remaining_nano_usd,
+                requests_left=pacing.requests_left(forecast, state, now),
+            )
+            found = max(found, step)
+        return found
+
+    def _decide(self, ask: Ask) -> Decision:
+        by_label = self.policy.classes.source == "label"
+        if by_label and ask.label is None:
+            raise InputError(
+                "this policy sorts requests by a class that the caller sends, and none came",
+                expected=f"one of {', '.join(self.policy.classes.names)}",
+                next_step="send the header x-inferbudget-class or metadata.class",
+            )
+        sorted_by = ask.label if by_label and ask.label is not None else ask.prompt_text
+        uniform = self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS
+        return self.decider.decide(sorted_by, self.rung(), uniform)
+
+    def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
+        """The drawn strategy, or the next cheaper one that the money still holds."""
+        request = Request(
+            messages=ask.messages,
+            prompt_text=ask.prompt_text,
+            seed=self._random.getrandbits(31) if ask.seed is None else ask.seed,
+            temperature=ask.temperature,
+            top_p=ask.top_p,
+            stop=ask.stop,
+        )
+        prompt_tokens = request.prompt_tokens_bound
+        refusals: list[BudgetRefusedError] = []
+        for text in self._candidates(decision):
+            cap = _lowest(self._entries[text].max_tokens, ask.max_tokens)
+            bound = self._executors[text].bound_nano_usd(prompt_tokens, cap, self.policy.prices)
+            try:
+                hold = self.ledger.hold(request_id, bound)
+            except BudgetRefusedError as error:
+                refusals.append(error)
+                continue
+            return _Held(text, hold, replace(request, max_tokens=cap))
+        waits = [error.retry_after_s for error in refusals if error.retry_after_s is not None]
+        raise BudgetRefusedError(str(refusals[-1]), retry_after_s=min(waits, default=None))
+
+    def _candidates(self, decision: Decision) -> tuple[str, ...]:
+        key = decision.class_name, decision.strategy
+        found = self._fallbacks.get(key)
+        if found is None:
+            found = self._fallbacks[key] = fallbacks(self.policy.strategies, *key)
+        return found
+
+    async def _answer(self, decision: Decision, held: _Held, caller: HeldCaller) -> Served:
+        return Served(
+            request_id=held.hold.request_id,
+            class_name=decision.class_name,
+            strategy=held.strategy,
+            rung=decision.rung,
+            downgraded=held.strategy != decision.strategy,
+            outcome=await self._executors[held.strategy].answer(held.request, caller),
+        )
+
+    def _ended(self, hold: Hold, task: asyncio.Task[Served]) -> None:
+        """Runs before anybody who waits for the task; even for one cancelled before it began."""
+        hold.close()
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # an abandoned run has nobody else to look at it
+
+
+def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) -> tuple[str, ...]:
+    """The drawn strategy, then every cheaper one of the policy, dearest first.
+
+    Cheaper by mean measured dollars in this class; a strategy whose cost there is unknown is never
+    a substitute.
+    """
+    costs = {entry.text: entry.expected_cost_usd.get(class_name) for entry in entries}
+    own = costs.get(strategy)
+    cheaper = [
+        (cost, text)
+        for text, cost in costs.items()
+        if cost is not None and text != strategy and own is not None and cost < own
+    ]
+    return (strategy, *(text for _, text in sorted(cheaper, reverse=True)))
+
+
+def scopes(policy: Policy) -> tuple[Scope, ...]:
+    """The ledger's scopes: one per budget, and one that only counts where there is none."""
+    names = scope_names(policy)
+    if not names:
+        return (Scope("global"),)
+    return tuple(
+        Scope(
+            name,
+            None if budget.limit_usd is None else limit_nano_usd(budget.limit_usd),
+            budget.window,
+        )
+        for name, budget in zip(names, policy.budgets, strict=True)
+    )
+
+
+def scope_names(policy: Policy) -> tuple[str, ...]:
+    """A name per budget: its scope, with the window where several share one."""
+    owners = [budget.scope for budget in policy.budgets]
+    return tuple(
+        budget.scope if owners.count(budget.scope) == 1 else f"{budget.scope}/{budget.window}"
+        for budget in policy.budgets
+    )
+
+
+def _forecasts(policy: Policy) -> dict[str, float | None]:
+    return {
+        name: pacing.forecast(budget)
+        for name, budget in zip(scope_names(policy), policy.budgets, strict=True)
+    }
+
+
+def _executors(policy: Policy, tools: Tools) -> dict[str, Executor]:
+    """One executor per strategy; what has no bound is found here and not on live traffic."""
+    found: dict[str, Executor] = {}
+    for entry in policy.strategies:
+        executor = build(entry.text, tools)
+        executor.bound_nano_usd(0, entry.max_tokens, policy.prices)
+        found[entry.text] = executor
+    return found
+
+
+def _lowest(*caps: int | None) -> int | None:
+    return min((cap for cap in caps if cap is not None), default=None)

@@ -1,0 +1,344 @@
+"""What every way to answer has in common: a bound before it starts, calls while it runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from profiles.errors import InputError, UnknownValueError
+from profiles.money import PriceCard
+from profiles.strategy import Strategy, parse
+from runtime.checkers import Extractor, Verifier, final_answer
+from runtime.upstream import ChatCall, Completion, Message
+
+# A token of a byte-level vocabulary covers at least one byte; templates add marks per message and
+# sometimes a system text of their own.
+_TEMPLATE_TOKENS_PER_MESSAGE = 32
+_TEMPLATE_TOKENS_PER_REQUEST = 128
+_MAX_SEED = 2**31
+
+
+class Params(BaseModel):
+    """Parameters of a method: strict, bounded, nothing unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    max_tokens: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="Cap on completion tokens of every call."
+    )
+
+
+class Sampled(Params):
+    """Parameters of methods that draw samples."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2, description="None: upstream's.")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="None: upstream's.")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be answered.
+
+    Attributes:
+        messages: The chat so far.
+        prompt_text: The question itself, for verifiers.
+        seed: The same seed asks for the same samples.
+        max_tokens: Cap of policy and client on completion tokens of every call.
+        temperature: The client's wish; counts where the strategy sets none.
+        top_p: The client's wish; counts where the strategy sets none.
+        stop: Texts that end an answer.
+    """
+
+    messages: tuple[Message, ...]
+    prompt_text: str
+    seed: int
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+
+    @property
+    def prompt_tokens_bound(self) -> int:
+        """No byte-level tokenizer makes more prompt tokens of the messages than this."""
+        return prompt_tokens_bound(self.messages)
+
+
+@dataclass(slots=True)
+class Bill:
+    """What the calls of one request came to.
+
+    Attributes:
+        calls: Calls that were sent.
+        tokens_in: Prompt tokens billed, as far as known.
+        tokens_out: Completion tokens billed, as far as known.
+        cost_nano_usd: Charged, unknown calls at their bound.
+        usage_known: False once a call's usage is unknown.
+    """
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_nano_usd: int = 0
+    usage_known: bool = True
+
+
+class Caller(Protocol):
+    """Sends calls and charges each as it ends."""
+
+    @property
+    def bill(self) -> Bill:
+        """What the calls so far came to."""
+
+    async def __call__(self, call: ChatCall) -> Completion:
+        """Send one call.
+
+        Raises:
+            UpstreamError: It failed; it is charged already.
+            BudgetRefusedError: No money for it; nothing was sent.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of an answer, for people who ask why.
+
+    Attributes:
+        strategy: The stage's canonical text.
+        answers: Answers that it drew.
+        chosen: Which of them it took, from 0; None where it took none.
+        score: What the verifier or the vote said of it, 0..1.
+    """
+
+    strategy: str
+    answers: int
+    chosen: int | None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer and what the whole request came to.
+
+    Attributes:
+        text: The answer.
+        calls: Calls that were sent.
+        tokens_in: Prompt tokens billed, as far as known.
+        tokens_out: Completion tokens billed, as far as known.
+        cost_nano_usd: Charged, unknown calls at their bound.
+        usage_known: False where a call's usage is unknown, so the cost is a bound.
+        finished: False where an error or missing money cut the strategy short.
+        finish_reason: Why the chosen answer ended: ``stop`` or ``length``.
+        trace: What happened, stage by stage.
+    """
+
+    text: str
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    cost_nano_usd: int
+    usage_known: bool
+    finished: bool
+    finish_reason: str
+    trace: tuple[Step, ...] = ()
+
+
+class Executor(Protocol):
+    """A strategy, ready to run."""
+
+    @property
+    def strategy(self) -> Strategy:
+        """What it executes."""
+
+    def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
+        """Upper bound of the whole strategy tree, known before the first call.
+
+        Args:
+            prompt_tokens: See `Request.prompt_tokens_bound`.
+            max_tokens: Cap of policy and client, None where neither gives one.
+            prices: Every model's price.
+
+        Raises:
+            UnknownValueError: A model without a price, or no cap on completion tokens.
+        """
+
+    async def answer(self, request: Request, caller: Caller) -> Outcome:
+        """Run the strategy.
+
+        Raises:
+            UpstreamError: No call gave an answer.
+            BudgetRefusedError: No money for the first call.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What strategies need beside a model.
+
+    Attributes:
+        verifiers: By the name that strategies use.
+        extractor: Finds the final answer in a text.
+        answers_per_call: Most answers one call may ask for; 1 where upstreams do not know `n`.
+    """
+
+    verifiers: Mapping[str, Verifier] = field(default_factory=dict)
+    extractor: Extractor = field(default_factory=lambda: Extractor(final_answer))
+    answers_per_call: int = 128
+
+    def verifier(self, name: str, where: str) -> Verifier:
+        """The verifier of this name.
+
+        Raises:
+            InputError: Nobody registered it.
+        """
+        if name in self.verifiers:
+            return self.verifiers[name]
+        raise InputError(
+            f"no verifier is called {name!r}",
+            where=where,
+            expected=f"one of {', '.join(sorted(self.verifiers)) or 'none so far'}",
+            next_step=f"register it as {name}=module:function",
+        )
+
+
+P = TypeVar("P", bound=Params)
+Factory = Callable[[Strategy, Tools], Executor]
+_METHODS: dict[str, Factory] = {}
+
+
+class Method:
+    """What executors on one model share: its name and the frame around its calls."""
+
+    name: ClassVar[str]
+
+    def __init__(self, strategy: Strategy, tools: Tools, params: Params) -> None:
+        if strategy.model is None:
+            raise InputError(
+                "this method needs a model", where=f"strategy {strategy}", expected="model/method"
+            )
+        self._strategy = strategy
+        self._model = strategy.model
+        self._tools = tools
+        self._cap = params.max_tokens
+
+    @property
+    def strategy(self) -> Strategy:
+        """What it executes."""
+        return self._strategy
+
+    def _max_tokens(self, cap: int | None) -> int:
+        caps = [value for value in (self._cap, cap) if value is not None]
+        if not caps:
+            raise UnknownValueError(
+                "nothing caps the completion tokens, so the cost has no bound",
+                where=f"strategy {self._strategy}",
+                expected="max_tokens in the strategy, the policy or the request",
+            )
+        return min(caps)
+
+    def _samples_bound(
+        self, rounds: Sequence[int], prompt_tokens: int, cap: int | None, prices: PriceCard
+    ) -> int:
+        price, max_tokens = prices.price(self._model), self._max_tokens(cap)
+        return sum(
+            price.cost_nano_usd(prompt_tokens, count * max_tokens)
+            for answers in rounds
+            for count in split(answers, self._tools.answers_per_call)
+        )
+
+
+def register(method: str, factory: Factory) -> None:
+    """Make a method known under its name."""
+    _METHODS[method] = factory
+
+
+def methods() -> tuple[str, ...]:
+    """Names of all methods, sorted."""
+    return tuple(sorted(_METHODS))
+
+
+def build(text: str | Strategy, tools: Tools | None = None) -> Executor:
+    """An executor for a strategy; everything that can be wrong with its text is found here.
+
+    Raises:
+        InputError: Unknown method, parameter or verifier; names the nearest known word.
+    """
+    strategy = text if isinstance(text, Strategy) else parse(text)
+    factory = _METHODS.get(strategy.method)
+    if factory is None:
+        near = difflib.get_close_matches(strategy.method, _METHODS, n=1)
+        raise InputError(
+            f"unknown method {strategy.method!r}",
+            where=f"strategy {strategy}",
+            expected=f"one of {', '.join(methods())}",
+            next_step=f"did you mean {near[0]!r}?" if near else None,
+        )
+    return factory(strategy, tools or Tools())
+
+
+def read_params(strategy: Strategy, model: type[P]) -> P:
+    """The parameters of a strategy, checked.
+
+    Raises:
+        InputError: Names the parameter, and the nearest known one where it is unknown.
+    """
+    try:
+        return model.model_validate(dict(strategy.params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        place = f"strategy {strategy}: {name}"
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, model.model_fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else None
+            known = ", ".join(sorted(model.model_fields))
+            raise InputError(
+                "unknown parameter", where=place, expected=f"one of {known}", next_step=hint
+            ) from error
+        if first["type"] == "missing":
+            raise InputError("this parameter is missing", where=place) from error
+        raise InputError(first["msg"], where=place, got=str(first["input"])) from error
+
+
+def outcome(
+    text: str, finish_reason: str, caller: Caller, *, finished: bool, trace: tuple[Step, ...]
+) -> Outcome:
+    """An outcome with the caller's bill."""
+    bill = caller.bill
+    return Outcome(
+        text=text,
+        calls=bill.calls,
+        tokens_in=bill.tokens_in,
+        tokens_out=bill.tokens_out,
+        cost_nano_usd=bill.cost_nano_usd,
+        usage_known=bill.usage_known,
+        finished=finished,
+        finish_reason=finish_reason,
+        trace=trace,
+    )
+
+
+def prompt_tokens_bound(messages: Iterable[Message]) -> int:
+    """No byte-level tokenizer makes more prompt tokens of these messages than this."""
+    return _TEMPLATE_TOKENS_PER_REQUEST + sum(map(message_tokens_bound, messages))
+
+
+def message_tokens_bound(message: Message) -> int:
+    """No byte-level tokenizer makes more tokens of one message, template included."""
+    text = len(message.content.encode()) + len((message.name or "").encode())
+    return text + _TEMPLATE_TOKENS_PER_MESSAGE
+
+
+def split(answers: int, most: int) -> Iterator[int]:
+    """Answers as the sizes of the calls that draw them."""
+    while answers > 0:
+        yield min(answers, most)
+        answers -= most
+
+
+def derived_seed(seed: int, index: int) -> int:
+    """The seed of one of several calls; call 0 keeps the request's own."""
+    return (seed + index * 0x9E3779B1) % _MAX_SEED

@@ -1,0 +1,112 @@
+"""A ladder of strategies: the first answer a verifier accepts (Chen et al. 2023, FrugalGPT)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from profiles.errors import InferbudgetError, InputError
+from profiles.money import PriceCard
+from profiles.strategy import Strategy
+from runtime.strategies.base import (
+    Caller,
+    Executor,
+    Outcome,
+    Params,
+    Request,
+    Step,
+    Tools,
+    build,
+    outcome,
+    read_params,
+    register,
+)
+
+
+def _stage(value: object) -> Strategy:
+    if isinstance(value, Strategy):
+        return value
+    raise ValueError("expected a strategy such as model/single")
+
+
+class CascadeParams(Params):
+    """Parameters of `Cascade`."""
+
+    # Any: pydantic follows a dataclass into its fields, and a strategy's values are recursive.
+    stages: tuple[Annotated[Any, AfterValidator(_stage)], ...] = Field(
+        min_length=2, max_length=8, description="Strategies, usually cheapest first."
+    )
+    accept: str = Field(description="Name of the verifier that scores each stage's answer.")
+    threshold: float = Field(default=1.0, gt=0, le=1, description="Score that ends the ladder.")
+
+
+class Cascade:
+    """``cascade(accept=checker,stages=[small/single,large/single])``.
+
+    Without an accepted answer the best-scored one is returned, of equals the last stage's.
+    A stage that fails is passed over.
+    """
+
+    def __init__(self, strategy: Strategy, tools: Tools) -> None:
+        if strategy.model is not None:
+            raise InputError(
+                "a cascade has no model of its own",
+                where=f"strategy {strategy}",
+                expected="cascade(...), with models in its stages",
+                got=strategy.model,
+            )
+        params = read_params(strategy, CascadeParams)
+        self._strategy = strategy
+        self._cap = params.max_tokens
+        self._stages: tuple[Executor, ...] = tuple(build(stage, tools) for stage in params.stages)
+        self._verifier = tools.verifier(params.accept, f"strategy {strategy}: accept")
+        self._threshold = params.threshold
+
+    @property
+    def strategy(self) -> Strategy:
+        """What it executes."""
+        return self._strategy
+
+    def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
+        """All stages."""
+        cap = _lower(self._cap, max_tokens)
+        return sum(stage.bound_nano_usd(prompt_tokens, cap, prices) for stage in self._stages)
+
+    async def answer(self, request: Request, caller: Caller) -> Outcome:
+        """Climb until an answer is accepted."""
+        request = replace(request, max_tokens=_lower(self._cap, request.max_tokens))
+        best: tuple[float, Outcome] | None = None
+        trace: list[Step] = []
+        failures: list[InferbudgetError] = []
+        for stage in self._stages:
+            try:
+                found = await stage.answer(request, caller)
+            except InferbudgetError as error:
+                failures.append(error)
+                trace.append(Step(str(stage.strategy), 0, None))
+                continue
+            score = self._verifier.score(request.prompt_text, found.text)
+            trace.append(Step(str(stage.strategy), 1, 0, score))
+            if best is None or score >= best[0]:
+                best = (score, found)
+            if score >= self._threshold:
+                break
+        if best is None:
+            raise failures[-1]
+        _, chosen = best
+        return outcome(
+            chosen.text,
+            chosen.finish_reason,
+            caller,
+            finished=chosen.finished and not failures,
+            trace=tuple(trace),
+        )
+
+
+def _lower(own: int | None, cap: int | None) -> int | None:
+    return min((value for value in (own, cap) if value is not None), default=None)
+
+
+register("cascade", Cascade)

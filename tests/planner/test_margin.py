@@ -1,0 +1,130 @@
+"""Shrinkage, bounds and cuts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import beta, binom
+from worlds import make_profile, make_spec, random_profile, shares
+
+from planner.margin import Margin, aggregate_matrix, lower_bounds, score_variances, shrink
+from planner.planner import Planner
+
+
+def test_cuts_reach_the_optimum_of_the_true_cone() -> None:
+    for seed in range(6):
+        profile = random_profile(np.random.default_rng(seed), 2, 3, queries=150)
+        planner = Planner(profile, make_spec(limits={"accuracy": {"overall": 0.6}}))
+        e, accounts = planner.estimates, planner.accounts
+        share, unit = e.traffic_share, float(np.median(e.cost_usd))
+        ours = planner.solve()
+        start = np.concatenate([[0, 0, 1.0], [0, 0, 1.0]])
+        theirs = minimize(
+            lambda x, share=share, e=e, unit=unit: share * x @ e.cost_usd / unit,
+            start,
+            method="SLSQP",
+            bounds=[(0, 1)] * 6,
+            constraints=[
+                {"type": "eq", "fun": lambda x: [x[:3].sum() - 1, x[3:].sum() - 1]},
+                {
+                    "type": "ineq",
+                    "fun": lambda x, share=share, e=e, accounts=accounts: (
+                        share * x @ e.accuracy - accounts.accuracy_margin.value(x) - 0.6
+                    ),
+                },
+            ],
+            options={"ftol": 1e-12, "maxiter": 500},
+        )
+        assert theirs.success
+        assert ours.expected.cost_usd_per_request == pytest.approx(theirs.fun * unit, rel=1e-5)
+        assert ours.promised.accuracy >= 0.6
+
+
+def test_a_lucky_cell_is_pulled_towards_what_its_class_and_strategy_suggest() -> None:
+    accuracy = np.full((3, 5), 0.7)
+    accuracy[1, 2] = 0.95
+    class_of, strategy_of = (i.ravel() for i in np.indices((3, 5)))
+    few, _ = shrink(accuracy.ravel(), np.full(15, 0.02), class_of, strategy_of)
+    many, _ = shrink(accuracy.ravel(), np.full(15, 1e-6), class_of, strategy_of)
+    assert few.reshape(3, 5)[1, 2] < 0.9
+    assert many.reshape(3, 5)[1, 2] == pytest.approx(0.95, abs=1e-3)
+
+
+def test_two_strategies_are_too_few_to_learn_how_strategies_differ() -> None:
+    means, variances = np.array([0.5, 0.9]), np.array([0.01, 0.01])
+    shrunken, sds = shrink(means, variances, np.array([0, 0]), np.array([0, 1]))
+    assert shrunken.tolist() == means.tolist()
+    assert sds == pytest.approx(np.sqrt(variances))
+
+
+def test_a_cell_without_a_failure_keeps_doubt() -> None:
+    variance = score_variances(np.array([1.0]), np.array([0.0]), np.array([50.0]), np.array([0]))
+    assert variance[0] > 0.01
+
+
+def test_lower_bounds_are_clopper_pearson_for_binary_scores() -> None:
+    n, k = 80, 62
+    mean = k / n
+    sd = np.sqrt(mean * (1 - mean) * n / (n - 1))
+    ours = lower_bounds(np.array([mean]), np.array([sd]), np.array([float(n)]), 0.01)
+    assert ours[0] == pytest.approx(beta.ppf(0.01, k, n - k + 1), rel=1e-9)
+    assert binom.sf(k - 1, n, ours[0]) == pytest.approx(0.01, rel=1e-6)
+
+
+def test_graded_scores_are_bounded_more_tightly_than_binary_ones() -> None:
+    queries = np.array([50.0, 50.0])
+    bounds = lower_bounds(np.array([0.8, 0.8]), np.array([0.4, 0.2]), queries, 0.05)
+    assert bounds[0] < bounds[1] < 0.8
+
+
+def test_a_class_mix_that_was_counted_adds_its_own_noise() -> None:
+    weights = np.array([0.5, 0.5])
+    values, sds, class_of = np.array([1.0, 0.0]), np.zeros(2), np.array([0, 1])
+    given = Margin(1.0, aggregate_matrix(values, sds, weights, class_of, None))
+    counted = Margin(1.0, aggregate_matrix(values, sds, weights, class_of, 100))
+    assert given.value(np.ones(2)) == 0
+    assert counted.value(np.ones(2)) == pytest.approx(np.sqrt(0.25 / 100))
+
+
+def test_judging_on_few_requests_widens_the_promise() -> None:
+    profile = random_profile(np.random.default_rng(0), 3, 6)
+    mix = dict(zip(profile.classes, profile.weights, strict=True))
+    promised = [
+        Planner(
+            profile,
+            make_spec(objective="maximize accuracy", traffic={"requests": requests, "mix": mix}),
+        )
+        .solve()
+        .promised.accuracy
+        for requests in (100, 10_000, 10**9)
+    ]
+    assert promised == sorted(promised)
+    assert promised[0] < promised[2] - 0.01
+
+
+def test_a_spend_limit_holds_with_its_margin() -> None:
+    profile = random_profile(np.random.default_rng(1), 4, 10, queries=100)
+    spec = make_spec(objective="maximize accuracy", limits={"spend": {"usd_per_request": 3e-4}})
+    rung = Planner(profile, spec).solve()
+    assert rung.expected.cost_usd_per_request is not None
+    assert rung.promised.cost_usd_per_request is not None
+    assert rung.expected.cost_usd_per_request < rung.promised.cost_usd_per_request <= 3e-4
+
+
+def test_traffic_leaves_the_best_single_strategy_only_on_evidence() -> None:
+    slightly = make_profile(
+        [[0.90, 0.905, 0.95], [0.80, 0.70, 0.85], [0.60, 0.40, 0.75]],
+        [[5e-4, 3e-5, 1.5e-2]] * 3,
+        queries=300,
+    )
+    clearly = make_profile(
+        [[0.50, 0.905, 0.95], [0.80, 0.70, 0.85], [0.60, 0.40, 0.75]],
+        [[5e-4, 3e-5, 1.5e-2]] * 3,
+        queries=300,
+    )
+    spec = make_spec(objective="maximize accuracy", limits={"spend": {"usd_per_request": 6.6e-4}})
+    naive = spec.model_copy(update={"confidence": "none"})
+    assert shares(slightly, Planner(slightly, naive).solve().allocation)[0, 1] > 0.9
+    assert shares(slightly, Planner(slightly, spec).solve().allocation)[0, 1] < 0.02
+    assert shares(clearly, Planner(clearly, spec).solve().allocation)[0, 1] > 0.9

@@ -1,0 +1,109 @@
+"""Policies by label, small enough to reckon with by hand, each with its real decision graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fake_upstream import PRICES
+
+from planner.plan import Figures
+from planner.spec import Limits, Window
+from policies.file import CompiledPolicy, write_policy
+from policies.graph import build_graph
+from policies.policy import (
+    Budget,
+    Graph,
+    Policy,
+    PolicyClasses,
+    PolicyRung,
+    Provenance,
+    StrategyEntry,
+)
+from profiles.digest import digest_bytes
+from profiles.money import PriceCard
+from runtime.caller import Chat
+from runtime.checkers import Verifier
+from runtime.decision import DecisionSession
+from runtime.service import Service
+from runtime.strategies import Tools
+
+CHEAP = "small/single"
+DEAR = "large/best_of_n(n=4,verifier=checker)"
+
+
+def figures(usd: float) -> Figures:
+    return Figures(accuracy=0.5, cost_usd_per_request=usd, latency_p95_s=None)
+
+
+def policy(
+    *,
+    budgets: tuple[Budget, ...] = (),
+    rungs: tuple[tuple[str, float], ...] = ((CHEAP, 0.0001),),
+    costs: Mapping[str, float] | None = None,
+    max_tokens: int | None = 20,
+    prices: PriceCard = PRICES,
+) -> Policy:
+    """A policy for the classes easy and hard; each rung gives all traffic to one strategy."""
+    known = costs or {CHEAP: 0.0001, DEAR: 0.001}
+    texts = sorted({text for text, _ in rungs} | set(known), key=lambda text: known.get(text, 9.0))
+    classes = ("easy", "hard")
+    entries = tuple(
+        StrategyEntry(
+            text=text,
+            max_tokens=max_tokens,
+            expected_cost_usd=dict.fromkeys(classes, known[text]) if text in known else {},
+            cost_bound_usd=dict.fromkeys(classes, 2 * known[text]) if text in known else {},
+        )
+        for text in texts
+    )
+    unpinned = Policy(
+        workload="sums",
+        confidence=None,
+        classes=PolicyClasses(source="label", names=classes),
+        graph=Graph(file="policy.onnx", sha256=""),
+        strategies=entries,
+        rungs=tuple(
+            PolicyRung(
+                budget_fraction=1.0,
+                shares={name: {text: 1.0} for name in classes},
+                expected=figures(usd),
+                promised=figures(usd),
+            )
+            for text, usd in rungs
+        ),
+        limits=Limits(),
+        budgets=budgets,
+        prices=prices,
+        provenance=Provenance(plan="p", spec="s", profile="f", solver="none", evidence=()),
+    )
+    graph = build_graph(unpinned, None)
+    pin = Graph(file="policy.onnx", sha256=digest_bytes(graph))
+    return unpinned.model_copy(update={"graph": pin}).sealed()
+
+
+def written(found: Policy, folder: Path) -> Path:
+    path = folder / "policy.yaml"
+    write_policy(CompiledPolicy(found, build_graph(found, None)), path)
+    return path
+
+
+def budget(usd: float, window: Window = Window.TOTAL, requests: int = 10) -> Budget:
+    return Budget(limit_usd=usd, usd_per_request=usd / requests, window=window, requests=requests)
+
+
+def is_right(_: str, answer: str) -> float:
+    return float(answer == "right")
+
+
+def service(
+    found: Policy,
+    folder: Path,
+    upstream: Chat,
+    *,
+    clock: Callable[[], float] = lambda: 1_000_000.0,
+) -> Service:
+    path = written(found, folder)
+    tools = Tools({"checker": Verifier("checker", is_right)})
+    decider = DecisionSession(found, found.graph_path(path))
+    return Service(found, decider, upstream, tools, clock=clock, seed=1)

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import uvicorn
+from aiohttp import web
+from fake_upstream import FakeUpstream, InMemory, reply, served
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_policies import CHEAP, budget, policy, service
+
+from planner.spec import Window
+from policies.policy import Policy
+from runtime.gateway import MAX_BODY_BYTES, Gateway
+from runtime.service import Service
+from runtime.upstream import ChatCall, Completion, Upstream
+
+BODY: dict[str, Any] = {
+    "model": "inferbudget",
+    "messages": [{"role": "user", "content": "two and two"}],
+    "metadata": {"class": "hard"},
+}
+
+
+@dataclass
+class Running:
+    fake: FakeUpstream
+    service: Service
+    client: aiohttp.ClientSession
+
+    async def chat(self, **fields: Any) -> tuple[int, Any, Any]:
+        return await self.post(json.dumps({**BODY, **fields}).encode())
+
+    async def post(self, body: bytes, **headers: str) -> tuple[int, Any, Any]:
+        async with self.client.post("/v1/chat/completions", data=body, headers=headers) as found:
+            return found.status, await found.json(), found.headers
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        async with self.client.get(path, headers=headers) as found:
+            return found.status, await found.text()
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, found: Policy | None = None, fake: FakeUpstream | None = None, **options: Any
+) -> AsyncIterator[Running]:
+    timeout_s = options.pop("timeout_s", 5.0)
+    async with (
+        served(fake or FakeUpstream()) as upstream,
+        Upstream(upstream.url, timeout_s=timeout_s) as client,
+    ):
+        inner = service(found or policy(budgets=(budget(1.0),)), folder, client)
+        gateway = Gateway(inner, **options)
+        config = uvicorn.Config(gateway, log_level="error", lifespan="on")
+        server = uvicorn.Server(config)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(256)
+            # Not serve(): it would take over the signal handlers of the test process.
+            task = asyncio.create_task(server._serve([listener]))
+            while not server.started:
+                await asyncio.sleep(0.005)
+            base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            async with aiohttp.ClientSession(base) as session:
+                yield Running(upstream, inner, session)
+            server.should_exit = True
+            await task
+
+
+@pytest.mark.asyncio
+async def test_a_chat_is_answered_in_openais_shape_with_what_it_cost(tmp_path: Path) -> None:
+    async with running(tmp_path) as at:
+        status, body, headers = await at.chat()
+        spent = at.service.ledger.state("global").spent_nano_usd
+        bill = at.fake.bill_nano_usd
+    assert status == 200
+    assert body["object"] == "chat.completion"
+    assert body["choices"][0]["message"] == {"role": "assistant", "content": "four"}
+    assert body["usage"] == {"prompt_tokens": 19, "completion_tokens": 4, "total_tokens": 23}
+    assert headers["x-inferbudget-class"] == "hard"
+    assert headers["x-inferbudget-strategy"] == CHEAP
+    assert headers["x-inferbudget-rung"] == "0"
+    assert headers["x-inferbudget-cost-usd"] == f"0.{bill:09d}"
+    assert body["id"] == f"chatcmpl-{headers['x-inferbudget-request-id']}"
+    assert spent == bill
+
+
+@pytest.mark.asyncio
+async def test_content_parts_labels_and_caps_travel(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "two "}, {"type": "text", "text": "and two"}]
+    async with running(tmp_path) as at:
+        body = {**BODY, "messages": [{"role": "user", "content": parts}], "max_tokens": 9}
+        raw = json.dumps({**body, "max_completion_tokens": 3, "stop": "\n", "seed": 4}).encode()
+        status, _, headers = await at.post(raw, **{"x-inferbudget-class": "easy"})
+        (call,) = at.fake.calls
+    assert (status, headers["x-inferbudget-class"]) == (200, "easy")
+    assert call["messages"] == [{"role": "user", "content": "two and two"}]
+    assert (call["max_tokens"], call["stop"], call["seed"]) == (3, ["\n"], 4)
+
+
+@pytest.mark.asyncio
+async def test_a_stream_brings_the_text_then_usage_when_asked_then_done(tmp_path: Path) -> None:
+    async with running(tmp_path) as at:
+        for options in (None, {"include_usage": True}):
+            sent = {**BODY, "stream": True, "stream_options": options}
+            async with at.client.post("/v1/chat/completions", json=sent) as found:
+                assert found.content_type == "text/event-stream"
+                assert found.headers["x-inferbudget-strategy"] == CHEAP
+                lines = (await found.text()).split("\n\n")
+            assert lines[-2:] == ["data: [DONE]", ""]
+            events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+            deltas = [choice for event in events for choice in event["choices"]]
+            assert "".join(choice["delta"].get("content", "") for choice in deltas) == "four"
+            assert deltas[-1]["finish_reason"] == "stop"
+            usages = [event["usage"] for event in events if event.get("usage")]
+            assert len(usages) == (1 if options else 0)
+            assert len({event["id"] for event in events}) == 1
+
+
+REFUSED: list[tuple[dict[str, Any], int, str]] = [
+    ({"n": 2}, 400, "n other than 1"),
+    ({"tools": [{"type": "function"}]}, 400, "tools is not supported"),
+    ({"response_format": {"type": "json_object"}}, 400, "response_format"),
+    ({"messages": []}, 400, "length >= 1"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, 400, "role"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "type"),
+    ({"max_tokens": 0}, 400, ">= 1"),
+    ({"temperature": 3}, 400, "<= 2"),
+    ({"seed": 2**70}, 400, ""),
+    ({"model": "gpt-4"}, 404, "'gpt-4' does not exist"),
+    ({"metadata": {"class": "odd"}}, 400, "not a class"),
+    ({"metadata": None}, 400, "none came"),
+]
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_honoured_is_refused_in_words(tmp_path: Path) -> None:
+    async with running(tmp_path) as at:
+        for fields, expected, message in REFUSED:
+            status, body, _ = await at.chat(**fields)
+            assert (status, message in body["error"]["message"]) == (expected, True), (fields, body)
+            assert set(body["error"]) == {"message", "type", "param", "code"}
+        assert not at.fake.calls
+        neutral = {"n": 1, "tools": [], "logprobs": False, "presence_penalty": 0, "user": "me"}
+        assert (await at.chat(**neutral))[0] == 200
+
+
+@pytest.mark.asyncio
+async def test_wrong_paths_methods_and_sizes_have_their_own_status(tmp_path: Path) -> None:
+    async with running(tmp_path) as at:
+        assert (await at.get("/nowhere"))[0] == 404
+        assert (await at.get("/v1/chat/completions"))[0] == 405
+        async with at.client.post("/ledger") as found:
+            assert found.status == 405
+        large = io.BytesIO(b"x" * (MAX_BODY_BYTES + 1))
+        async with at.client.post("/v1/chat/completions", data=large) as found:
+            assert found.status == 413
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(MAX_BODY_BYTES // 65_536 + 1):
+                yield b"x" * 65_536
+
+        async with at.client.post("/v1/chat/completions", data=chunks()) as found:
+            assert found.status == 413
+
+
+@pytest.mark.asyncio
+async def test_a_key_is_asked_for_everywhere_but_at_the_probes(tmp_path: Path) -> None:
+    async with running(tmp_path, api_key="s3cret") as at:
+        for path in ("/v1/models", "/metrics", "/ledger", "/nowhere"):
+            assert (await at.get(path))[0] == 401
+            assert (await at.get(path, authorization="Bearer wrong"))[0] == 401
+        assert (await at.chat())[0] == 401
+        assert (await at.get("/health"))[0] == (await at.get("/ready"))[0] == 200
+        assert (await at.get("/ledger", authorization="Bearer s3cret"))[0] == 200
+
+
+@pytest.mark.asyncio
+async def test_models_metrics_and_ledger_show_what_happened(tmp_path: Path) -> None:
+    async with running(tmp_path) as at:
+        await at.chat()
+        models = json.loads((await at.get("/v1/models"))[1])
+        ledger = json.loads((await at.get("/ledger"))[1])
+        metrics = (await at.get("/metrics"))[1].splitlines()
+        bill = at.fake.bill_nano_usd
+        digest = at.service.policy.digest
+    assert [model["id"] for model in models["data"]] == ["inferbudget", "sums"]
+    scope = ledger["scopes"]["global"]
+    assert scope["spent_nano_usd"] == bill
+    assert scope["remaining_nano_usd"] == scope["limit_nano_usd"] - bill == 10**9 - bill
+    assert (ledger["open_holds"], ledger["alarms"]) == (0, 0)
+    counted = (
+        f'inferbudget_requests_total{{class="hard",outcome="answered",strategy="{CHEAP}"}} 1.0'
+    )
+    assert counted in metrics
+    assert f'inferbudget_policy_info{{digest="{digest}"}} 1.0' in metrics
+    assert f'inferbudget_spend_usd_total{{scope="global"}} {bill / 1e9}' in metrics
+    assert 'inferbudget_onnx_provider_info{provider="CPUExecutionProvider"} 1.0' in metrics
+    assert "inferbudget_decision_seconds_count 1.0" in metrics
+    assert any(line.startswith("inferbudget_budget_remaining_usd") for line in metrics)
+
+
+@pytest.mark.asyncio
+async def test_money_that_comes_back_is_429_and_money_that_does_not_is_402(tmp_path: Path) -> None:
+    for window, expected in ((Window.SECOND, 402), (Window.TOTAL, 402)):
+        async with running(tmp_path, policy(budgets=(budget(1e-9, window),))) as at:
+            status, body, _ = await at.chat()
+        assert (status, body["error"]["code"]) == (expected, "budget_exhausted")
+    fake = FakeUpstream(delay_s=0.2)
+    async with running(tmp_path, policy(budgets=(budget(0.00005),)), fake) as at:
+        found = await asyncio.gather(*(at.chat() for _ in range(5)))
+    refused = [headers for status, _, headers in found if status == 429]
+    assert {status for status, _, _ in found} == {200, 429}
+    assert all(headers["retry-after"] == "1" for headers in refused)
+
+
+@pytest.mark.asyncio
+async def test_upstream_failures_are_502_and_timeouts_504_without_its_words(tmp_path: Path) -> None:
+    async def broken(_: web.Request, __: dict[str, Any]) -> web.Response:
+        return web.Response(status=500, text="secret stack trace")
+
+    async with running(tmp_path, fake=FakeUpstream(behaviour=broken)) as at:
+        status, body, _ = await at.chat()
+        held = at.service.ledger.state("global").held_nano_usd
+    assert (status, held) == (502, 0)
+    assert body["error"]["message"] == "the upstream answered with status 500"
+    async with running(tmp_path, fake=FakeUpstream(delay_s=1), timeout_s=0.05) as at:
+        assert (await at.chat())[0] == 504
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_leaves_still_pays_what_its_call_cost(tmp_path: Path) -> None:
+    async with running(tmp_path, fake=FakeUpstream(delay_s=0.3)) as at:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(at.chat(), 0.1)
+        await asyncio.sleep(0.5)
+        state = at.service.ledger.state("global")
+        assert (state.spent_nano_usd, state.held_nano_usd) == (at.fake.bill_nano_usd, 0)
+        assert at.fake.bill_nano_usd > 0
+        metrics = (await at.get("/metrics"))[1]
+    assert 'outcome="disconnected"' in metrics
+
+
+@pytest.mark.asyncio
+async def test_a_reply_without_usage_is_charged_at_its_bound(tmp_path: Path) -> None:
+    async def silent(_: web.Request, __: dict[str, Any]) -> web.Response:
+        return web.json_response({"choices": [{"message": {"content": "four"}}]})
+
+    async with running(tmp_path, fake=FakeUpstream(behaviour=silent)) as at:
+        status, body, headers = await at.chat()
+        spent = at.service.ledger.state("global").spent_nano_usd
+    assert (status, body["usage"]) == (200, None)
+    assert headers["x-inferbudget-cost-usd"] == f"0.{spent:09d}"
+    # "small" at 0.1 and 0.4 USD per million: 11 bytes, 160 tokens of template, 20 tokens out.
+    assert spent == (11 + 32 + 128) * 100 + 20 * 400
+
+
+@pytest.mark.asyncio
+async def test_two_hundred_requests_over_http_never_overspend(tmp_path: Path) -> None:
+    limit = 10.5 * ((11 + 32 + 128) * 100 + 20 * 400) / 1e9
+    fake = FakeUpstream(reply="x" * 50, delay_s=0.1)
+    async with running(tmp_path, policy(budgets=(budget(limit),)), fake) as at:
+        found = await asyncio.gather(*(at.chat() for _ in range(200)))
+        state = at.service.ledger.state("global")
+    assert sum(status == 200 for status, _, _ in found) == 10
+    assert {status for status, _, _ in found} == {200, 429}
+    assert state.spent_nano_usd == fake.bill_nano_usd <= limit * 1e9
+
+
+json_values = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8)
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+messages = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "role": st.one_of(st.sampled_from(["user", "system", "tool"]), json_values),
+            "content": json_values,
+            "name": json_values,
+        },
+    ),
+    max_size=3,
+)
+names = [
+    "model max_tokens max_completion_tokens temperature top_p seed stop n stream stream_options",
+    "response_format metadata tools logprobs logit_bias",
+]
+bodies = st.one_of(
+    st.binary(max_size=200),
+    json_values.map(lambda value: json.dumps(value).encode()),
+    st.fixed_dictionaries(
+        {"messages": messages},
+        optional={name: json_values for line in names for name in line.split()},
+    ).map(lambda value: json.dumps(value).encode()),
+    st.just(b"[" * 100_000),
+    st.just(b'{"messages":' + b"[" * 100_000),
+    st.just(b'{"metadata":' + b'{"a":' * 100_000),
+    st.just(b'{"messages":[{"role":"user","content":"\\ud800"}],"metadata":{"class":"easy"}}'),
+    st.just(b'{"messages":[{"role":"user","content":"\\u0000"}],"metadata":{"class":"easy"}}'),
+    st.just(b'{"messages":[{"role":"user","content":"x"}],"temperature":1e999}'),
+)
+
+
+def right(_: int, call: ChatCall) -> Completion:
+    return reply(*["right"] * call.n)
+
+
+async def ask_app(gateway: Gateway, body: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    sent: list[dict[str, Any]] = []
+    waiting = asyncio.Event()
+    events: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if events:
+            return events.pop()
+        await waiting.wait()
+        raise AssertionError
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    scope = {
+        "type": "http",
+        "path": "/v1/chat/completions",
+        "method": "POST",
+        "headers": headers,
+    }
+    await gateway(scope, receive, send)
+    content = json.loads(sent[1]["body"]) if not sent[1]["body"].startswith(b"data: ") else {}
+    assert ("error" in content) == (sent[0]["status"] != 200)
+    return int(sent[0]["status"])
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+    folder = tmp_path_factory.mktemp("gateway")
+    return Gateway(service(policy(budgets=(budget(10.0),)), folder, InMemory(right)))
+
+
+@settings(max_examples=400, deadline=None)
+@given(body=bodies, label=st.one_of(st.none(), st.binary(max_size=12), st.just(b"easy")))
+def test_nothing_a_client_sends_ends_in_a_server_error(
+    offline: Gateway, body: bytes, label: bytes | None
+) -> None:
+    headers = [] if label is None else [(b"x-inferbudget-class", label)]
+    assert asyncio.run(ask_app(offline, body, headers)) in (200, 400, 404)
+    assert offline._service.ledger.snapshot().open_holds == 0
