@@ -19,7 +19,7 @@ from demo.report import Report, baseline_table, headline
 
 OUT = Path("demo/out")
 PROFILE_SEED = 1
-PROFILE_PROBLEMS = 720
+PROFILE_PROBLEMS = 1000
 TRAFFIC_REQUESTS = 2000
 REQUESTS_PER_S = 25.0
 

@@ -19,6 +19,8 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.sparse import csr_array
 from scipy.special import betaincinv
 
 Array = NDArray[np.float64]
@@ -74,7 +76,7 @@ def shrink(
         Shrunken means in 0..1 and their posterior standard deviations, common noise included.
     """
     design = _design(class_of, strategy_of)
-    freedom = len(means) - int(np.linalg.matrix_rank(design))
+    freedom = len(means) - int(np.linalg.matrix_rank((design.T @ design).toarray()))
     if freedom < 3:
         return means, np.sqrt(variances)
     tau2 = _between_variance(means, variances, design, freedom)
@@ -85,36 +87,34 @@ def shrink(
     return np.clip(shrunken, 0.0, 1.0), np.sqrt(SHARED_NOISE * variances + remaining)
 
 
-def _design(class_of: NDArray[np.intp], strategy_of: NDArray[np.intp]) -> Array:
+def _design(class_of: NDArray[np.intp], strategy_of: NDArray[np.intp]) -> csr_array:
     """Class and strategy effects; one class alone has only a common mean."""
     if len(np.unique(class_of)) == 1:
-        return np.ones((len(class_of), 1))
+        return csr_array(np.ones((len(class_of), 1)))
     by_class = np.equal.outer(class_of, np.unique(class_of))
     by_strategy = np.equal.outer(strategy_of, np.unique(strategy_of)[1:])
-    return np.hstack([by_class, by_strategy]).astype(np.float64)
+    return csr_array(np.hstack([by_class, by_strategy]).astype(np.float64))
 
 
-def _fit(means: Array, variances: Array, design: Array) -> tuple[Array, Array]:
-    root = np.sqrt(variances)[:, None]
-    inverse = np.linalg.pinv(design / root)
-    fitted = design @ (inverse @ (means / root[:, 0]))
-    return fitted, np.asarray(np.sum((design @ inverse) ** 2, axis=1))
+def _fit(means: Array, variances: Array, design: csr_array) -> tuple[Array, Array]:
+    """Weighted least squares: fitted means and their variances."""
+    weighted = design.multiply(1 / variances[:, None]).tocsr()
+    inverse = np.linalg.pinv((design.T @ weighted).toarray(), hermitian=True)
+    spread = design @ inverse
+    fitted = spread @ (weighted.T @ means)
+    return fitted, np.asarray(design.multiply(spread).sum(axis=1)).ravel()
 
 
-def _between_variance(means: Array, variances: Array, design: Array, freedom: int) -> float:
-    """The tau2 at which weighted squared residuals equal their degrees of freedom (bisection)."""
+def _between_variance(means: Array, variances: Array, design: csr_array, freedom: int) -> float:
+    """The tau2 at which weighted squared residuals equal their degrees of freedom."""
 
     def excess(tau2: float) -> float:
         fitted, _ = _fit(means, variances + tau2, design)
         return float(np.sum((means - fitted) ** 2 / (variances + tau2))) - freedom
 
-    low, high = 0.0, 1.0
-    if excess(low) <= 0:
-        return low
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return high
+    if excess(0.0) <= 0:
+        return 0.0
+    return 1.0 if excess(1.0) > 0 else float(brentq(excess, 0.0, 1.0, xtol=1e-9))
 
 
 def lower_bounds(means: Array, sds: Array, queries: Array, alpha: float) -> Array:

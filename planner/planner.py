@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -206,8 +207,6 @@ class Planner:
             cost = self.accounts.cost_margin
             margins[SPEND] = Margin(cost.z, cost.matrix / self._unit)
         margins[ABSOLUTE] = self.accounts.accuracy_margin
-        for strategy, x in self.singles():
-            margins[_against(strategy)] = self.accounts.difference_margin(x)
         programme = compile_model(build_model(self.estimates, latency_row=row), self.estimates)
         self._sessions[row] = Session(programme, margins, self.estimates.columns)
         return self._sessions[row]
@@ -230,9 +229,17 @@ class Planner:
     def _variants(self, question: Question, limits: LimitSet) -> list[Question]:
         if question.objective == "cost" or self.accounts.z == 0:
             return [question]
-        kept = [name for name, x in self._undominated() if self.keeps(x, limits)][:REFERENCES]
-        doubts = [_against(name) for name in kept] or [ABSOLUTE]
+        kept = (single for single in self._undominated() if self.keeps(single[1], limits))
+        doubts = [self._doubt(limits, *single) for single in islice(kept, REFERENCES)] or [ABSOLUTE]
         return [replace(question, doubt=doubt) for doubt in doubts]
+
+    def _doubt(self, limits: LimitSet, strategy: str, single: Array) -> str:
+        """Name of the margin over one strategy, made known to the session."""
+        name = f"doubt against {strategy}"
+        session = self._session(limits)
+        if not session.knows(name):
+            session.add_margin(name, self.accounts.difference_margin(single))
+        return name
 
     def _undominated(self) -> list[tuple[str, Array]]:
         """Single strategies that no other beats in both accuracy and cost, best first."""
@@ -287,7 +294,3 @@ class Planner:
             if abs(dual) > 1e-7:
                 prices[EXCEEDANCE if name == LATENCY else name] = float(f"{price:.9g}")
         return prices
-
-
-def _against(strategy: str) -> str:
-    return f"doubt against {strategy}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -283,7 +283,8 @@ class Store:
         try:
             yield
         finally:
-            self._connection.unregister("incoming")
+            with suppress(duckdb.Error):  # an aborted transaction refuses even this
+                self._connection.unregister("incoming")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._execute(sql, values).fetchall()

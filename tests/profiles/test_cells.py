@@ -6,24 +6,37 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_worlds import WORKLOAD, observation
 
 from profiles.cells import latency_grid
 from profiles.errors import InputError, UnknownValueError
 from profiles.query import Query
 from profiles.report import profile_rows, wilson
 from profiles.store import Store
-from tests.profiles.small_worlds import WORKLOAD, observation
 
 amounts = st.none() | st.floats(1e-6, 50)
 rows = st.lists(
     st.builds(
         lambda q, s, n, score, cost, latency, out: observation(
-            f"q{q}", f"m{s}/single", n, score=score, cost_usd=cost, latency_s=latency, tokens_out=out
+            f"q{q}",
+            f"m{s}/single",
+            n,
+            score=score,
+            cost_usd=cost,
+            latency_s=latency,
+            tokens_out=out,
         ),
-        st.integers(0, 4), st.integers(0, 1), st.integers(0, 2), st.floats(0, 1), amounts, amounts,
+        st.integers(0, 4),
+        st.integers(0, 1),
+        st.integers(0, 2),
+        st.floats(0, 1),
+        amounts,
+        amounts,
         st.none() | st.integers(0, 900),
     ),
-    min_size=1, max_size=25, unique_by=lambda row: (row.query_id, row.strategy, row.sample),
+    min_size=1,
+    max_size=25,
+    unique_by=lambda row: (row.query_id, row.strategy, row.sample),
 )
 
 
@@ -34,7 +47,7 @@ def stored(observations, labels=None):
     return store
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows, st.randoms())
 def test_the_digest_does_not_depend_on_the_order_of_insertion(observations, random):
     shuffled = random.sample(observations, len(observations))
@@ -44,7 +57,7 @@ def test_the_digest_does_not_depend_on_the_order_of_insertion(observations, rand
         assert one.profile(WORKLOAD) == other.profile(WORKLOAD)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows)
 def test_cells_equal_a_naive_computation(observations):
     limit = 2.5
@@ -107,9 +120,9 @@ def test_classes_are_ordered_easiest_first_and_ties_by_name():
 
 
 def test_a_few_queries_without_a_label_are_an_error_and_not_a_class():
-    with stored([observation("a"), observation("b")], {"a": "x"}) as store:
-        with pytest.raises(InputError, match="1 of 2 queries have no class label"):
-            store.profile(WORKLOAD)
+    store = stored([observation("a"), observation("b")], {"a": "x"})
+    with store, pytest.raises(InputError, match="1 of 2 queries have no class label"):
+        store.profile(WORKLOAD)
 
 
 def test_queries_newer_than_the_estimator_are_an_error():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from small_worlds import WORKLOAD, observation
 
 from profiles.errors import InputError
 from profiles.query import Query
 from profiles.store import Store
-from tests.profiles.small_worlds import WORKLOAD, observation
 
 
 @pytest.fixture
@@ -45,7 +45,9 @@ def test_a_contradiction_inside_one_batch_keeps_the_first_row(store):
 def test_provenance_alone_is_no_contradiction(store):
     east = timezone(timedelta(hours=5))
     store.add([observation("a", observed_at=datetime(2025, 1, 1, 12, tzinfo=UTC))])
-    report = store.add([observation("a", source="x", observed_at=datetime(2024, 1, 1, tzinfo=east))])
+    report = store.add(
+        [observation("a", source="x", observed_at=datetime(2024, 1, 1, tzinfo=east))]
+    )
     assert report.duplicates == 1
 
 
@@ -64,9 +66,13 @@ def test_measured_names_query_strategy_and_sample(store):
 
 
 def test_an_error_inside_a_transaction_undoes_all_of_it(store):
-    with pytest.raises(ZeroDivisionError), store.transaction():
-        store.add([observation("a")])
-        raise ZeroDivisionError
+    def fails():
+        with store.transaction():
+            store.add([observation("a")])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     assert store.workloads() == []
     assert store.add([observation("a")]).added == 1
 

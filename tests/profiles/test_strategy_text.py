@@ -15,7 +15,8 @@ def strategies(values):
 
 
 values = st.recursive(
-    words | numbers, lambda inner: strategies(inner) | st.lists(inner, min_size=1, max_size=3).map(tuple),
+    words | numbers,
+    lambda inner: strategies(inner) | st.lists(inner, min_size=1, max_size=3).map(tuple),
     max_leaves=6,
 )
 
