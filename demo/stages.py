@@ -29,8 +29,8 @@ SCORING = [
 ]  # fmt: skip
 
 
-SINGLE = "demo-large/single(max_tokens=32,temperature=0)"
-BEST_OF_16 = "demo-large/best_of_n(max_tokens=32,n=16,temperature=0.8,verifier=checker)"
+SINGLE = "demo-large/single(max_tokens=56,temperature=0)"
+BEST_OF_16 = "demo-large/best_of_n(max_tokens=56,n=16,temperature=0.8,verifier=checker)"
 
 
 @dataclass(frozen=True)
