@@ -44,14 +44,17 @@ class Accounts:
         One row per class, ``w_d sum_s x_ds sqrt(sd_ds^2 + sd_dr^2)`` without the strategy r itself:
         what stays with r cannot differ from it. Errors of two strategies count as independent,
         which overstates the difference of strategies measured on the same queries; errors of what
-        replaces r count as perfectly correlated.
+        replaces r count as perfectly correlated. The quantile is Bonferroni's over all moves away
+        from r, one per other cell: the best looking of many moves looks good by luck alone.
         """
         e = self.estimates
+        moves = max(int(np.count_nonzero(single == 0)), 1)
+        z = z_of(None if e.level is None else 1 - (1 - e.level) / moves)
         reference = np.zeros(len(e.weights))
         reference[e.class_of[single > 0]] = e.accuracy_sd[single > 0]
         sds = np.where(single > 0, 0.0, np.hypot(e.accuracy_sd, reference[e.class_of]))
         member = np.equal.outer(np.arange(len(e.weights)), e.class_of)
-        return Margin(self.z, e.weights[:, None] * member * sds)
+        return Margin(z, e.weights[:, None] * member * sds)
 
     def judged_offset(self, accuracy: float) -> Array:
         """Noise of the judged traffic itself, for a mean score of at least `accuracy`.

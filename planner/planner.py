@@ -124,7 +124,8 @@ class Planner:
 
         Minimising cost, ties go to accuracy, and the other way round. Maximising accuracy, the plan
         leaves the best single strategy that keeps the limits only on evidence: what is maximised is
-        ``accuracy - z * standard error of the difference to it`` (Ghavamzadeh, Petrik and Chow,
+        ``accuracy - z * standard error of the difference to it``, z adjusted for the number of
+        cells that could be moved to (Ghavamzadeh, Petrik and Chow,
         "Safe policy improvement by minimizing robust baseline regret", NIPS 2016). The three most
         accurate undominated strategies that keep the limits are tried as the one to beat, and the
         best answer wins; where none keeps them, the doubt is about the accuracy itself.

@@ -173,8 +173,7 @@ class _Trace:
 
     def send(self, query_id: str, text: str, recorded: Mapping[str, Recorded]) -> None:
         """One request: decide, hold, charge."""
-        uniform = self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS
-        decision = self._decider.decide(text, self._rung(), uniform)
+        decision = self._decider.decide(text, self._rung(), self._uniform())
         self._sent += 1
         self._rung_counts[decision.rung] += 1
         self._class_counts[decision.class_name] += 1
@@ -231,12 +230,16 @@ class _Trace:
             if text in groups
         }
 
+    def _uniform(self) -> float:
+        return float(self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS)
+
     def _rung(self) -> int:
         state = self._ledger.state(_TRACE)
         return pacing.rung(
             self._costs,
             remaining_nano_usd=state.remaining_nano_usd,
             requests_left=float(self._length - self._sent),
+            uniform=self._uniform(),
             reserve_nano_usd=self._reserve,
         )
 

@@ -197,13 +197,15 @@ class Service:
     def rung(self) -> int:
         """The step of the ladder that the money left can carry: of all budgets, the cheapest."""
         now = self._clock()
+        uniform = self._uniform()
         found = 0
         for name, forecast in self._forecasts.items():
             state = self.ledger.state(name)
             step = pacing.rung(
                 self._rung_costs,
-                remaining_nano_usd=state.remaining_nano_usd,
+                remaining_nano_usd=pacing.unspent_nano_usd(state),
                 requests_left=pacing.requests_left(forecast, state, now),
+                uniform=uniform,
             )
             found = max(found, step)
         return found
@@ -217,8 +219,10 @@ class Service:
                 next_step="send the header x-inferbudget-class or metadata.class",
             )
         sorted_by = ask.label if by_label and ask.label is not None else ask.prompt_text
-        uniform = self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS
-        return self.decider.decide(sorted_by, self.rung(), uniform)
+        return self.decider.decide(sorted_by, self.rung(), self._uniform())
+
+    def _uniform(self) -> float:
+        return float(self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS)
 
     def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
         """The drawn strategy, or the next cheaper one that the money still holds."""

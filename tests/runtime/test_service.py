@@ -110,8 +110,7 @@ async def test_the_ladder_steps_down_as_money_runs_short(tmp_path: Path) -> None
         policy(rungs=rungs, budgets=(budget(0.0008, requests=10),)), tmp_path, InMemory(costly)
     )
     answers = [await found.start(ask()).task for _ in range(10)]
-    assert answers[0].rung == 1
-    assert 0 in {answer.rung for answer in answers}  # what was saved is spent later
+    assert {answer.rung for answer in answers} == {0, 1}  # as often as the money allows
     assert found.ledger.state("global").spent_nano_usd <= 800_000
     found = service(
         policy(rungs=rungs, budgets=(budget(0.002, requests=10),)), tmp_path, InMemory(costly)
