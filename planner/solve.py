@@ -114,15 +114,16 @@ def best_single(planner: Planner) -> SingleStrategy | None:
 
 
 def _facts(planner: Planner, rungs: tuple[Rung, ...]) -> dict[str, dict[str, CellFacts]]:
+    """Every class of every strategy that some rung uses.
+
+    A request whose strategy does not fit the money left is answered by a cheaper one of them.
+    """
     used = {
-        (name, strategy)
-        for rung in rungs
-        for name, shares in rung.allocation.items()
-        for strategy in shares
+        strategy for rung in rungs for shares in rung.allocation.values() for strategy in shares
     }
     facts: dict[str, dict[str, CellFacts]] = {name: {} for name in planner.estimates.classes}
     for cell, planned in zip(planner.estimates.cells, planner.estimates.accuracy, strict=True):
-        if (cell.class_name, cell.strategy) in used:
+        if cell.strategy in used:
             facts[cell.class_name][cell.strategy] = _fact(cell, float(planned))
     return facts
 

@@ -56,7 +56,6 @@ class ScopeState:
         held_nano_usd: Reserved in this window by requests in flight.
         remaining_nano_usd: Limit less both, at least 0; None without a limit.
         requests: Holds granted in this window.
-        in_flight: Of these, requests that still hold money.
         refusals: Holds refused by this scope since the start.
         spent_ever_nano_usd: Charged since the start, over all windows.
     """
@@ -70,7 +69,6 @@ class ScopeState:
     held_nano_usd: int
     remaining_nano_usd: int | None
     requests: int
-    in_flight: int
     refusals: int
     spent_ever_nano_usd: int
 
@@ -102,7 +100,6 @@ class _Account:
     spent: int = 0
     held: int = 0
     requests: int = 0
-    in_flight: int = 0
 
     def room(self) -> int | None:
         limit = self.owner.scope.limit_nano_usd
@@ -257,7 +254,6 @@ class Ledger:
         hold._move(spent=0, held=amount_nano_usd)  # noqa: SLF001
         for account in accounts:
             account.requests += 1
-            account.in_flight += 1
         self._holds[request_id] = hold
         return hold
 
@@ -280,7 +276,6 @@ class Ledger:
             held_nano_usd=account.held,
             remaining_nano_usd=None if room is None else max(room, 0),
             requests=account.requests,
-            in_flight=account.in_flight,
             refusals=book.refusals,
             spent_ever_nano_usd=book.spent_ever,
         )
@@ -302,8 +297,6 @@ class Ledger:
         hold._move(spent=0, held=amount)  # noqa: SLF001
 
     def _forget(self, hold: Hold) -> None:
-        for account in hold._accounts:  # noqa: SLF001
-            account.in_flight -= 1
         del self._holds[hold.request_id]
 
     def _alarm(self, uncovered: int) -> None:

@@ -30,9 +30,9 @@ def rung(
     Args:
         costs_nano_usd: Expected nano-dollars per request of each rung, dearest first; None where
             unknown, and such a rung is taken only where no budget asks.
-        remaining_nano_usd: Money for the requests left; None without a limit.
-        requests_left: Requests still to be paid for, this one included; None where nobody forecast
-            them. At most 0 means traffic beyond the forecast: the cheapest rung.
+        remaining_nano_usd: Limit less spent and held; None without a limit.
+        requests_left: Requests still expected, this one included; None where nobody forecast them.
+            At most 0 means traffic beyond the forecast: the cheapest rung.
         uniform: A random number in [0, 1).
         reserve_nano_usd: Set aside, so that the last requests still find room for their holds.
     """
@@ -55,26 +55,17 @@ def rung(
 
 
 def requests_left(forecast: float | None, state: ScopeState, now_s: float) -> float | None:
-    """Requests that still share the window's unspent money, this one included.
+    """Requests that still share the window's money, this one included.
 
     By clock for calendar windows: the forecast's share of the time that is left, at least 1. By
     count for `total`: the forecast less the requests that were admitted; 0 once it is used up.
-    Requests in flight are not paid for yet: they count among those that share the money, at what a
-    request costs on average and not at the bound that they hold.
     """
     if forecast is None:
         return None
     if state.window is Window.TOTAL:
-        left = forecast - state.requests
-        return left + state.in_flight if left > 0 else 0.0
+        return max(forecast - state.requests, 0.0)
     share = Span(state.epoch_start_s, state.epoch_end_s).share_left(now_s)
-    return max(forecast * share, 1.0) + state.in_flight
-
-
-def unspent_nano_usd(state: ScopeState) -> int | None:
-    """Money of the window that is not spent, held or not; None without a limit."""
-    limit = state.limit_nano_usd
-    return None if limit is None else max(limit - state.spent_nano_usd, 0)
+    return max(forecast * share, 1.0)
 
 
 def forecast(budget: Budget) -> float | None:

@@ -63,9 +63,9 @@ class ReplayReport:
         requests: Requests of the trace.
         answered: Requests with an answer.
         refused: Requests that no strategy could answer within the money left.
-        missing: Requests without a recorded outcome of the drawn or any cheaper strategy.
-        substituted: Answered by the next cheaper strategy, since the drawn one has no record.
-        downgraded: Answered by a cheaper strategy, since the drawn one did not fit the money.
+        missing: Requests without a recorded outcome of the drawn strategy or any substitute.
+        substituted: Answered by the next strategy in line, since the drawn one has no record.
+        downgraded: Answered by a substitute, since the drawn one did not fit the money.
         unknown_cost: Charged all that was held, since no cost was recorded.
         above_bound: Charged more than their strategy was ever measured at in their class.
         accuracy: Mean score over answered requests, None without any.

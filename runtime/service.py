@@ -203,7 +203,7 @@ class Service:
             state = self.ledger.state(name)
             step = pacing.rung(
                 self._rung_costs,
-                remaining_nano_usd=pacing.unspent_nano_usd(state),
+                remaining_nano_usd=state.remaining_nano_usd,
                 requests_left=pacing.requests_left(forecast, state, now),
                 uniform=uniform,
             )
@@ -225,7 +225,7 @@ class Service:
         return float(self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS)
 
     def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
-        """The drawn strategy, or the next cheaper one that the money still holds."""
+        """The drawn strategy, or the first substitute that the money still holds."""
         request = Request(
             messages=ask.messages,
             prompt_text=ask.prompt_text,
@@ -274,19 +274,21 @@ class Service:
 
 
 def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) -> tuple[str, ...]:
-    """The drawn strategy, then every cheaper one of the policy, dearest first.
+    """The drawn strategy, then what may answer in its place, in order.
 
-    Cheaper by mean measured dollars in this class; a strategy whose cost there is unknown is never
-    a substitute.
+    First every strategy of the policy that is no dearer by mean measured dollars in this class,
+    dearest first. Then the dearer ones, cheapest first: one of them fits where the drawn one does
+    not only because its bound is lower (a cascade is cheap on average and bounded by its last
+    stage). A strategy whose cost in this class is unknown is never a substitute.
     """
     costs = {entry.text: entry.expected_cost_usd.get(class_name) for entry in entries}
-    own = costs.get(strategy)
-    cheaper = [
-        (cost, text)
-        for text, cost in costs.items()
-        if cost is not None and text != strategy and own is not None and cost < own
-    ]
-    return (strategy, *(text for _, text in sorted(cheaper, reverse=True)))
+    own = costs.pop(strategy, None)
+    if own is None:
+        return (strategy,)
+    known = [(cost, text) for text, cost in costs.items() if cost is not None]
+    cheaper = sorted(((cost, text) for cost, text in known if cost <= own), reverse=True)
+    dearer = sorted((cost, text) for cost, text in known if cost > own)
+    return (strategy, *(text for _, text in (*cheaper, *dearer)))
 
 
 def scopes(policy: Policy) -> tuple[Scope, ...]:

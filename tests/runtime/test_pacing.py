@@ -103,11 +103,10 @@ def test_requests_left_follow_the_count_in_a_total_and_the_clock_in_a_calendar_w
     for number in range(3):
         ledger.hold(f"r{number}", 1)
     total, minute = ledger.snapshot().scopes
-    in_flight = 3  # not paid for yet, so they share the unspent money
-    assert pacing.requests_left(10, total, now) == 7 + in_flight
+    assert pacing.requests_left(10, total, now) == 7
     assert pacing.requests_left(2, total, now) == 0
-    assert pacing.requests_left(120, minute, now + 45) == 30 + in_flight
-    assert pacing.requests_left(120, minute, now + 60) == 1 + in_flight
+    assert pacing.requests_left(120, minute, now + 45) == 30
+    assert pacing.requests_left(120, minute, now + 60) == 1
     assert pacing.requests_left(None, minute, now) is None
 
 
