@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 
@@ -29,6 +29,7 @@ def frontier_chart(
     singles: Sequence[Mapping[str, Any]],
     current: Mapping[str, Any] | None = None,
     *,
+    width: int | Literal["container"] = "container",
     height: int = 340,
 ) -> alt.LayerChart:
     """Accuracy against spend: expected and promised curves, single points, the current plan.
@@ -37,6 +38,7 @@ def frontier_chart(
         points: Rows with `usd_per_request`, `accuracy`, `promised_accuracy`.
         singles: Named points as `marks` makes them.
         current: One such point, drawn on top.
+        width: Pixels, or as wide as the page.
         height: Pixels.
     """
     rows = [
@@ -65,7 +67,7 @@ def frontier_chart(
     layers += _points(singles, x, y, tooltip, colour=SINGLE, shape="circle", size=60)
     if current:
         layers += _points([current], x, y, tooltip, colour=CURRENT, shape="diamond", size=200)
-    return alt.layer(*layers).properties(height=height, width="container" if current else 640)
+    return alt.layer(*layers).properties(height=height, width=width)
 
 
 def _points(
@@ -98,7 +100,12 @@ def allocation_heatmap(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     base = alt.Chart(alt.Data(values=list(rows))).encode(
         x=alt.X("class:N", title="class", sort=list(classes), axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("strategy:N", title=None, sort=strategies, axis=alt.Axis(labelLimit=420)),
+        y=alt.Y(
+            "strategy:N",
+            title=None,
+            sort=strategies,
+            axis=alt.Axis(labelLimit=520, labelOverlap=False),
+        ),
     )
     cells = base.mark_rect().encode(
         color=alt.Color(
@@ -124,4 +131,4 @@ def allocation_heatmap(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
             color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black")),
         )
     )
-    return alt.layer(cells, labels).properties(height=max(120, 34 * len(strategies)))
+    return alt.layer(cells, labels).properties(height=90 + 34 * len(strategies))

@@ -98,21 +98,28 @@ class Report:
         found: dict[str, Any] = self.plan["rungs"][0]["promised"]
         return found
 
-    def marks(self) -> list[dict[str, Any]]:
-        """Points for the picture: the outcome and the baselines."""
-        requests = len(self.traffic.served)
-        outcome = {
+    def outcome_mark(self) -> dict[str, Any]:
+        """What the traffic cost and achieved, as a point of the picture."""
+        spent = to_usd(self.traffic.ledger_nano_usd)
+        return {
             "name": "this run",
-            "usd_per_request": to_usd(self.traffic.ledger_nano_usd) / requests,
+            "usd_per_request": spent / len(self.traffic.served),
             "accuracy": self.accuracy,
         }
-        return [outcome] + [
+
+    def baseline_marks(self) -> list[dict[str, Any]]:
+        """The baselines as points of the picture; one strategy in two roles is one point."""
+        roles: dict[str, list[str]] = {}
+        for name, one in self.baselines.items():
+            roles.setdefault(one.strategy, []).append(name.replace("_", " "))
+        return [
             {
-                "name": name.replace("_", " "),
+                "name": " = ".join(roles.pop(one.strategy)),
                 "usd_per_request": one.cost_usd / one.requests,
                 "accuracy": one.accuracy,
             }
-            for name, one in self.baselines.items()
+            for one in self.baselines.values()
+            if one.strategy in roles
         ]
 
     def by_class(self) -> dict[str, dict[str, Any]]:

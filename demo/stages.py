@@ -145,7 +145,8 @@ def picture(out: Path, report: Report) -> None:
         _output("frontier", f"{out}/spec.yaml", "--profiles", f"{out}/profiles.duckdb",
                 "--points", "40", "--format", "json")
     )["points"]  # fmt: skip
-    chart = frontier_chart(points, marks(report.marks()))
+    (outcome,) = marks([report.outcome_mark()])
+    chart = frontier_chart(points, marks(report.baseline_marks()), outcome, width=720)
     chart.save(str(out / "frontier.png"), scale_factor=2)
 
 

@@ -18,7 +18,10 @@ from profiles.store import Store
 # accuracy, dollars and seconds per class: cheap and fast, or dear and good where it is hard
 STRATEGIES = {
     "small/single": {"easy": (0.95, 0.0010, 0.2), "hard": (0.30, 0.0010, 0.3)},
-    "small/best_of_n(n=8,verifier=checker)": {"easy": (0.97, 0.006, 0.7), "hard": (0.6, 0.006, 0.9)},
+    "small/best_of_n(n=8,verifier=checker)": {
+        "easy": (0.97, 0.0060, 0.7),
+        "hard": (0.60, 0.0060, 0.9),
+    },
     "large/single": {"easy": (0.97, 0.0100, 0.8), "hard": (0.85, 0.0100, 1.2)},
 }
 
@@ -40,9 +43,7 @@ def opened_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
     (folder / "outcomes.csv").write_text("\n".join(rows) + "\n")
     store, spec = folder / "store.duckdb", folder / "spec.yaml"
     with Store.open(store) as opened:
-        import_file(
-            opened, folder / "outcomes.csv", workload="tiny", evidence=Evidence.SIMULATED
-        )
+        import_file(opened, folder / "outcomes.csv", workload="tiny", evidence=Evidence.SIMULATED)
     spec.write_text(
         'format_version: "1.0"\nworkload: tiny\nobjective: maximize accuracy\n'
         "limits: {spend: {usd_per_request: 0.004}, latency: {p95_s: 2.0}}\n"

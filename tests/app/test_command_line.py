@@ -118,7 +118,8 @@ def test_the_same_observations_give_the_same_bytes(outcomes: Path, tmp_path: Pat
         ):
             done = run(*words)
             assert done.returncode == 0, done.stderr
-        made.append([(folder / f).read_bytes() for f in ("plan.json", "policy.yaml", "policy.onnx")])
+        files = ("plan.json", "policy.yaml", "policy.onnx")
+        made.append([(folder / file).read_bytes() for file in files])
     assert made[0] == made[1]
 
 
