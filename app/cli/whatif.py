@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -40,8 +39,5 @@ def app_command(
         "--server.headless", str(not browser).lower(),
         "--browser.gatherUsageStats", "false",
     ]  # fmt: skip
-    sys.exit(
-        subprocess.run(  # noqa: S603 -- our own interpreter and script
-            command, env=os.environ | environment(spec, store_path), check=False
-        ).returncode
-    )
+    # The server takes this process's place, so that whoever stops this process stops the server.
+    os.execve(sys.executable, command, os.environ | environment(spec, store_path))  # noqa: S606
