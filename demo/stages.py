@@ -20,7 +20,7 @@ from demo.report import Baseline, Report
 from demo.tasks import Problem, problems
 from demo.traffic import Traffic, drive
 
-HERE = Path(__file__).parent
+HERE = Path("demo")
 COMMAND = str(Path(sys.executable).parent / "inferbudget")
 SCORING = [
     "--scorer", "demo.tasks:score",

@@ -37,7 +37,7 @@ def measure_text(report: MeasureReport) -> str:
 def fit_text(report: FitReport) -> str:
     """How well scores are predicted out of fold, and what the classes look like."""
     quality = [
-        (row.strategy, row.queries, share(row.mean_score), _number(row.r2), _number(row.auc))
+        (row.queries, share(row.mean_score), _number(row.r2), _number(row.auc), row.strategy)
         for row in report.strategies
     ]
     classes = [(row.name, row.queries, share(row.share), *_best(row)) for row in report.classes]
@@ -45,7 +45,7 @@ def fit_text(report: FitReport) -> str:
         [
             f"{report.workload}: {report.queries} queries, {report.folds} folds, out of fold",
             "",
-            table(quality, ("strategy", "queries", "score", "R2", "AUC")),
+            table(quality, ("queries", "score", "R2", "AUC", "strategy")),
             "",
             table(classes, ("class", "queries", "share", "best score", "of strategy")),
             *(f"note: {text}" for text in report.remarks),
