@@ -55,6 +55,7 @@ def _nucleus(shares: NDArray[np.float64], top_p: Floats) -> NDArray[np.float64]:
     ranked /= ranked.sum(axis=1, keepdims=True)
     before = ranked.cumsum(axis=1) - ranked
     kept = np.where(before < top_p[:, None], ranked, 0.0)
+    kept[:, 0] = ranked[:, 0]  # a top_p that rounds to 0 keeps the likeliest token all the same
     result = np.empty_like(shares)
     np.put_along_axis(result, order, kept, axis=1)
     return result

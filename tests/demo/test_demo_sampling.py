@@ -51,6 +51,11 @@ def test_temperature_zero_takes_the_likeliest_beside_rows_that_sample() -> None:
     assert set(tokens[1::2].tolist()) == {0, 1, 2}
 
 
+def test_a_top_p_that_rounds_to_nothing_keeps_the_likeliest_token() -> None:
+    logits = np.tile(np.log(np.array([[0.2, 0.5, 0.3]], np.float32)), (ROWS, 1))
+    assert set(_drawn(logits, 1.0, 5e-324).tolist()) == {1}
+
+
 def _drawn(logits: np.ndarray, temperature: float, top_p: float) -> np.ndarray:
     level, share = np.full((2, ROWS), [[temperature], [top_p]], np.float32)
     return pick(logits, level, share, _numbers())

@@ -1,0 +1,1 @@
+"""What was timed, with machine and versions."""
