@@ -56,6 +56,25 @@ class Accounts:
         member = np.equal.outer(np.arange(len(e.weights)), e.class_of)
         return Margin(z, e.weights[:, None] * member * sds)
 
+    def shows(self, x: Array, single: Array) -> bool:
+        """Whether an allocation's gain over one strategy could be seen at all.
+
+        It must exceed `difference_margin` and the noise of as many answered requests as were
+        profiled (or judged, where those are fewer): a gain that such a sample cannot show is not
+        worth its money. Scores of the two strategies count as independent, which overstates it.
+        """
+        e = self.estimates
+        share = e.traffic_share
+        score_sd = np.array([cell.score_sd for cell in e.cells])
+        reference = np.zeros(len(e.weights))
+        reference[e.class_of[single > 0]] = score_sd[single > 0]
+        spread = np.where(single > 0, 0.0, score_sd**2 + reference[e.class_of] ** 2)
+        requests = min(e.queries, self._judged or e.queries)
+        margin = self.difference_margin(single)
+        noise = margin.z * np.sqrt(share * x @ spread / requests)
+        gain = _dot(share * x, e.accuracy) - _dot(share * single, e.accuracy)
+        return gain > float(np.hypot(margin.value(x), noise))
+
     def judged_offset(self, accuracy: float) -> Array:
         """Noise of the judged traffic itself, for a mean score of at least `accuracy`.
 

@@ -36,6 +36,7 @@ class Estimates:
         exceedance: Shape (grid, columns): share of requests slower than each grid limit.
         exceedance_sd: Standard errors of it.
         grid_s: Ascending latency limits, seconds.
+        queries: Queries of the profile.
         mix_queries: Queries that the weights were counted from, None where the spec gives the mix.
         level: Confidence of promises, None for point estimates.
     """
@@ -54,6 +55,7 @@ class Estimates:
     exceedance: Array
     exceedance_sd: Array
     grid_s: tuple[float, ...]
+    queries: int
     mix_queries: int | None
     level: float | None
 
@@ -150,6 +152,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         exceedance=exceedance,
         exceedance_sd=exceedance_sd,
         grid_s=profile.latency_grid_s,
+        queries=profile.queries,
         mix_queries=None if spec.traffic and spec.traffic.mix else profile.queries,
         level=spec.level,
     )

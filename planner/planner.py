@@ -128,7 +128,8 @@ class Planner:
         cells that could be moved to (Ghavamzadeh, Petrik and Chow,
         "Safe policy improvement by minimizing robust baseline regret", NIPS 2016). The three most
         accurate undominated strategies that keep the limits are tried as the one to beat, and the
-        best answer wins; where none keeps them, the doubt is about the accuracy itself.
+        best answer wins; where none keeps them, the doubt is about the accuracy itself. A gain that
+        traffic could not show (`Accounts.shows`) is not taken: the answer is the single strategy.
 
         Raises:
             InfeasibleError: No allocation keeps all limits.
@@ -141,11 +142,12 @@ class Planner:
             first = [session.solve(replace(variant, then=None)).value for variant in variants]
             variants = [variants[int(np.argmin(first))]]
         best = session.solve(variants[0])
-        return Answer(
-            self._tidied(best, limits),
-            self._natural(best.value, objective),
-            self._shadow_prices(best, objective),
-        )
+        x = self._tidied(best, limits)
+        single = self._unbeaten(x, objective, limits)
+        if single is not None:
+            accuracy = float(self.estimates.traffic_share * single @ self.estimates.accuracy)
+            return Answer(single, accuracy, {})
+        return Answer(x, self._natural(best.value, objective), self._shadow_prices(best, objective))
 
     def slack(self, limits: LimitSet, name: str) -> float:
         """By how much one limit would have to move for all others to be kept, its own unit.
@@ -233,6 +235,14 @@ class Planner:
         kept = (single for single in self._undominated() if self.keeps(single[1], limits))
         doubts = [self._doubt(limits, *single) for single in islice(kept, REFERENCES)] or [ABSOLUTE]
         return [replace(question, doubt=doubt) for doubt in doubts]
+
+    def _unbeaten(self, x: Array, objective: Objective, limits: LimitSet) -> Array | None:
+        """The most accurate single strategy that keeps the limits, if x shows no gain over it."""
+        if objective is Objective.MINIMIZE_COST or self.accounts.z == 0:
+            return None
+        kept = (single for _, single in self._undominated() if self.keeps(single, limits))
+        single = next(kept, None)
+        return None if single is None or self.accounts.shows(x, single) else single
 
     def _doubt(self, limits: LimitSet, strategy: str, single: Array) -> str:
         """Name of the margin over one strategy, made known to the session."""

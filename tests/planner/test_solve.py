@@ -283,3 +283,20 @@ def test_a_slider_can_take_a_limit_away_and_bring_it_back() -> None:
     free = planner.solve(accuracy=None)
     assert free.allocation == {"c0": {"m00/single": 1.0}, "c1": {"m00/single": 1.0}}
     assert planner.solve().allocation == asked.allocation
+
+
+@pytest.mark.parametrize(("better", "mixed"), [(0.002, False), (0.2, True)])
+def test_money_is_spent_on_a_dearer_strategy_only_where_traffic_would_show_the_gain(
+    better: float, *, mixed: bool
+) -> None:
+    accuracy = [[0.90, 0.90], [0.70, 0.70 + better]]
+    profile = make_profile(accuracy, [[0.001, 0.03], [0.001, 0.03]], queries=600)
+    spec = make_spec(
+        objective="maximize accuracy", limits={"spend": {"usd_per_request": 0.004}}, rungs=[1.0]
+    )
+    plan = solve(profile, spec, prices=PriceCard(), estimator=None)
+    used = {name for found in plan.rungs[0].allocation.values() for name in found}
+    assert (len(used) == 2) is mixed
+    assert plan.best_single_strategy is not None
+    single = plan.best_single_strategy.expected.accuracy
+    assert plan.rungs[0].expected.accuracy >= single
