@@ -18,12 +18,14 @@ class FrontierPoint:
 
     Attributes:
         usd_per_request: Expected dollars per request.
+        promised_usd_per_request: Dollars per request that hold with the spec's confidence.
         accuracy: Expected mean score, 0..1.
         promised_accuracy: Mean score that holds with the spec's confidence.
         allocation: Share by class and strategy.
     """
 
     usd_per_request: float
+    promised_usd_per_request: float
     accuracy: float
     promised_accuracy: float
     allocation: dict[str, dict[str, float]]
@@ -70,7 +72,13 @@ def _rising(rungs: list[Rung]) -> list[FrontierPoint]:
     points: list[FrontierPoint] = []
     for rung in rungs:
         usd = _usd(rung.expected)
-        point = FrontierPoint(usd, rung.expected.accuracy, rung.promised.accuracy, rung.allocation)
+        point = FrontierPoint(
+            usd_per_request=usd,
+            promised_usd_per_request=_usd(rung.promised),
+            accuracy=rung.expected.accuracy,
+            promised_accuracy=rung.promised.accuracy,
+            allocation=rung.allocation,
+        )
         if not points or (
             usd > points[-1].usd_per_request and point.accuracy > points[-1].accuracy
         ):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from planner.plan import Figures
 from planner.spec import Limits, Window
@@ -121,6 +121,15 @@ class Policy(_Part):
     )
     prices: PriceCard = Field(description="Prices that the runtime holds and charges by.")
     provenance: Provenance
+
+    @field_validator("budgets")
+    @classmethod
+    def _one_budget_per_scope_and_window(cls, budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
+        keys = [(budget.scope, budget.window) for budget in budgets]
+        for scope, window in keys:
+            if keys.count((scope, window)) > 1:
+                raise ValueError(f"two budgets share the scope {scope} and the window {window}")
+        return budgets
 
     def sealed(self) -> Policy:
         """The same policy with its content digest filled in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +46,7 @@ def parse_yaml(text: str, model: type[Model], name: str) -> Model:
             "the file is not a mapping",
             where=f"{name}:1",
             expected="keys and values",
-            got=repr(data),
+            got=reprlib.repr(data),
         )
     try:
         return model.model_validate(data)
@@ -54,7 +55,7 @@ def parse_yaml(text: str, model: type[Model], name: str) -> Model:
 
 
 class _Loader:
-    """Safe construction that refuses duplicate keys."""
+    """Safe construction that refuses duplicate keys and aliases (few bytes can hide gigabytes)."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -69,7 +70,11 @@ class _Loader:
 
     def _refuse_duplicates(self, node: yaml.Node, seen_nodes: set[int]) -> None:
         if id(node) in seen_nodes:
-            return
+            raise InputError(
+                "aliases are not supported",
+                where=f"{self.name}:{node.start_mark.line + 1}",
+                next_step="write the value out where it is used",
+            )
         seen_nodes.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             for child in node.value:
@@ -106,7 +111,9 @@ def _explain(
     if first["type"] == "missing":
         return InputError(f"{keys[-1]!r} is missing", where=place, next_step=f"add {keys[-1]!r}")
     message = first["msg"].removeprefix("Value error, ")
-    got = None if isinstance(first["input"], dict) else repr(first["input"])
+    got = None if isinstance(first["input"], dict) else reprlib.repr(first["input"])
+    if keys[-1:] == ["format_version"] and isinstance(first["input"], float):
+        return InputError(message, where=place, got=got, next_step='put it in quotes: "1.0"')
     return InputError(message, where=place, got=got)
 
 

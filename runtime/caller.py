@@ -8,7 +8,7 @@ from profiles.errors import InferbudgetError, UpstreamError
 from profiles.money import PriceCard
 from runtime.ledger import Hold
 from runtime.strategies.base import Bill, prompt_tokens_bound
-from runtime.upstream import ChatCall, Completion
+from runtime.upstream import ChatCall, Completion, UpstreamRejectedError
 
 
 class Chat(Protocol):
@@ -30,7 +30,8 @@ class HeldCaller:
     """Sends the calls of one request and charges each to its hold.
 
     A call whose outcome is unknown is charged at its bound: an error or a broken connection after
-    it was sent, a reply without usage, a task that was cancelled while it waited.
+    it was sent, a reply without usage, a task that was cancelled while it waited. A call that the
+    upstream rejected before any work is charged nothing: providers do not bill those.
     """
 
     def __init__(self, upstream: Chat, prices: PriceCard, hold: Hold) -> None:
@@ -68,6 +69,8 @@ class HeldCaller:
         except UpstreamError as error:
             if not error.sent:
                 paid.not_sent()
+            elif isinstance(error, UpstreamRejectedError):
+                paid.rejected()
             raise
         finally:
             if paid.charged_nano_usd is None:

@@ -2,16 +2,21 @@
 
 They are named on the command line as ``checker=module:function``. What they do wrong is counted
 and never ends a request: a verifier that fails has not verified anything, so its score is 0.
+
+Each runs in a thread of its own, so a slow one keeps only its own requests waiting, and one call
+at a time, so none needs to be thread-safe.
 """
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import importlib
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from profiles.errors import InputError
@@ -31,12 +36,20 @@ class Verifier:
         self.name = name
         self.failures = 0
         self._function = function
+        self._thread = ThreadPoolExecutor(1, f"verifier-{name}")
+
+    async def scores(self, prompt: str, answers: Sequence[str]) -> list[float]:
+        """`score` of each answer, without holding up the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._thread, lambda: [self.score(prompt, answer) for answer in answers]
+        )
 
     def score(self, prompt: str, answer: str) -> float:
         """Score of an answer to a prompt, 0..1; 0 where the function raised or returned rubbish."""
         try:
             score = float(self._function(prompt, answer))
-        except Exception:
+        except (Exception, SystemExit):
             return self._failed()
         if not (math.isfinite(score) and 0.0 <= score <= 1.0):
             return self._failed()
@@ -54,12 +67,18 @@ class Extractor:
     def __init__(self, function: ExtractorFunction) -> None:
         self.failures = 0
         self._function = function
+        self._thread = ThreadPoolExecutor(1, "extractor")
+
+    async def extract_all(self, texts: Sequence[str]) -> list[str]:
+        """`extract` of each text, without holding up the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: list(map(self.extract, texts)))
 
     def extract(self, text: str) -> str:
         """The final answer; the whole text where the function raised or returned something else."""
         try:
             found: object = self._function(text)
-        except Exception:
+        except (Exception, SystemExit):
             found = None
         if isinstance(found, str):
             return found

@@ -18,8 +18,8 @@ from profiles.errors import BudgetRefusedError, InferbudgetError, InputError, Up
 from profiles.money import NANO_PER_USD
 from runtime import openai
 from runtime.metrics import CONTENT_TYPE, Metrics
-from runtime.service import Ask, Run, Served, Service
-from runtime.upstream import UpstreamTimeoutError
+from runtime.service import Run, Served, Service
+from runtime.upstream import UpstreamRejectedError, UpstreamTimeoutError
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -28,6 +28,10 @@ Headers = list[tuple[bytes, bytes]]
 MAX_BODY_BYTES = 1024 * 1024
 MODEL = "inferbudget"
 _OPEN = ("/health", "/ready")
+# Rejections that the client's own request brought about; the others are the operator's to mend.
+_CLIENTS_FAULT = (400, 413, 422)
+_TOO_MANY = 429
+_STOPPING = "the gateway is stopping"
 _JSON = (b"content-type", b"application/json")
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _encoder = msgspec.json.Encoder()
@@ -44,12 +48,15 @@ class _Reply:
 
 
 class _RefusedError(InferbudgetError):
-    """A request that ends in an error reply."""
+    """A request that ends in an error reply. The outcome is what metrics count it under."""
 
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, code: str | None = None, outcome: str = "invalid"
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.outcome = outcome
 
 
 class _DisconnectedError(InferbudgetError):
@@ -66,6 +73,9 @@ class Gateway:
         drain_s: Seconds that calls in flight may take to end when a client leaves or the gateway
             stops; what is still running then is charged at its bound.
         close: Awaited when the gateway stops.
+
+    Raises:
+        InputError: The key is empty, which nobody can mean.
     """
 
     def __init__(
@@ -76,9 +86,15 @@ class Gateway:
         drain_s: float = 30.0,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        if api_key is not None and not api_key.strip():
+            raise InputError(
+                "the API key for clients is empty, which would let everybody in",
+                where="INFERBUDGET_API_KEY",
+                next_step="set it to a key, or unset it to serve without one",
+            )
         policy = service.policy
         self._service = service
-        self._key = f"Bearer {api_key}".encode() if api_key else None
+        self._key = None if api_key is None else f"Bearer {api_key}".encode()
         self._drain_s = drain_s
         self._close = close
         self._stopping = False
@@ -103,12 +119,19 @@ class Gateway:
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
 
+    async def stop(self) -> None:
+        """Begin no request any more; let running ones end, and give up those that take too long.
+
+        Requests keep being answered: the given up and the new ones by an error.
+        """
+        self._stopping = True
+        await self._service.drain(self._drain_s)
+
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             event = (await receive())["type"]
             if event == "lifespan.shutdown":
-                self._stopping = True
-                await self._service.drain(self._drain_s)
+                await self.stop()
                 if self._close is not None:
                     await self._close()
             await send({"type": f"{event}.complete"})
@@ -121,6 +144,7 @@ class Gateway:
         except _DisconnectedError:
             return
         except _RefusedError as error:
+            self.metrics.request("", "", error.outcome)
             reply = _error(error.status, str(error), error.code)
         except BudgetRefusedError as error:
             reply = _budget_refused(error)
@@ -128,8 +152,9 @@ class Gateway:
             reply = _error(400, str(error))
         except UpstreamTimeoutError as error:
             reply = _error(504, str(error))
+        except UpstreamRejectedError as error:
+            reply = _upstream_rejected(error)
         except UpstreamError as error:
-            _log.warning("%s", error)
             reply = _error(502, _without_detail(error))
         except Exception:
             _log.exception("a request failed inside the gateway")
@@ -156,10 +181,35 @@ class Gateway:
             return
         sent = _header(headers, b"authorization") or b""
         if not hmac.compare_digest(sent, self._key):
-            raise _RefusedError(401, "the API key is missing or wrong", "invalid_api_key")
+            raise _RefusedError(
+                401, "the API key is missing or wrong", "invalid_api_key", "unauthorised"
+            )
 
     async def _chat(self, headers: Headers, receive: Receive) -> _Reply:
-        chat = openai.read_chat(await _body(headers, receive))
+        body = await _body(headers, receive)
+        try:
+            chat, run = self._start(body, headers)
+        except BudgetRefusedError:
+            self.metrics.request("", "", "refused")
+            raise
+        except InputError:
+            self.metrics.request("", "", "invalid")
+            raise
+        served = await self._finish(run, receive)
+        model = chat.model or MODEL
+        shown = _served_headers(served)
+        if not chat.stream:
+            return _Reply(200, openai.completion_body(served, model), (_JSON, *shown))
+        options = chat.stream_options
+        events = openai.stream_body(
+            served, model, include_usage=bool(options and options.include_usage)
+        )
+        return _Reply(200, events, (_STREAM, (b"cache-control", b"no-cache"), *shown))
+
+    def _start(self, body: bytes, headers: Headers) -> tuple[openai.ChatRequest, Run]:
+        if self._stopping:
+            raise _RefusedError(503, _STOPPING, outcome="stopping")
+        chat = openai.read_chat(body)
         if chat.model is not None and chat.model not in self._models:
             raise _RefusedError(
                 404,
@@ -168,28 +218,10 @@ class Gateway:
                 "model_not_found",
             )
         label = _header(headers, b"x-inferbudget-class")
-        run = self._start(openai.ask_of(chat, label.decode("utf-8", "replace") if label else None))
-        served = await self._finish(run, receive)
-        model = chat.model or MODEL
-        shown = _served_headers(served)
-        if not chat.stream:
-            return _Reply(200, openai.completion_body(served, model), (_JSON, *shown))
-        options = chat.stream_options
-        body = openai.stream_body(
-            served, model, include_usage=bool(options and options.include_usage)
-        )
-        return _Reply(200, body, (_STREAM, (b"cache-control", b"no-cache"), *shown))
-
-    def _start(self, ask: Ask) -> Run:
+        ask = openai.ask_of(chat, label.decode("utf-8", "replace") if label else None)
         start = time.perf_counter()
         try:
-            return self._service.start(ask)
-        except BudgetRefusedError:
-            self.metrics.request("", "", "refused")
-            raise
-        except InputError:
-            self.metrics.request("", "", "invalid")
-            raise
+            return chat, self._service.start(ask)
         finally:
             self.metrics.decision.observe(time.perf_counter() - start)
 
@@ -206,10 +238,16 @@ class Gateway:
         if not run.task.done():
             raise _DisconnectedError
         if run.task.cancelled():
-            raise _RefusedError(503, "the gateway is stopping")
-        failed = run.task.exception() is not None
-        self.metrics.request(run.class_name, run.strategy, "failed" if failed else "answered")
-        return run.task.result()
+            raise _RefusedError(503, _STOPPING, outcome="stopping")
+        error = run.task.exception()
+        if error is not None:
+            _log_failure(run, error)
+            rejected = isinstance(error, UpstreamRejectedError)
+            self.metrics.request(run.class_name, run.strategy, "rejected" if rejected else "failed")
+            raise error
+        served = run.task.result()
+        self.metrics.request(run.class_name, run.strategy, served.ending)
+        return served
 
     def _ready(self) -> _Reply:
         if self._stopping:
@@ -256,6 +294,7 @@ def _served_headers(served: Served) -> tuple[tuple[bytes, bytes], ...]:
         (b"x-inferbudget-class", _header_text(served.class_name)),
         (b"x-inferbudget-strategy", _header_text(served.strategy)),
         (b"x-inferbudget-rung", str(served.rung).encode()),
+        (b"x-inferbudget-outcome", served.ending.encode()),
         (b"x-inferbudget-cost-usd", f"{dollars}.{nano:09d}".encode()),
         (b"x-inferbudget-request-id", served.request_id.encode()),
     )
@@ -272,12 +311,37 @@ def _error(status: int, message: str, code: str | None = None) -> _Reply:
 
 
 def _budget_refused(error: BudgetRefusedError) -> _Reply:
-    """429 where the money comes back, 402 where it never does."""
+    """429 where the money comes back, 402 where it never does. The sums are the operator's."""
+    _log.info("refused: %s", error)
     if error.retry_after_s is None:
-        return _error(402, str(error), "budget_exhausted")
-    reply = _error(429, str(error), "budget_exhausted")
-    seconds = str(max(math.ceil(error.retry_after_s), 1)).encode()
-    return _Reply(reply.status, reply.body, (*reply.headers, (b"retry-after", seconds)))
+        return _error(402, "the budget cannot pay for this request", "budget_exhausted")
+    message = "the budget has no room for this request now"
+    return _try_again(message, "budget_exhausted", error.retry_after_s)
+
+
+def _upstream_rejected(error: UpstreamRejectedError) -> _Reply:
+    if error.status == _TOO_MANY:
+        return _try_again("the model server is busy", None, error.retry_after_s or 0.0)
+    if error.status in _CLIENTS_FAULT:
+        return _error(400, f"the model server rejected this request (HTTP {error.status})")
+    return _error(502, _without_detail(error))
+
+
+def _try_again(message: str, code: str | None, after_s: float) -> _Reply:
+    seconds = str(max(math.ceil(after_s), 1)).encode()
+    return _Reply(
+        _TOO_MANY,
+        openai.error_body(_TOO_MANY, message, code),
+        (_JSON, (b"retry-after", seconds)),
+    )
+
+
+def _log_failure(run: Run, error: BaseException) -> None:
+    """Without the error's words: they can hold prompts, and line breaks that forge entries."""
+    status = error.status if isinstance(error, UpstreamError) else None
+    _log.warning(
+        "request %s failed: %s, status %s", run.request_id, type(error).__name__, status or "none"
+    )
 
 
 def _without_detail(error: UpstreamError) -> str:

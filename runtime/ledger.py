@@ -8,6 +8,7 @@ The ledger lives in one thread (the event loop's); no step of it waits, so none 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -147,6 +148,10 @@ class Call:
         """Charge nothing. Only on proof that no byte of the request left."""
         self.settle(0)
 
+    def rejected(self) -> None:
+        """Charge nothing. Only where the upstream said that it did no work."""
+        self.settle(0)
+
 
 class Hold:
     """Money reserved for one request, in the windows that were current when it began."""
@@ -217,10 +222,17 @@ class Ledger:
     Args:
         scopes: All scopes that a request can name.
         clock: Unix time in seconds.
+
+    Raises:
+        InputError: Two scopes share a name.
     """
 
     def __init__(self, scopes: Iterable[Scope], clock: Callable[[], float] = time.time) -> None:
-        self._books = {scope.name: _ScopeBook(scope) for scope in scopes}
+        self._books: dict[str, _ScopeBook] = {}
+        for scope in scopes:
+            if scope.name in self._books:
+                raise InputError("two scopes share a name", where=f"scope {scope.name!r}")
+            self._books[scope.name] = _ScopeBook(scope)
         self._clock = clock
         self._holds: dict[str, Hold] = {}
         self._alarms = 0
@@ -237,7 +249,7 @@ class Ledger:
             scopes: Names; all scopes where absent.
 
         Raises:
-            BudgetRefusedError: A scope has no room; says when it renews.
+            BudgetRefusedError: A scope has no room; says when the last that refused renews.
             InputError: An unknown scope, a negative amount, or an id that holds money already.
         """
         if amount_nano_usd < 0 or request_id in self._holds:
@@ -304,24 +316,32 @@ class Ledger:
         self._overrun += uncovered
 
     def _require_room(self, accounts: Sequence[_Account], amount: int, now_s: float) -> None:
+        refusals = []
         for account in accounts:
             room = account.room()
             if room is not None and amount > room:
                 account.owner.refusals += 1
-                raise _refusal(account, amount, now_s)
+                refusals.append((_renews_in_s(account, amount, now_s), account))
+        if refusals:
+            wait_s, account = max(refusals, key=lambda refusal: refusal[0])
+            raise _refusal(account, amount, wait_s)
 
 
-def _refusal(account: _Account, amount: int, now_s: float) -> BudgetRefusedError:
-    scope = account.owner.scope
-    limit = scope.limit_nano_usd or 0
-    retry: float | None = None
+def _renews_in_s(account: _Account, amount: int, now_s: float) -> float:
+    """Seconds until there can be room, infinite where there never will be."""
+    limit = account.owner.scope.limit_nano_usd or 0
     if account.spent + amount <= limit:
-        retry = _IN_FLIGHT_RETRY_S
-    elif amount <= limit and account.span.end_s is not None:
-        retry = max(account.span.end_s - now_s, 0.0)
+        return _IN_FLIGHT_RETRY_S
+    if amount <= limit and account.span.end_s is not None:
+        return max(account.span.end_s - now_s, 0.0)
+    return math.inf
+
+
+def _refusal(account: _Account, amount: int, wait_s: float) -> BudgetRefusedError:
+    scope = account.owner.scope
     return BudgetRefusedError(
         f"the budget {scope.name!r} has no room for {to_usd(amount):.9f} USD: of "
-        f"{to_usd(limit):.9f} USD per {scope.window} {to_usd(account.spent):.9f} are spent and "
-        f"{to_usd(account.held):.9f} are held",
-        retry_after_s=retry,
+        f"{to_usd(scope.limit_nano_usd or 0):.9f} USD per {scope.window} "
+        f"{to_usd(account.spent):.9f} are spent and {to_usd(account.held):.9f} are held",
+        retry_after_s=None if math.isinf(wait_s) else wait_s,
     )

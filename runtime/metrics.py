@@ -47,7 +47,11 @@ class Metrics:
         graph.labels(provider).set(1)
 
     def request(self, class_name: str, strategy: str, outcome: str) -> None:
-        """Count a request; class and strategy are empty where it ended before they were known."""
+        """Count a request; class and strategy are empty where it ended before they were known.
+
+        Outcomes: answered, downgraded, incomplete, rejected (by the upstream), failed, stopping,
+        disconnected; refused (by the budget), invalid, unauthorised.
+        """
         self._requests.labels(class_name, strategy, outcome).inc()
 
     def text(self) -> bytes:

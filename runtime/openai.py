@@ -21,14 +21,26 @@ _UNSUPPORTED = (
     "functions",
     "logit_bias",
     "logprobs",
+    "min_p",
+    "modalities",
     "prediction",
     "presence_penalty",
+    "reasoning_effort",
+    "repetition_penalty",
     "tool_choice",
     "tools",
+    "top_k",
     "top_logprobs",
+    "verbosity",
     "web_search_options",
 )
 _AT_REST: tuple[Any, ...] = (None, False, 0, "none", [], {})
+_ALSO_AT_REST: dict[str, Any] = {
+    "modalities": ["text"],
+    "repetition_penalty": 1,
+    "tool_choice": "auto",  # tools themselves are refused, so there is nothing to choose
+    "top_k": -1,
+}
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 
@@ -82,11 +94,17 @@ class ChatRequest(msgspec.Struct):
     functions: Any = None
     logit_bias: Any = None
     logprobs: Any = None
+    min_p: Any = None
+    modalities: Any = None
     prediction: Any = None
     presence_penalty: Any = None
+    reasoning_effort: Any = None
+    repetition_penalty: Any = None
     tool_choice: Any = None
     tools: Any = None
+    top_k: Any = None
     top_logprobs: Any = None
+    verbosity: Any = None
     web_search_options: Any = None
 
 
@@ -105,7 +123,7 @@ def read_chat(body: bytes) -> ChatRequest:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"the body is not a chat completion request: {error}") from error
     for name in _UNSUPPORTED:
-        if getattr(chat, name) not in _AT_REST:
+        if getattr(chat, name) not in (*_AT_REST, _ALSO_AT_REST.get(name)):
             raise InputError(f"{name} is not supported", next_step=f"leave {name} out")
     if chat.n not in (None, 1):
         raise InputError(

@@ -69,7 +69,10 @@ def requests_left(forecast: float | None, state: ScopeState, now_s: float) -> fl
 
 
 def forecast(budget: Budget) -> float | None:
-    """Requests per window that share a budget: as planned, or as many as its mean pays for."""
+    """Requests per window that share a budget: as planned, or as many as its mean pays for.
+
+    None where the budget is only a mean; such a one is replayed, never served.
+    """
     if budget.requests is not None:
         return float(budget.requests)
     return None if budget.limit_usd is None else budget.limit_usd / budget.usd_per_request

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from policies.file import read_policy
 from profiles.errors import InputError
@@ -31,6 +32,9 @@ from runtime.upstream import Upstream
 
 API_KEY = "INFERBUDGET_API_KEY"
 UPSTREAM_API_KEY = "INFERBUDGET_UPSTREAM_API_KEY"
+_MAX_HEAD_BYTES = 64 * 1024
+# After the drain only replies that are ready, and uploads that never ended, keep connections open.
+_CLOSE_S = 2
 
 
 def serve(
@@ -65,8 +69,10 @@ def serve(
         require_gpu: Refuse to start where the decision graph would not run on a GPU.
 
     Raises:
-        InputError: Policy, strategy or verifier cannot be used, or the address is taken.
-        UnknownValueError: A model without a price, or a strategy without a cap on its tokens.
+        InputError: Policy, strategy, verifier, upstream or key cannot be used, or the address is
+            taken.
+        UnknownValueError: A model without a price, a strategy without a cap on its tokens, or a
+            budget without a limit.
     """
     policy = read_policy(policy_path)
     decider = DecisionSession(policy, policy.graph_path(policy_path), require_gpu=require_gpu)
@@ -88,23 +94,58 @@ def serve(
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=max(int(drain_s), 1),
+        timeout_graceful_shutdown=_CLOSE_S,
+        http=_Protocol,
+        ws="none",
     )
     with listener, _clean_stop():
-        _Server(config, ready).run(sockets=[listener])
+        _Server(config, gateway, ready).run(sockets=[listener])
+
+
+class _Protocol(HttpToolsProtocol):
+    """Closes connections whose headers never end, which nobody has authenticated yet.
+
+    Counts the bytes since the parser last got somewhere, so trailers are bounded as well.
+    """
+
+    _unread = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread > _MAX_HEAD_BYTES:
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._unread = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unread = 0
+        super().on_message_complete()
 
 
 class _Server(uvicorn.Server):
-    """Says on stdout when it is ready."""
+    """Says on stdout when it is ready, and drains before it closes."""
 
-    def __init__(self, config: uvicorn.Config, ready: Mapping[str, str]) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Mapping[str, str]) -> None:
         super().__init__(config)
+        self._gateway = gateway
         self._line = json.dumps(ready)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             print(self._line, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop while connections are still served, so that every client gets a proper reply."""
+        await self._gateway.stop()
+        await super().shutdown(sockets)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from policies.policy import Policy, StrategyEntry
-from profiles.errors import BudgetRefusedError, InputError
+from profiles.errors import BudgetRefusedError, InputError, UnknownValueError
 from runtime import pacing
 from runtime.caller import Chat, HeldCaller
 from runtime.decision import Decision
@@ -73,7 +73,7 @@ class Served:
         class_name: Difficulty class.
         strategy: Canonical text of the strategy that answered.
         rung: Step of the ladder that decided.
-        downgraded: True where money forced a cheaper strategy than the one drawn.
+        downgraded: True where the strategy drawn did not fit the money, and another one answered.
         outcome: The answer and its bill.
     """
 
@@ -83,6 +83,13 @@ class Served:
     rung: int
     downgraded: bool
     outcome: Outcome
+
+    @property
+    def ending(self) -> str:
+        """In one word, the worst first: ``incomplete``, ``downgraded`` or ``answered``."""
+        if not self.outcome.finished:
+            return "incomplete"
+        return "downgraded" if self.downgraded else "answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,7 @@ class Service:
 
     Raises:
         InputError: A strategy cannot be executed.
-        UnknownValueError: A price or a cap on completion tokens is missing.
+        UnknownValueError: A price, a cap on completion tokens or a budget's limit is missing.
     """
 
     def __init__(
@@ -292,8 +299,19 @@ def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) 
 
 
 def scopes(policy: Policy) -> tuple[Scope, ...]:
-    """The ledger's scopes: one per budget, and one that only counts where there is none."""
+    """The ledger's scopes: one per budget, and one that only counts where there is none.
+
+    Raises:
+        UnknownValueError: A budget has only a mean, and nothing says how much a window may spend.
+    """
     names = scope_names(policy)
+    for name, budget in zip(names, policy.budgets, strict=True):
+        if budget.limit_usd is None:
+            raise UnknownValueError(
+                "this budget has a mean per request but no limit, so nothing could be enforced",
+                where=f"budget {name!r}: limit_usd",
+                next_step="give `traffic` (requests per window) in the spec, and plan again",
+            )
     if not names:
         return (Scope("global"),)
     return tuple(

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
-from profiles.errors import UpstreamError
+from profiles.errors import InputError, UpstreamError
 
 # Servers on uvicorn drop idle connections after 5 s; a request sent into such a drop is lost with
 # its outcome unknown, and unknown is charged in full. So let go of idle connections first.
@@ -20,12 +21,28 @@ _CONNECT_S = 10.0
 _MAX_REPLY_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _EXCERPT_BYTES = 300
-# Raised while the connection is being made: proof that no byte of the request left.
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+# Raised before or while the connection is being made: proof that no byte of the request left.
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+# Statuses of a server that turned the request down before any work.
+_REJECTED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
 
 
 class UpstreamTimeoutError(UpstreamError):
     """No complete reply in time. What it costs is unknown."""
+
+
+class UpstreamRejectedError(UpstreamError):
+    """The upstream turned the call down before any work, which providers do not bill.
+
+    Args:
+        message: What happened.
+        status: HTTP status that the upstream sent.
+        retry_after_s: Seconds until it wants to be asked again, None when it did not say.
+    """
+
+    def __init__(self, message: str, *, status: int, retry_after_s: int | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, status=status)
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,6 +111,10 @@ class _Reply(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _ErrorReply(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
@@ -101,6 +122,7 @@ class _Usage(msgspec.Struct):
 
 _encoder = msgspec.json.Encoder()
 _reply_decoder = msgspec.json.Decoder(_Reply)
+_error_decoder = msgspec.json.Decoder(_ErrorReply)
 _usage_decoder = msgspec.json.Decoder(_Usage)
 
 
@@ -112,17 +134,18 @@ class Upstream:
             added to an address without a path.
         api_key: Sent as bearer token.
         timeout_s: Seconds until a call without a complete reply is given up.
+
+    Raises:
+        InputError: No address of a server, or a key that no header can carry.
     """
 
     def __init__(self, url: str, api_key: str | None = None, *, timeout_s: float = 120.0) -> None:
-        base = url.rstrip("/")
-        if base.count("/") == 2:
-            base += "/v1"
-        self._endpoint = f"{base}/chat/completions"
+        self._endpoint = _endpoint(url)
         self._timeout_s = timeout_s
         self._headers = {"content-type": "application/json"}
-        if api_key:
-            self._headers["authorization"] = f"Bearer {api_key}"
+        key = _key(api_key)
+        if key:
+            self._headers["authorization"] = f"Bearer {key}"
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Upstream:
@@ -146,6 +169,7 @@ class Upstream:
         """Send one call; tried a second time only where the first was provably not sent.
 
         Raises:
+            UpstreamRejectedError: It was turned down and cost nothing.
             UpstreamError: Says by `sent` whether the call can have cost anything.
         """
         body = _encoder.encode(_body(call))
@@ -166,6 +190,8 @@ class Upstream:
                     total=self._timeout_s, sock_connect=min(_CONNECT_S, self._timeout_s)
                 ),
                 headers=self._headers,
+                # A cookie that came with one client's answer must not travel with another's call.
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
             async with self._session.post(
@@ -173,11 +199,7 @@ class Upstream:
             ) as response:
                 content = await _read(response)
                 if response.status != 200:
-                    detail = content[:_EXCERPT_BYTES].decode("utf-8", "replace")
-                    raise UpstreamError(
-                        f"the upstream answered with status {response.status}: {detail}",
-                        status=response.status,
-                    )
+                    raise _status_error(response, content)
                 return content
         except _NOT_SENT as error:
             raise UpstreamError(f"cannot connect to the upstream: {error}", sent=False) from error
@@ -189,6 +211,36 @@ class Upstream:
             raise UpstreamError(
                 f"the connection to the upstream broke: {type(error).__name__}: {error}"
             ) from error
+
+
+def _endpoint(url: str) -> str:
+    base = url.strip().rstrip("/")
+    try:
+        parts = urlsplit(base)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        usable = False
+    else:
+        usable = usable and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if not usable or not base.isprintable() or " " in base:
+        raise InputError(
+            "this is not the address of a model server",
+            where="upstream",
+            expected="http:// or https://, a host, and no credentials, query or fragment",
+            next_step="write it like http://localhost:8000/v1",
+        )
+    return f"{base}/chat/completions" if parts.path else f"{base}/v1/chat/completions"
+
+
+def _key(api_key: str | None) -> str:
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            "the upstream's API key holds characters that no HTTP header carries",
+            expected="printable ASCII",
+        )
+    return key
 
 
 def _body(call: ChatCall) -> dict[str, Any]:
@@ -204,6 +256,25 @@ def _body(call: ChatCall) -> dict[str, Any]:
     if call.stop:
         body["stop"] = call.stop
     return body
+
+
+def _status_error(response: aiohttp.ClientResponse, content: bytes) -> UpstreamError:
+    """A rejection where the status says so and no bill came with it."""
+    status = response.status
+    detail = content[:_EXCERPT_BYTES].decode("utf-8", "replace")
+    message = f"the upstream answered with status {status}: {detail}"
+    if status not in _REJECTED or _has_usage(content):
+        return UpstreamError(message, status=status)
+    wait = response.headers.get("retry-after", "")
+    retry = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 6 else None
+    return UpstreamRejectedError(message, status=status, retry_after_s=retry)
+
+
+def _has_usage(content: bytes) -> bool:
+    try:
+        return bytes(_error_decoder.decode(content).usage) != b"null"
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import OUTPUT, emit_json, format_option, store_option, workload_option
+from app.cli.options import OUTPUT, emit_json, format_option, store_option, workload_option, writing
 from app.cli.reports import fit_text
 
 
@@ -31,7 +31,8 @@ def fit_command(
 
     with Store.open(store_path) as store:
         estimator = fit(store, workload, classes=classes, seed=seed)
-    estimator.write(output)
+    with writing(output):
+        estimator.write(output)
     if output_format == "json":
         emit_json({"estimator": str(output), **estimator.report.to_json()})
     else:

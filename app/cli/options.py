@@ -51,13 +51,13 @@ def emit_json(result: Mapping[str, Any]) -> None:
 
 
 def pairs(values: Iterable[str], option: str) -> dict[str, str]:
-    """`name=value` words, several in one option separated by commas.
+    """`name=value` words, several in one option separated by commas outside brackets.
 
     Raises:
         InputError: A word has no equals sign or a name stands twice.
     """
     found: dict[str, str] = {}
-    for word in (part for value in values for part in value.split(",") if part):
+    for word in (part for value in values for part in _split(value) if part):
         name, equals, text = word.partition("=")
         if not equals or not name or not text:
             raise InputError(
@@ -67,6 +67,18 @@ def pairs(values: Iterable[str], option: str) -> dict[str, str]:
             raise InputError(f"{name!r} is given twice", where=option)
         found[name] = text
     return found
+
+
+def _split(text: str) -> list[str]:
+    """At commas outside brackets: a strategy's own parameters stay together."""
+    parts, depth = [""], 0
+    for char in text:
+        depth += (char in "([") - (char in ")]")
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
 
 
 def load_callable(reference: str) -> Callable[..., Any]:
@@ -85,6 +97,15 @@ def load_callable(reference: str) -> Callable[..., Any]:
 def load_named(references: Iterable[str], option: str) -> dict[str, Callable[..., Any]]:
     """Functions by name from `name=module:function` words."""
     return {name: load_callable(text) for name, text in pairs(references, option).items()}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Third parties' errors of a write as ours, with the file's name."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError("cannot write the file", where=str(path), got=str(error)) from error
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from app.cli.options import (
     store_option,
     table,
     usd,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def plan(spec: Path, store_path: Path, output: Path, output_format: str) -> None
         prices=question.spec.price_card(question.base),
         estimator=_beside(question.estimator, output) if question.estimator else None,
     )
-    solved.write(output)
+    with writing(output):
+        solved.write(output)
     if output_format == "json":
         click.echo(solved.to_json(), nl=False)
     else:

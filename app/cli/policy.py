@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, OUTPUT, emit_json, format_option
-from profiles.errors import ExitCode
+from app.cli.options import FILE, OUTPUT, emit_json, format_option, writing
+from profiles.errors import ExitCode, InputError
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
 
 
 @click.command("compile")
@@ -25,14 +29,14 @@ def compile_command(ctx: click.Context, plan: Path, output: Path, only_check: bo
     from policies.file import graph_file_name, write_policy
 
     solved = read_plan(plan)
-    estimator = plan.parent / solved.classes.estimator if solved.classes.estimator else None
     compiled = compile_plan(
         solved,
-        estimator=estimator.read_bytes() if estimator else None,
+        estimator=_estimator(solved, plan),
         graph_file=graph_file_name(output),
     )
     if not only_check:
-        write_policy(compiled, output)
+        with writing(output):
+            write_policy(compiled, output)
         click.echo(f"wrote {output} and {compiled.policy.graph_path(output)}", err=True)
         return
     findings = stale(compiled, output)
@@ -41,6 +45,23 @@ def compile_command(ctx: click.Context, plan: Path, output: Path, only_check: bo
     if findings:
         ctx.exit(ExitCode.FINDING)
     click.echo(f"{output} is what {plan} compiles to")
+
+
+def _estimator(solved: Plan, path: Path) -> bytes | None:
+    """The difficulty graph that the plan names, relative to the plan's folder."""
+    if not solved.classes.estimator:
+        return None
+    estimator = path.parent / solved.classes.estimator
+    try:
+        return estimator.read_bytes()
+    except OSError as error:
+        raise InputError(
+            "cannot read the difficulty graph of this plan",
+            where=f"{path}: classes.estimator",
+            expected=str(estimator),
+            got=error.strerror,
+            next_step="keep the graph beside the plan, where 'inferbudget plan' found it",
+        ) from error
 
 
 @click.command("check")

@@ -11,8 +11,9 @@ from app.cli.options import FILE, emit_json, format_option, pairs, share, table,
 from profiles.errors import InputError
 
 if TYPE_CHECKING:
+    from policies.policy import PolicyClasses
     from profiles.importers import Outcomes
-    from runtime.replay import ReplayReport
+    from runtime.replay import Recorded, ReplayReport
 
 
 @click.command("replay")
@@ -52,8 +53,8 @@ def replay_command(
     )
     for note in outcomes.notes:
         click.echo(f"note: {note}", err=True)
-    by_label = wanted.classes.source == "label"
-    report = replay(policy, _recorded(outcomes), _requests(outcomes, by_label=by_label), seed=seed)
+    requests = _requests(outcomes, wanted.classes)
+    report = replay(policy, _recorded(outcomes), requests, seed=seed)
     if output_format == "json":
         emit_json(report.as_dict())
     else:
@@ -81,27 +82,25 @@ def replay_text(report: ReplayReport) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _recorded(
-    outcomes: Outcomes,
-) -> dict[str, dict[str, tuple[float | None, float | None, float | None]]]:
-    """First sample of every query and strategy."""
-    found: dict[str, dict[str, tuple[float | None, float | None, float | None]]] = {}
-    for row in outcomes.observations:
-        if row.sample == 0:
-            found.setdefault(row.query_id, {})[row.strategy] = (
-                row.score,
-                row.cost_usd,
-                row.latency_s,
-            )
-    return found
+def _recorded(outcomes: Outcomes) -> dict[str, dict[str, Recorded]]:
+    """The first sample of every query and strategy."""
+    found: dict[str, dict[str, Recorded]] = {}
+    for row in sorted(outcomes.observations, key=lambda row: row.sample):
+        by_strategy = found.setdefault(row.query_id, {})
+        by_strategy.setdefault(row.strategy, (row.score, row.cost_usd, row.latency_s))
+    in_file_order = dict.fromkeys(row.query_id for row in outcomes.observations)
+    return {query: found[query] for query in in_file_order}
 
 
-def _requests(outcomes: Outcomes, *, by_label: bool) -> dict[str, str]:
-    """By query, what the policy sorts by."""
-    found = {
-        query.query_id: query.class_label if by_label else query.prompt
-        for query in outcomes.queries
-    }
+def _requests(outcomes: Outcomes, classes: PolicyClasses) -> dict[str, str]:
+    """By query, what the policy sorts by. Where it has one class, that needs no label."""
+    by_label = classes.source == "label"
+    found: dict[str, str | None] = {}
+    for query in outcomes.queries:
+        text = query.class_label if by_label else query.prompt
+        found[query.query_id] = text if text is not None else found.get(query.query_id)
+    if by_label and len(classes.names) == 1:
+        return dict.fromkeys(found, classes.names[0])
     missing = [name for name, text in found.items() if text is None]
     if missing:
         kind = "class label" if by_label else "prompt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,62 +65,86 @@ def page() -> None:
         st.error(f"No plan keeps these limits.\n\n{error}", icon=":material/block:")
         _frontier(found, None)
         return
+    except InferbudgetError as error:
+        st.error(str(error))
+        return
     _figures(found, rung)
     _frontier(found, rung)
     _allocation(found, rung)
 
 
 def _limits(found: Open) -> tuple[float | None, float | None, float | None]:
-    """The sliders. Their values live in the URL, so a view can be shared."""
+    """The limits as asked. Their values live in the URL, so a view can be shared."""
     spec = found.question.spec
-    usd = [1000 * p.usd_per_request for p in found.points]
-    low, high = min(usd), max(usd)
-    asked = spec.usd_per_request()
-    step = _step(high - low)
     with st.sidebar:
         st.header("Limits")
-        budget = st.slider(
-            "Budget, USD per 1,000 requests",
-            min_value=_down(low, step),
-            max_value=_up(high, step),
-            value=_clamp(_down(1000 * asked, step) if asked else _up(high, step), low, high, step),
-            step=step,
-            format="%.5f",
-            key="budget",
-            bind="query-params",
-            help="The mean spend that the plan may promise. Expected spend lies a margin below.",
-        )
+        usd = _budget(found, spec.usd_per_request())
         floor = st.slider(
             "Accuracy floor, %",
             min_value=0.0,
             max_value=100.0,
-            value=round(100 * (spec.limits.accuracy.overall or 0.0), 1),
+            value=100 * (spec.limits.accuracy.overall or 0.0),
             step=0.5,
             key="accuracy",
             bind="query-params",
             help="Promised over all traffic with the spec's confidence; 0 asks for nothing.",
         )
-        p95_s = _latency_slider(found)
-    return floor / 100 or None, budget / 1000, p95_s
+        p95_s = _latency(found)
+    return floor / 100 or None, usd, p95_s
 
 
-def _latency_slider(found: Open) -> float | None:
+def _budget(found: Open, asked: float | None) -> float | None:
+    """Dollars per request, None without a limit. The ends are what plans may promise to spend."""
+    promised = [point.promised_usd_per_request for point in found.points]
+    low, high = 1000 * min(promised), 1000 * max([*promised, asked or 0.0])
+    limited = st.toggle(
+        "Limit the budget", value=asked is not None, key="limit_budget", bind="query-params"
+    )
+    if low >= high:
+        st.caption("Every plan costs the same.")
+        return asked if limited else None
+    budget = st.slider(
+        "Budget, USD per 1,000 requests",
+        min_value=low,
+        max_value=high,
+        value=min(max(1000 * asked, low), high) if asked else high,
+        step=_step(high - low),
+        format=f"%.{_decimals(high - low)}f",
+        key="budget",
+        bind="query-params",
+        disabled=not limited,
+        help="The mean spend that the plan may promise. Expected spend lies a margin below.",
+    )
+    return budget / 1000 if limited else None
+
+
+def _latency(found: Open) -> float | None:
+    """Seconds, None without a limit."""
     grid = found.question.profile.latency_grid_s
+    asked = found.question.spec.limits.latency
     if not grid:
         st.caption("No latency was recorded, so none can be limited.")
         return None
-    asked = found.question.spec.limits.latency
-    step = _step(grid[-1])
-    return st.slider(
+    limited = st.toggle(
+        "Limit the latency", value=asked is not None, key="limit_p95", bind="query-params"
+    )
+    low, high = grid[0], grid[-1]
+    if low >= high:
+        st.caption(f"Every answer took {low:g} s.")
+        return low if limited else None
+    p95_s = st.slider(
         "p95 latency limit, seconds",
-        min_value=_down(grid[0], step) or step,
-        max_value=_up(grid[-1], step),
-        value=_clamp(asked.p95_s if asked else grid[-1], grid[0], grid[-1], step),
-        step=step,
+        min_value=low,
+        max_value=high,
+        value=min(max(asked.p95_s, low), high) if asked else high,
+        step=_step(high - low),
+        format=f"%.{_decimals(high - low)}f",
         key="p95",
         bind="query-params",
+        disabled=not limited,
         help="At most 5 % of all requests may take longer.",
     )
+    return p95_s if limited else None
 
 
 def _figures(found: Open, rung: Rung) -> None:
@@ -204,20 +229,10 @@ def _number(value: float | None, scale: float) -> str:
 
 
 def _step(span: float) -> float:
-    """A round step that divides a span into 100 to 1,000 parts."""
-    step = 1.0
-    while step * 100 > span and step > 1e-9:
-        step /= 10
-    return step
+    """A power of ten that divides a span into 100 to 1,000 parts."""
+    return float(10.0 ** math.floor(math.log10(span / 100)))
 
 
-def _down(value: float, step: float) -> float:
-    return round(int(value / step) * step, 12)
-
-
-def _up(value: float, step: float) -> float:
-    return _down(value, step) + (step if _down(value, step) < value else 0.0)
-
-
-def _clamp(value: float, low: float, high: float, step: float) -> float:
-    return min(max(_down(value, step), _down(low, step) or step), _up(high, step))
+def _decimals(span: float) -> int:
+    """Decimals that tell two steps of a slider apart."""
+    return max(0, -math.floor(math.log10(_step(span))))

@@ -7,6 +7,6 @@ from runtime.strategies import (  # noqa: F401 each module registers its method
     self_consistency,
     single,
 )
-from runtime.strategies.base import Executor, Outcome, Request, Step, Tools, build, methods
+from runtime.strategies.base import Executor, Outcome, Request, Tools, build, methods
 
-__all__ = ["Executor", "Outcome", "Request", "Step", "Tools", "build", "methods"]
+__all__ = ["Executor", "Outcome", "Request", "Tools", "build", "methods"]

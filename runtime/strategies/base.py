@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -72,7 +73,7 @@ class Bill:
     """What the calls of one request came to.
 
     Attributes:
-        calls: Calls that were sent.
+        calls: Calls that were begun, those that failed or never left included.
         tokens_in: Prompt tokens billed, as far as known.
         tokens_out: Completion tokens billed, as far as known.
         cost_nano_usd: Charged, unknown calls at their bound.
@@ -103,36 +104,18 @@ class Caller(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One stage of an answer, for people who ask why.
-
-    Attributes:
-        strategy: The stage's canonical text.
-        answers: Answers that it drew.
-        chosen: Which of them it took, from 0; None where it took none.
-        score: What the verifier or the vote said of it, 0..1.
-    """
-
-    strategy: str
-    answers: int
-    chosen: int | None
-    score: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """An answer and what the whole request came to.
 
     Attributes:
         text: The answer.
-        calls: Calls that were sent.
+        calls: Calls that were begun, those that failed or never left included.
         tokens_in: Prompt tokens billed, as far as known.
         tokens_out: Completion tokens billed, as far as known.
         cost_nano_usd: Charged, unknown calls at their bound.
         usage_known: False where a call's usage is unknown, so the cost is a bound.
         finished: False where an error or missing money cut the strategy short.
         finish_reason: Why the chosen answer ended: ``stop`` or ``length``.
-        trace: What happened, stage by stage.
     """
 
     text: str
@@ -143,7 +126,6 @@ class Outcome:
     usage_known: bool
     finished: bool
     finish_reason: str
-    trace: tuple[Step, ...] = ()
 
 
 class Executor(Protocol):
@@ -303,9 +285,7 @@ def read_params(strategy: Strategy, model: type[P]) -> P:
         raise InputError(first["msg"], where=place, got=str(first["input"])) from error
 
 
-def outcome(
-    text: str, finish_reason: str, caller: Caller, *, finished: bool, trace: tuple[Step, ...]
-) -> Outcome:
+def outcome(text: str, finish_reason: str, caller: Caller, *, finished: bool) -> Outcome:
     """An outcome with the caller's bill."""
     bill = caller.bill
     return Outcome(
@@ -317,7 +297,6 @@ def outcome(
         usage_known=bill.usage_known,
         finished=finished,
         finish_reason=finish_reason,
-        trace=trace,
     )
 
 
@@ -342,3 +321,8 @@ def split(answers: int, most: int) -> Iterator[int]:
 def derived_seed(seed: int, index: int) -> int:
     """The seed of one of several calls; call 0 keeps the request's own."""
     return (seed + index * 0x9E3779B1) % _MAX_SEED
+
+
+def stage_seed(seed: int, index: int) -> int:
+    """The seed of one of several stages, hashed so that no two calls of them share one."""
+    return int.from_bytes(blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()) % _MAX_SEED

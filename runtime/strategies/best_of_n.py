@@ -13,7 +13,6 @@ from runtime.strategies.base import (
     Outcome,
     Request,
     Sampled,
-    Step,
     Tools,
     outcome,
     read_params,
@@ -46,7 +45,7 @@ class BestOfN(Method):
         super().__init__(strategy, tools, params)
         self._verifier = tools.verifier(params.verifier, f"strategy {strategy}: verifier")
         self._rounds = tuple(split(params.n, params.batch or params.n))
-        self._how = Sampling(self._model, params, tools.answers_per_call)
+        self._how = Sampling(self._model, params, tools.answers_per_call, varied=True)
 
     def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
         """Every round, with one prompt per call and capped answers."""
@@ -61,13 +60,10 @@ class BestOfN(Method):
             if drawn is None:
                 break
             sent += -(-size // self._how.answers_per_call)
-            best.look_at(
-                drawn, [self._verifier.score(request.prompt_text, text) for text in drawn.texts]
-            )
+            best.look_at(drawn, await self._verifier.scores(request.prompt_text, drawn.texts))
             if best.score >= 1.0:
                 break
-        step = Step(str(self._strategy), best.seen, best.index, best.score)
-        return outcome(best.text, best.finish_reason, caller, finished=best.complete, trace=(step,))
+        return outcome(best.text, best.finish_reason, caller, finished=best.complete)
 
     async def _draw(
         self, request: Request, caller: Caller, size: int, sent: int, best: _Best
@@ -90,16 +86,14 @@ class _Best:
         self.text = ""
         self.finish_reason = "stop"
         self.score = -1.0
-        self.index = 0
-        self.seen = 0
+        self.seen = False
         self.complete = True
 
     def look_at(self, drawn: Drawn, scores: list[float]) -> None:
         for text, reason, score in zip(drawn.texts, drawn.finish_reasons, scores, strict=True):
             if score > self.score:
                 self.text, self.finish_reason, self.score = text, reason, score
-                self.index = self.seen
-            self.seen += 1
+        self.seen = True
         self.complete = self.complete and drawn.complete
 
 

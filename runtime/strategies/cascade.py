@@ -16,13 +16,14 @@ from runtime.strategies.base import (
     Outcome,
     Params,
     Request,
-    Step,
     Tools,
     build,
     outcome,
     read_params,
     register,
+    stage_seed,
 )
+from runtime.upstream import UpstreamRejectedError
 
 
 def _stage(value: object) -> Strategy:
@@ -46,7 +47,8 @@ class Cascade:
     """``cascade(accept=checker,stages=[small/single,large/single])``.
 
     Without an accepted answer the best-scored one is returned, of equals the last stage's.
-    A stage that fails is passed over.
+    A stage that fails is passed over; a rejection ends the climb, for the next stage would send the
+    same messages.
     """
 
     def __init__(self, strategy: Strategy, tools: Tools) -> None:
@@ -78,17 +80,18 @@ class Cascade:
         """Climb until an answer is accepted."""
         request = replace(request, max_tokens=_lower(self._cap, request.max_tokens))
         best: tuple[float, Outcome] | None = None
-        trace: list[Step] = []
         failures: list[InferbudgetError] = []
-        for stage in self._stages:
+        for index, stage in enumerate(self._stages):
+            asked = replace(request, seed=stage_seed(request.seed, index))
             try:
-                found = await stage.answer(request, caller)
+                found = await stage.answer(asked, caller)
+            except UpstreamRejectedError as error:
+                failures.append(error)
+                break
             except InferbudgetError as error:
                 failures.append(error)
-                trace.append(Step(str(stage.strategy), 0, None))
                 continue
-            score = self._verifier.score(request.prompt_text, found.text)
-            trace.append(Step(str(stage.strategy), 1, 0, score))
+            (score,) = await self._verifier.scores(request.prompt_text, [found.text])
             if best is None or score >= best[0]:
                 best = (score, found)
             if score >= self._threshold:
@@ -101,7 +104,6 @@ class Cascade:
             chosen.finish_reason,
             caller,
             finished=chosen.finished and not failures,
-            trace=tuple(trace),
         )
 
 

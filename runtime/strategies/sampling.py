@@ -19,11 +19,13 @@ class Sampling:
         model: The model.
         params: The strategy's own parameters; they win over the client's wishes.
         answers_per_call: Most answers of one call.
+        varied: True where equal answers are worth nothing: a client's temperature of 0 is ignored.
     """
 
     model: str
     params: Sampled
     answers_per_call: int
+    varied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,13 @@ def chat_call(
 ) -> ChatCall:
     """One call for `n` answers; `first` counts the calls of this request from 0."""
     params = how.params
+    wish = None if how.varied and request.temperature == 0 else request.temperature
     return ChatCall(
         model=how.model,
         messages=request.messages,
         max_tokens=max_tokens,
         n=n,
-        temperature=request.temperature if params.temperature is None else params.temperature,
+        temperature=wish if params.temperature is None else params.temperature,
         top_p=request.top_p if params.top_p is None else params.top_p,
         seed=derived_seed(request.seed, first),
         stop=request.stop,

@@ -12,7 +12,6 @@ from runtime.strategies.base import (
     Outcome,
     Request,
     Sampled,
-    Step,
     Tools,
     outcome,
     read_params,
@@ -35,7 +34,7 @@ class SelfConsistency(Method):
         params = read_params(strategy, SelfConsistencyParams)
         super().__init__(strategy, tools, params)
         self._k = params.k
-        self._how = Sampling(self._model, params, tools.answers_per_call)
+        self._how = Sampling(self._model, params, tools.answers_per_call, varied=True)
 
     def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
         """One prompt per call and `k` capped answers."""
@@ -46,19 +45,12 @@ class SelfConsistency(Method):
         cap = self._max_tokens(request.max_tokens)
         drawn = await draw(self._how, request, caller, answers=self._k, max_tokens=cap)
         votes: dict[str, list[int]] = {}
-        for index, text in enumerate(drawn.texts):
-            votes.setdefault(self._tools.extractor.extract(text), []).append(index)
+        for index, final in enumerate(await self._tools.extractor.extract_all(drawn.texts)):
+            votes.setdefault(final, []).append(index)
         # max() keeps the first of equals, and dictionaries keep the order of first sight.
-        winners = max(votes.values(), key=len)
-        step = Step(
-            str(self._strategy), len(drawn.texts), winners[0], len(winners) / len(drawn.texts)
-        )
+        first = max(votes.values(), key=len)[0]
         return outcome(
-            drawn.texts[winners[0]],
-            drawn.finish_reasons[winners[0]],
-            caller,
-            finished=drawn.complete,
-            trace=(step,),
+            drawn.texts[first], drawn.finish_reasons[first], caller, finished=drawn.complete
         )
 
 

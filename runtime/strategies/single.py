@@ -10,7 +10,6 @@ from runtime.strategies.base import (
     Outcome,
     Request,
     Sampled,
-    Step,
     Tools,
     outcome,
     read_params,
@@ -35,8 +34,7 @@ class Single(Method):
         """Ask once."""
         cap = self._max_tokens(request.max_tokens)
         drawn = await draw(self._how, request, caller, answers=1, max_tokens=cap)
-        trace = (Step(str(self._strategy), len(drawn.texts), 0),)
-        return outcome(drawn.texts[0], drawn.finish_reasons[0], caller, finished=True, trace=trace)
+        return outcome(drawn.texts[0], drawn.finish_reasons[0], caller, finished=True)
 
 
 register("single", Single)

@@ -129,6 +129,7 @@ policies = st.builds(
             requests=st.none() | st.integers(1, 10**12),
         ),
         max_size=2,
+        unique_by=lambda budget: budget.window,
     ).map(tuple),
     prices=st.builds(
         PriceCard.model_validate,

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,10 +19,11 @@ from aiohttp import web
 from fake_upstream import FakeUpstream, InMemory, reply, served
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_policies import CHEAP, budget, policy, service
+from small_policies import CHEAP, DEAR, budget, policy, service
 
 from planner.spec import Window
 from policies.policy import Policy
+from profiles.errors import InputError
 from runtime.gateway import MAX_BODY_BYTES, Gateway
 from runtime.service import Service
 from runtime.upstream import ChatCall, Completion, Upstream
@@ -37,6 +40,7 @@ class Running:
     fake: FakeUpstream
     service: Service
     client: aiohttp.ClientSession
+    gateway: Gateway
 
     async def chat(self, **fields: Any) -> tuple[int, Any, Any]:
         return await self.post(json.dumps({**BODY, **fields}).encode())
@@ -72,7 +76,7 @@ async def running(
                 await asyncio.sleep(0.005)
             base = f"http://127.0.0.1:{listener.getsockname()[1]}"
             async with aiohttp.ClientSession(base) as session:
-                yield Running(upstream, inner, session)
+                yield Running(upstream, inner, session, gateway)
             server.should_exit = True
             await task
 
@@ -130,6 +134,13 @@ async def test_a_stream_brings_the_text_then_usage_when_asked_then_done(tmp_path
 REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"n": 2}, 400, "n other than 1"),
     ({"tools": [{"type": "function"}]}, 400, "tools is not supported"),
+    ({"reasoning_effort": "high"}, 400, "reasoning_effort is not supported"),
+    ({"top_k": 40}, 400, "top_k is not supported"),
+    ({"min_p": 0.1}, 400, "min_p is not supported"),
+    ({"modalities": ["text", "audio"]}, 400, "modalities is not supported"),
+    ({"verbosity": "low"}, 400, "verbosity is not supported"),
+    ({"repetition_penalty": 1.1}, 400, "repetition_penalty is not supported"),
+    ({"tool_choice": "required"}, 400, "tool_choice is not supported"),
     ({"response_format": {"type": "json_object"}}, 400, "response_format"),
     ({"messages": []}, 400, "length >= 1"),
     ({"messages": [{"role": "tool", "content": "x"}]}, 400, "role"),
@@ -153,6 +164,9 @@ async def test_what_cannot_be_honoured_is_refused_in_words(tmp_path: Path) -> No
         assert not at.fake.calls
         neutral = {"n": 1, "tools": [], "logprobs": False, "presence_penalty": 0, "user": "me"}
         assert (await at.chat(**neutral))[0] == 200
+        neutral = {"modalities": ["text"], "repetition_penalty": 1.0, "top_k": -1, "min_p": 0}
+        for choice in ("auto", "none"):
+            assert (await at.chat(**neutral, tool_choice=choice))[0] == 200
 
 
 @pytest.mark.asyncio
@@ -183,6 +197,15 @@ async def test_a_key_is_asked_for_everywhere_but_at_the_probes(tmp_path: Path) -
         assert (await at.chat())[0] == 401
         assert (await at.get("/health"))[0] == (await at.get("/ready"))[0] == 200
         assert (await at.get("/ledger", authorization="Bearer s3cret"))[0] == 200
+        metrics = (await at.get("/metrics", authorization="Bearer s3cret"))[1]
+    assert 'outcome="unauthorised",strategy=""} 9.0' in metrics
+
+
+def test_an_empty_key_opens_nothing(tmp_path: Path) -> None:
+    inner = service(policy(), tmp_path, InMemory(right))
+    for key in ("", "  "):
+        with pytest.raises(InputError, match="would let everybody in"):
+            Gateway(inner, api_key=key)
 
 
 @pytest.mark.asyncio
@@ -216,12 +239,15 @@ async def test_money_that_comes_back_is_429_and_money_that_does_not_is_402(tmp_p
         async with running(tmp_path, policy(budgets=(budget(1e-9, window),))) as at:
             status, body, _ = await at.chat()
         assert (status, body["error"]["code"]) == (expected, "budget_exhausted")
+        assert body["error"]["message"] == "the budget cannot pay for this request"
     fake = FakeUpstream(delay_s=0.2)
     async with running(tmp_path, policy(budgets=(budget(0.00005),)), fake) as at:
         found = await asyncio.gather(*(at.chat() for _ in range(5)))
     refused = [headers for status, _, headers in found if status == 429]
     assert {status for status, _, _ in found} == {200, 429}
     assert all(headers["retry-after"] == "1" for headers in refused)
+    told = {body["error"]["message"] for status, body, _ in found if status == 429}
+    assert told == {"the budget has no room for this request now"}
 
 
 @pytest.mark.asyncio
@@ -236,6 +262,116 @@ async def test_upstream_failures_are_502_and_timeouts_504_without_its_words(tmp_
     assert body["error"]["message"] == "the upstream answered with status 500"
     async with running(tmp_path, fake=FakeUpstream(delay_s=1), timeout_s=0.05) as at:
         assert (await at.chat())[0] == 504
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "shown", "message"),
+    [
+        (400, 400, "the model server rejected this request (HTTP 400)"),
+        (413, 400, "the model server rejected this request (HTTP 413)"),
+        (422, 400, "the model server rejected this request (HTTP 422)"),
+        (429, 429, "the model server is busy"),
+        (401, 502, "the upstream answered with status 401"),
+        (403, 502, "the upstream answered with status 403"),
+        (404, 502, "the upstream answered with status 404"),
+    ],
+)
+async def test_what_the_upstream_rejects_costs_nothing_and_says_whose_fault_it_is(
+    status: int, shown: int, message: str, tmp_path: Path
+) -> None:
+    async def reject(_: web.Request, __: dict[str, Any]) -> web.Response:
+        return web.Response(status=status, text="secret", headers={"retry-after": "7"})
+
+    async with running(tmp_path, fake=FakeUpstream(behaviour=reject)) as at:
+        found, body, headers = await at.chat()
+        state = at.service.ledger.state("global")
+        metrics = (await at.get("/metrics"))[1]
+    assert (found, body["error"]["message"]) == (shown, message)
+    assert headers.get("retry-after") == ("7" if status == 429 else None)
+    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+    assert f'class="hard",outcome="rejected",strategy="{CHEAP}"}} 1.0' in metrics
+
+
+@pytest.mark.asyncio
+async def test_the_log_holds_no_words_of_the_upstream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def echo(_: web.Request, __: dict[str, Any]) -> web.Response:
+        return web.Response(status=500, text="two and two\nERROR forged")
+
+    async with running(tmp_path, fake=FakeUpstream(behaviour=echo)) as at:
+        await at.chat()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "runtime.gateway"]
+    assert re.fullmatch(r"request [0-9a-f]{32} failed: UpstreamError, status 500", line)
+
+
+@pytest.mark.asyncio
+async def test_a_reply_says_whether_the_strategy_ran_as_drawn_and_to_its_end(
+    tmp_path: Path,
+) -> None:
+    async def fail_once(_: web.Request, body: dict[str, Any]) -> web.Response | None:
+        return web.Response(status=500) if body["model"] == "small" else None
+
+    cascade = f"cascade(accept=checker,stages=[{CHEAP},large/single])"
+    fake = FakeUpstream(behaviour=fail_once)
+    async with running(tmp_path, policy(rungs=((cascade, 0.1),)), fake) as at:
+        assert (await at.chat())[2]["x-inferbudget-outcome"] == "incomplete"
+        metrics = (await at.get("/metrics"))[1]
+    assert f'class="hard",outcome="incomplete",strategy="{cascade}"}} 1.0' in metrics
+    # The cheap one's bound is 25,100 nano-dollars, the dear one's 147,300.
+    tight = policy(rungs=((DEAR, 1e-9), (CHEAP, 1e-10)), budgets=(budget(0.00005, requests=1),))
+    async with running(tmp_path, tight) as at:
+        assert (await at.chat())[2]["x-inferbudget-outcome"] == "downgraded"
+    async with running(tmp_path) as at:
+        assert (await at.chat())[2]["x-inferbudget-outcome"] == "answered"
+
+
+@pytest.mark.asyncio
+async def test_requests_that_never_began_are_counted(tmp_path: Path) -> None:
+    async with running(tmp_path, policy(budgets=(budget(1e-9),))) as at:
+        await at.chat()
+        await at.chat(n=2)
+        await at.get("/nowhere")
+        metrics = (await at.get("/metrics"))[1]
+    assert 'inferbudget_requests_total{class="",outcome="refused",strategy=""} 1.0' in metrics
+    assert 'inferbudget_requests_total{class="",outcome="invalid",strategy=""} 2.0' in metrics
+
+
+@pytest.mark.asyncio
+async def test_a_slow_verifier_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    let_go = threading.Event()
+
+    def slow(_: str, __: str) -> float:
+        return float(let_go.wait(5.0))
+
+    async with running(tmp_path, policy(rungs=((DEAR, 0.1),))) as at:
+        at.service.tools.verifiers["checker"]._function = slow
+        asked = asyncio.create_task(at.chat())
+        while not at.fake.finished:
+            await asyncio.sleep(0.005)
+        async with asyncio.timeout(1.0):
+            assert (await at.get("/health"))[0] == 200
+        assert not asked.done()
+        let_go.set()
+        assert (await asked)[0] == 200
+
+
+@pytest.mark.asyncio
+async def test_a_gateway_that_stops_begins_nothing_new_and_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path, fake=FakeUpstream(delay_s=2.0), drain_s=0.2) as at:
+        asked = asyncio.create_task(at.chat())
+        while not at.fake.calls:
+            await asyncio.sleep(0.005)
+        stopping = asyncio.create_task(at.gateway.stop())
+        await asyncio.sleep(0)
+        assert await at.get("/ready") == (503, '{"status":"stopping"}')
+        for found in (await at.chat(), await asked):
+            assert (found[0], found[1]["error"]["type"]) == (503, "server_error")
+        await stopping
+        state = at.service.ledger.state("global")
+    assert len(at.fake.calls) == 1
+    assert (state.spent_nano_usd, state.held_nano_usd) == ((11 + 32 + 128) * 100 + 20 * 400, 0)
 
 
 @pytest.mark.asyncio

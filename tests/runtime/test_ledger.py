@@ -246,6 +246,25 @@ def test_a_refusal_says_when_the_money_is_back(
     assert refusal.value.retry_after_s == expected
 
 
+def test_a_refusal_by_several_scopes_waits_for_the_last_of_them() -> None:
+    clock = Clock(60.0 * 1000 + 15)
+    scopes = [Scope("minute", 100, Window.MINUTE), Scope("hour", 100, Window.HOUR)]
+    for more, expected in (([], 45.0 + 60 * 19), ([Scope("ever", 100)], None)):
+        ledger = Ledger([*scopes, *more], clock)
+        first = ledger.hold("spent", 90)
+        first.call(90).settle(90)
+        first.close()
+        with pytest.raises(BudgetRefusedError) as refusal:
+            ledger.hold("a", 20)
+        assert refusal.value.retry_after_s == expected
+        assert all(state.refusals == 1 for state in ledger.snapshot().scopes)
+
+
+def test_two_scopes_never_share_a_name() -> None:
+    with pytest.raises(InputError, match="share a name"):
+        Ledger([Scope("all", 100), Scope("all", 200)])
+
+
 def test_unknown_scopes_and_doubled_ids_are_refused() -> None:
     ledger = Ledger([Scope("all", 100)])
     ledger.hold("a", 1)

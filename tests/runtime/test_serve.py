@@ -7,7 +7,11 @@ import json
 import os
 import signal
 import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,47 +23,122 @@ from profiles.money import PriceCard
 from runtime.serve import serve
 
 ROOT = Path(__file__).parents[2]
+KEY = {"authorization": "Bearer k"}
 SCRIPT = """
 import sys
 from pathlib import Path
 from runtime.serve import serve
-serve(Path(sys.argv[1]), upstream=sys.argv[2], port=0, drain_s=10.0,
+serve(Path(sys.argv[1]), upstream=sys.argv[2], port=0, drain_s=float(sys.argv[3]),
       verifiers={"checker": lambda prompt, answer: 1.0})
 """
+BODY = {
+    "messages": [{"role": "user", "content": "two and two"}],
+    "metadata": {"class": "easy"},
+}
+
+
+@asynccontextmanager
+async def process(
+    folder: Path, upstream: str, drain_s: float
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A gateway of its own, and where it listens."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(written(policy(), folder)),
+        upstream,
+        str(drain_s),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "INFERBUDGET_API_KEY": "k"},
+    )
+    try:
+        assert started.stdout is not None
+        ready = json.loads(await started.stdout.readline())
+        assert set(ready) == {"url", "policy", "provider"}
+        yield started, ready["url"]
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+
+
+async def ask(client: aiohttp.ClientSession) -> tuple[int, Any]:
+    async with client.post("/v1/chat/completions", json=BODY) as found:
+        return found.status, await found.json()
 
 
 @pytest.mark.asyncio
 async def test_sigterm_lets_running_requests_end_and_exits_with_0(tmp_path: Path) -> None:
-    path = written(policy(), tmp_path)
-    async with served(FakeUpstream(delay_s=0.5)) as fake:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            SCRIPT,
-            str(path),
-            fake.url,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "INFERBUDGET_API_KEY": "k"},
-        )
-        assert process.stdout is not None
-        ready = json.loads(await process.stdout.readline())
-        assert set(ready) == {"url", "policy", "provider"}
-        body = {
-            "messages": [{"role": "user", "content": "two and two"}],
-            "metadata": {"class": "easy"},
-        }
-        headers = {"authorization": "Bearer k"}
-        async with aiohttp.ClientSession(headers=headers) as client:
-            asked = asyncio.ensure_future(
-                client.post(f"{ready['url']}/v1/chat/completions", json=body)
-            )
-            while not fake.calls:
-                await asyncio.sleep(0.01)
-            process.send_signal(signal.SIGTERM)
-            found = await asked
-            assert found.status == 200
-            assert (await found.json())["choices"][0]["message"]["content"] == "four"
-        assert await process.wait() == 0
+    async with (
+        served(FakeUpstream(delay_s=0.5)) as fake,
+        process(tmp_path, fake.url, 10.0) as (gateway, url),
+        aiohttp.ClientSession(url, headers=KEY) as client,
+    ):
+        asked = asyncio.ensure_future(ask(client))
+        while not fake.calls:
+            await asyncio.sleep(0.01)
+        gateway.send_signal(signal.SIGTERM)
+        status, body = await asked
+        assert status == 200
+        assert body["choices"][0]["message"]["content"] == "four"
+        assert await gateway.wait() == 0
+
+
+@pytest.mark.asyncio
+async def test_an_upstream_that_hangs_delays_a_stop_by_no_more_than_the_drain(
+    tmp_path: Path,
+) -> None:
+    async with (
+        served(FakeUpstream(delay_s=8.0)) as fake,
+        process(tmp_path, fake.url, 1.0) as (gateway, url),
+        aiohttp.ClientSession(url, headers=KEY) as client,
+    ):
+        asked = [asyncio.ensure_future(ask(client)) for _ in range(3)]
+        while len(fake.calls) < 3:
+            await asyncio.sleep(0.01)
+        start = time.monotonic()
+        gateway.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        async with client.get("/ready") as found:
+            assert (found.status, await found.json()) == (503, {"status": "stopping"})
+        for status, body in await asyncio.gather(*asked):
+            assert (status, body["error"]["message"]) == (503, "the gateway is stopping")
+        assert await gateway.wait() == 0
+        assert 1.0 <= time.monotonic() - start < 5.0
+
+
+async def pour(writer: asyncio.StreamWriter, size: int) -> None:
+    for _ in range(size // 4096):
+        writer.write(b"x-long: " + b"a" * 4096 + b"\r\n")
+        await writer.drain()
+
+
+@pytest.mark.asyncio
+async def test_headers_that_never_end_close_their_connection(tmp_path: Path) -> None:
+    async with process(tmp_path, "http://127.0.0.1:9", 1.0) as (_, url):
+        port = int(url.rsplit(":", 1)[1])
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+        trailers = head + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n"
+        for start in (head, trailers):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(start)
+            with pytest.raises(ConnectionError):
+                await pour(writer, 64 * 1024 * 1024)
+            writer.close()
+        async with aiohttp.ClientSession(url, headers=KEY) as client:
+            large = json.dumps({**BODY, "n": 2, "user": "x" * 500_000}).encode()
+            async with client.post("/v1/chat/completions", data=large) as found:
+                assert found.status == 400
+
+
+def test_an_empty_key_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFERBUDGET_API_KEY", "")
+    verifiers = {"checker": lambda prompt, answer: 1.0}
+    with pytest.raises(InputError, match="INFERBUDGET_API_KEY: the API key for clients is empty"):
+        serve(written(policy(), tmp_path), upstream="http://127.0.0.1:9", verifiers=verifiers)
 
 
 def test_what_cannot_be_served_is_refused_at_the_start(tmp_path: Path) -> None:

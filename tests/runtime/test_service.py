@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from fake_upstream import PRICES, FakeUpstream, InMemory, reply, served
+from pydantic import ValidationError
 from small_policies import CHEAP, DEAR, budget, policy, service
 
 from planner.spec import Window
+from policies.policy import Budget, Policy
 from profiles.errors import BudgetRefusedError, InputError, UnknownValueError, UpstreamError
 from profiles.money import PriceCard
 from runtime.service import Ask, Served, Service
@@ -125,6 +127,22 @@ async def test_a_policy_without_prices_or_caps_is_refused_at_the_start(tmp_path:
         service(policy(prices=PriceCard()), tmp_path, InMemory(right))
     with pytest.raises(UnknownValueError, match="nothing caps"):
         service(policy(max_tokens=None), tmp_path, InMemory(right))
+
+
+async def test_a_budget_that_is_only_a_mean_is_not_served(tmp_path: Path) -> None:
+    mean = Budget(usd_per_request=0.01)
+    with pytest.raises(UnknownValueError, match="give `traffic`"):
+        service(policy(budgets=(mean,)), tmp_path, InMemory(right))
+
+
+async def test_two_budgets_of_one_scope_differ_in_their_window(tmp_path: Path) -> None:
+    budgets = (budget(1.0, Window.DAY), budget(2.0, Window.MONTH))
+    found = service(policy(budgets=budgets), tmp_path, InMemory(right))
+    names = [state.name for state in found.ledger.snapshot().scopes]
+    assert names == ["global/day", "global/month"]
+    twice = [one.model_dump() for one in (budget(1.0), budget(2.0))]
+    with pytest.raises(ValidationError, match="share the scope global and the window total"):
+        Policy.model_validate({**policy().model_dump(), "budgets": twice})
 
 
 async def test_two_hundred_at_once_never_overspend_a_budget_for_ten(tmp_path: Path) -> None:

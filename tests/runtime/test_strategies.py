@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from fake_upstream import PRICES, InMemory, reply
@@ -14,7 +16,7 @@ from runtime.caller import HeldCaller
 from runtime.checkers import Extractor, as_verifiers, final_answer, load_verifiers
 from runtime.ledger import Ledger, Scope
 from runtime.strategies import Outcome, Request, Tools, build
-from runtime.upstream import ChatCall, Completion, Message
+from runtime.upstream import ChatCall, Completion, Message, UpstreamRejectedError
 
 Script = Callable[[int, ChatCall], Completion]
 
@@ -27,7 +29,13 @@ def explode(_: str, __: str) -> float:
     raise RuntimeError("no")
 
 
-TOOLS = Tools(as_verifiers({"checker": check, "bomb": explode, "wild": lambda _, __: 7.0}))
+def leave(_: str, __: str) -> float:
+    sys.exit("no")
+
+
+TOOLS = Tools(
+    as_verifiers({"checker": check, "bomb": explode, "wild": lambda _, __: 7.0, "exit": leave})
+)
 ONE_EACH = Tools(TOOLS.verifiers, answers_per_call=1)
 REQUEST = Request((Message("user", "question"),), "question", seed=5, max_tokens=50)
 
@@ -105,9 +113,9 @@ def test_a_vote_counts_the_answers_that_arrived() -> None:
 
 def test_best_of_n_takes_the_first_right_answer_else_the_best() -> None:
     text = "small/best_of_n(n=4,verifier=checker)"
-    found, _, _ = run(text, of("bad", "right", "right", "near"))
-    assert (found.text, found.trace[0].chosen, found.trace[0].score) == ("right", 1, 1.0)
-    assert run(text, of("bad", "near", "near", "bad"))[0].trace[0].chosen == 1
+    assert run(text, of("bad", "right", "right", "near"))[0].text == "right"
+    assert run(text, of("bad", "near", "near", "bad"))[0].text == "near"
+    assert run(text, of("first", "bad", "bad", "bad"))[0].text == "first"
 
 
 def test_best_of_n_in_rounds_stops_at_a_right_answer() -> None:
@@ -158,12 +166,61 @@ def test_a_stage_that_fails_is_passed_over() -> None:
     assert ledger.state("all").spent_nano_usd == found.cost_nano_usd > 0
 
 
+def test_a_rejection_costs_nothing_and_ends_a_cascade() -> None:
+    def never(_: int, __: ChatCall) -> Completion:
+        raise UpstreamRejectedError("too long", status=400)
+
+    upstream = InMemory(never)
+    ledger = Ledger([Scope("all", 10**12)])
+    hold = ledger.hold("r", 10**9)
+    with pytest.raises(UpstreamRejectedError):
+        asyncio.run(build(CASCADE, TOOLS).answer(REQUEST, HeldCaller(upstream, PRICES, hold)))
+    hold.close()
+    assert [call.model for call in upstream.calls] == ["small"]
+    assert ledger.state("all").spent_nano_usd == 0
+
+    def later(number: int, call: ChatCall) -> Completion:
+        return never(number, call) if number else reply("near")
+
+    found, upstream, _ = run(CASCADE, later)
+    assert (found.text, found.finished, found.usage_known) == ("near", False, True)
+    assert found.cost_nano_usd == upstream.bill_nano_usd
+
+
+def test_rounds_end_with_a_rejection() -> None:
+    def script(number: int, call: ChatCall) -> Completion:
+        if number:
+            raise UpstreamRejectedError("busy", status=429)
+        return reply(*["near"] * call.n)
+
+    found, upstream, _ = run("small/best_of_n(batch=1,n=4,verifier=checker)", script)
+    assert (found.text, found.finished, len(upstream.calls)) == ("near", False, 2)
+
+
+def test_a_clients_temperature_of_zero_does_not_undo_a_vote() -> None:
+    cold = replace(REQUEST, temperature=0.0)
+    for text in ("small/self_consistency(k=2)", "small/best_of_n(n=2,verifier=checker)"):
+        assert run(text, of("a", "b"), request=cold)[1].calls[0].temperature is None
+        warm = replace(REQUEST, temperature=0.3)
+        assert run(text, of("a", "b"), request=warm)[1].calls[0].temperature == 0.3
+    assert run("small/single", of("a"), request=cold)[1].calls[0].temperature == 0
+
+
+def test_every_call_of_a_nested_cascade_has_a_seed_of_its_own() -> None:
+    inner = "cascade(accept=checker,stages=[small/single,small/self_consistency(k=3)])"
+    text = f"cascade(accept=checker,stages=[{inner},{inner},small/single])"
+    _, upstream, _ = run(text, of(*["bad"] * 9), ONE_EACH)
+    seeds = [call.seed for call in upstream.calls]
+    assert len(set(seeds)) == len(seeds) == 9
+    assert [call.seed for call in run(text, of(*["bad"] * 9), ONE_EACH)[1].calls] == seeds
+
+
 def test_verifiers_that_raise_or_return_rubbish_count_as_wrong() -> None:
-    for name in ("bomb", "wild"):
+    for name in ("bomb", "wild", "exit"):
         verifier = TOOLS.verifiers[name]
         before = verifier.failures
         found, _, _ = run(f"small/best_of_n(n=2,verifier={name})", of("a", "b"))
-        assert (found.text, found.trace[0].score) == ("a", 0.0)
+        assert found.text == "a"
         assert verifier.failures == before + 2
 
 

@@ -8,8 +8,14 @@ import pytest
 from aiohttp import web
 from fake_upstream import FakeUpstream, served
 
-from profiles.errors import UpstreamError
-from runtime.upstream import ChatCall, Message, Upstream, UpstreamTimeoutError
+from profiles.errors import InputError, UpstreamError
+from runtime.upstream import (
+    ChatCall,
+    Message,
+    Upstream,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
 
 pytestmark = pytest.mark.asyncio
 CALL = ChatCall("small", (Message("user", "two and two"),), max_tokens=16)
@@ -58,7 +64,101 @@ async def test_a_refused_connection_is_proof_that_nothing_was_sent() -> None:
     assert not error.value.sent
 
 
-@pytest.mark.parametrize("status", [301, 400, 429, 500, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 422, 429])
+async def test_a_rejection_cost_nothing_unless_a_bill_came_with_it(status: int) -> None:
+    behaviour = raw(b'{"error": {}}', status)
+    async with served(FakeUpstream(behaviour=behaviour)) as fake, Upstream(fake.url) as upstream:
+        with pytest.raises(UpstreamRejectedError) as rejected:
+            await upstream.chat(CALL)
+        assert (rejected.value.status, rejected.value.retry_after_s) == (status, None)
+        fake.behaviour = raw(b'{"usage": {"prompt_tokens": 1}}', status)
+        with pytest.raises(UpstreamError) as billed:
+            await upstream.chat(CALL)
+        assert not isinstance(billed.value, UpstreamRejectedError)
+    assert len(fake.calls) == 2
+
+
+@pytest.mark.parametrize(("header", "expected"), [("7", 7), ("soon", None), ("9" * 30, None)])
+async def test_a_busy_upstream_says_when_it_wants_to_be_asked_again(
+    header: str, expected: int | None
+) -> None:
+    async def busy(_: web.Request, __: dict[str, Any]) -> web.Response:
+        return web.Response(status=429, headers={"retry-after": header})
+
+    async with served(FakeUpstream(behaviour=busy)) as fake, Upstream(fake.url) as upstream:
+        with pytest.raises(UpstreamRejectedError) as error:
+            await upstream.chat(CALL)
+    assert error.value.retry_after_s == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:8000/v1",
+        "ftp://host/v1",
+        "http://",
+        "http:///v1",
+        "http://[::1",
+        "http://host:99999",
+        "http://host:port",
+        "http://me:secret@host",
+        "http://host/v1?key=secret",
+        "http://ho st/v1",
+        "http://host/v1\r\nx: y",
+        "http://host..name",
+    ],
+)
+async def test_what_is_no_address_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(InputError, match="not the address of a model server") as error:
+        Upstream(url)
+    assert "secret" not in str(error.value)
+
+
+async def test_a_key_is_stripped_and_must_fit_a_header() -> None:
+    for key in ("a\nb", "\x00", "schl\u00fcssel"):
+        with pytest.raises(InputError, match="no HTTP header carries"):
+            Upstream("http://host", key)
+    sent: list[str | None] = []
+
+    async def note(request: web.Request, _: dict[str, Any]) -> None:
+        sent.append(request.headers.get("authorization"))
+
+    async with served(FakeUpstream(behaviour=note)) as fake:
+        for key in (" key\n", " ", None):
+            async with Upstream(fake.url, key) as upstream:
+                await upstream.chat(CALL)
+    assert sent == ["Bearer key", None, None]
+
+
+async def test_an_address_that_only_the_client_library_refuses_was_never_sent() -> None:
+    async with Upstream("http://host") as upstream:
+        upstream._endpoint = "http://"
+        with pytest.raises(UpstreamError) as error:
+            await upstream.chat(CALL)
+    assert not error.value.sent
+
+
+async def test_cookies_of_the_upstream_never_reach_another_call() -> None:
+    seen: list[bool] = []
+
+    async def bake(request: web.Request, _: dict[str, Any]) -> web.Response:
+        seen.append("cookie" in request.headers)
+        choice = {"message": {"content": "x"}}
+        found = web.json_response({"choices": [choice]})
+        found.set_cookie("session", "one client's")
+        return found
+
+    async with served(FakeUpstream(behaviour=bake)) as fake:
+        # A jar keeps no cookies of bare IP addresses.
+        url = fake.url.replace("127.0.0.1", "localhost")
+        async with Upstream(url) as upstream:
+            await upstream.chat(CALL)
+            await upstream.chat(CALL)
+    assert seen == [False, False]
+
+
+@pytest.mark.parametrize("status", [301, 402, 408, 500, 503])
 async def test_an_error_status_may_have_cost_something(status: int) -> None:
     behaviour = raw(b'{"error": {"message": "no such model"}}', status)
     async with served(FakeUpstream(behaviour=behaviour)) as fake, Upstream(fake.url) as upstream:
