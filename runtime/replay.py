@@ -4,7 +4,7 @@ The budget is scaled to the trace: the policy's dollars per request times its re
 window. Every request holds the largest cost that its strategy was measured at in its class, or its
 own recorded cost where that is larger: a replay knows it, so even then ``spent + held`` stays
 within the limit. It is then charged its recorded cost, or, where none was recorded, all that it
-held.
+held. Without a budget a cost may be unknown: the spend is then unknown too.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Part:
         requests: Requests of this class; for a strategy, those that it answered.
         answered: Requests that got an answer.
         accuracy: Mean score of the answers, None without any.
-        spend_usd: Dollars charged.
+        spend_usd: Dollars charged; None where a cost is unknown and no budget asks for it.
         cost_usd_per_request: Dollars per answered request, None without any.
     """
 
     requests: int
     answered: int
     accuracy: float | None
-    spend_usd: float
+    spend_usd: float | None
     cost_usd_per_request: float | None
 
 
@@ -66,12 +66,12 @@ class ReplayReport:
         missing: Requests without a recorded outcome of the drawn strategy or any substitute.
         substituted: Answered by the next strategy in line, since the drawn one has no record.
         downgraded: Answered by a substitute, since the drawn one did not fit the money.
-        unknown_cost: Charged all that was held, since no cost was recorded.
+        unknown_cost: Without a recorded cost; under a budget charged all that was held.
         above_bound: Charged more than their strategy was ever measured at in their class.
         accuracy: Mean score over answered requests, None without any.
         accuracy_of_all: Mean score over all requests; what got no answer counts 0.
         cost_usd_per_request: Dollars per answered request, None without any.
-        spend_usd: Dollars charged.
+        spend_usd: Dollars charged; None where a cost is unknown and no budget asks for it.
         budget_usd: Dollars of the scaled budget, None where the policy has none.
         latency_p95_s: At most 5 % of the answers took longer; None where a latency is missing.
         rungs: Requests decided by each step of the ladder.
@@ -92,7 +92,7 @@ class ReplayReport:
     accuracy: float | None
     accuracy_of_all: float
     cost_usd_per_request: float | None
-    spend_usd: float
+    spend_usd: float | None
     budget_usd: float | None
     latency_p95_s: float | None
     rungs: tuple[int, ...]
@@ -123,7 +123,7 @@ def replay(
 
     Raises:
         InputError: An unusable policy, an empty trace, or a request without prompt or label.
-        UnknownValueError: A cost that is neither recorded nor bounded.
+        UnknownValueError: A cost that is neither recorded nor bounded, under a budget.
     """
     policy = read_policy(policy_path)
     decider = DecisionSession(policy, policy.graph_path(policy_path))
@@ -147,7 +147,7 @@ class _Answer:
     class_name: str
     strategy: str
     score: float
-    cost_nano_usd: int
+    cost_nano_usd: int | None
     latency_s: float | None
 
 
@@ -249,6 +249,10 @@ class _Trace:
         bound = self._bounds.of(strategy, class_name)
         cost = None if cost_usd is None else to_nano_usd(cost_usd)
         amounts = [amount for amount in (bound, cost) if amount is not None]
+        if not amounts and self._limit is None:
+            self._counts["unknown_cost"] += 1
+            self._answers.append(_Answer(class_name, strategy, score or 0.0, None, latency_s))
+            return True
         if not amounts:
             raise UnknownValueError(
                 "this cost is neither recorded nor bounded",
@@ -314,14 +318,15 @@ def _scaled_limit(policy: Policy, requests: int) -> int | None:
 
 def _part(requests: int, answers: Sequence[_Answer]) -> Part:
     answered = len(answers)
-    spend_usd = to_usd(sum(answer.cost_nano_usd for answer in answers))
+    costs = [answer.cost_nano_usd for answer in answers if answer.cost_nano_usd is not None]
+    spend_usd = to_usd(sum(costs)) if len(costs) == answered else None
     score = math.fsum(answer.score for answer in answers)
     return Part(
         requests=requests,
         answered=answered,
         accuracy=score / answered if answered else None,
         spend_usd=spend_usd,
-        cost_usd_per_request=spend_usd / answered if answered else None,
+        cost_usd_per_request=spend_usd / answered if answered and spend_usd is not None else None,
     )
 
 

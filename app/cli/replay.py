@@ -64,10 +64,11 @@ def replay_command(
 def replay_text(report: ReplayReport) -> str:
     """A replay as people read it."""
     budget = "no budget" if report.budget_usd is None else f"budget {report.budget_usd:.6f} USD"
+    spend = "unknown" if report.spend_usd is None else f"{report.spend_usd:.6f} USD"
     lines = [
         f"requests  {report.requests}, answered {report.answered}, refused {report.refused}",
         f"accuracy  {share(report.accuracy)}",
-        f"spend     {report.spend_usd:.6f} USD, {budget}, "
+        f"spend     {spend}, {budget}, "
         f"{usd(report.cost_usd_per_request)} USD per request",
         f"p95       {'not recorded' if report.latency_p95_s is None else report.latency_p95_s}",
         f"rungs     {', '.join(map(str, report.rungs))} requests, dearest first",
