@@ -124,7 +124,7 @@ def test_the_same_observations_give_the_same_bytes(outcomes: Path, tmp_path: Pat
 
 
 def test_an_impossible_spec_exits_3_and_names_the_limits_that_clash(store: Path) -> None:
-    path = spec(store.parent, "{accuracy: {overall: 0.93}, spend: {usd_per_request: 0.002}}")
+    path = spec(store.parent, "{accuracy: {overall: 0.85}, spend: {usd_per_request: 0.002}}")
     done = run("plan", str(path), "--profiles", str(store), "-o", str(store.parent / "plan.json"))
     assert done.returncode == 3
     assert "accuracy.overall" in done.stderr
