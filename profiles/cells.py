@@ -83,7 +83,8 @@ def build_profile(
     counts = _queries_per_class(rows)
     names = _class_order(cells, counts, class_names, workload)
     total = sum(counts.values())
-    weights = tuple(counts.get(name, 0) / total for name in names)
+    class_queries = tuple(counts.get(name, 0) for name in names)
+    weights = tuple(count / total for count in class_queries)
     strategies = tuple(sorted({strategy for _, strategy in cells}))
     content = {
         "workload": workload,
@@ -94,6 +95,7 @@ def build_profile(
         "latency_grid_s": grid,
         "queries": total,
         "estimator_digest": estimator_digest,
+        "class_queries": class_queries,
     }
     return Profile(
         workload=workload,
@@ -105,6 +107,7 @@ def build_profile(
         queries=total,
         digest=digest(content),
         estimator_digest=estimator_digest,
+        class_queries=class_queries,
     )
 
 
@@ -198,7 +201,8 @@ def _cell(rows: _Rows, grid: Sequence[float]) -> Cell:
     cost = _known(rows.measures["cost_usd"])
     cost_spread = _Spread.of(cost, starts, counts) if cost is not None else None
     tokens_out = _known(rows.measures["tokens_out"])
-    latency = np.sort(rows.measures["latency_s"][np.isfinite(rows.measures["latency_s"])])
+    timed = np.isfinite(rows.measures["latency_s"])
+    latency = np.sort(rows.measures["latency_s"][timed])
     slower = latency.size - np.searchsorted(latency, np.asarray(grid), side="right")
     return Cell(
         class_name=str(rows.class_name[0]),
@@ -221,6 +225,7 @@ def _cell(rows: _Rows, grid: Sequence[float]) -> Cell:
         if latency.size
         else None,
         evidence=tuple(sorted(set(rows.evidence))),
+        latency_queries=int(np.logical_or.reduceat(timed, starts).sum()),
     )
 
 

@@ -29,6 +29,8 @@ _NAMES = {
     4: ("easy", "medium", "hard", "hardest"),
     5: ("easiest", "easy", "medium", "hard", "hardest"),
 }
+#: Of guesses, weights and bias: far coarser than the last bits in which machines differ.
+_DECIMALS = 5
 _BATCH = 256
 _BATCH_CHARACTERS = 1 << 20
 
@@ -122,8 +124,20 @@ class Estimator:
     report: FitReport
 
     def write(self, path: Path) -> None:
-        """Write the ONNX file whole."""
-        path.write_bytes(self.content)
+        """Write the ONNX file whole.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        try:
+            path.write_bytes(self.content)
+        except OSError as error:
+            raise InputError(
+                "cannot write the difficulty estimator",
+                where=str(path),
+                got=str(error),
+                next_step="choose a file in a folder that exists and may be written to",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +154,17 @@ class _Lessons:
 def fit(store: Store, workload: str, *, classes: int, folds: int = 5, seed: int = 0) -> Estimator:
     """Fit a difficulty estimator and store the class that each query gets out of fold.
 
+    Guesses, weights and bias are rounded to 5 decimals before anything is decided or written,
+    because linear algebra on another number of cores, or another processor, differs in the last
+    bits. A value that lies on the edge between two roundings can still fall to either side, so
+    equal bytes on every machine are to be expected but not guaranteed.
+
     Args:
         store: Open for writing; holds prompts and scores of the workload.
         workload: Which traffic.
         classes: How many classes; fewer come back where some would hold less than 5 % of queries.
         folds: Each query is sorted by a model that saw neither it nor a copy of its prompt.
-        seed: The same content and seed give the same bytes.
+        seed: The same content and seed give the same bytes on the same machine.
 
     Raises:
         InputError: Impossible arguments, or too few queries with prompts.
@@ -154,7 +173,7 @@ def fit(store: Store, workload: str, *, classes: int, folds: int = 5, seed: int 
     fold_of = _folds(lessons.prompts, folds, seed) if folds > 1 else np.zeros(0, dtype=np.intp)
     _refuse_too_little(lessons, workload, classes, folds, fold_of)
     strength, guesses, model = out_of_fold(features(lessons.prompts), lessons.scores, fold_of)
-    guesses = guesses.clip(0, 1)
+    guesses = _rounded(guesses.clip(0, 1))
     centres = prototypes(guesses, classes, smallest_share=SMALLEST_SHARE, seed=seed)
     centres = centres[_easiest_first(lessons.scores, nearest(guesses, centres), centres)]
     group = nearest(guesses, centres)
@@ -172,8 +191,8 @@ def fit(store: Store, workload: str, *, classes: int, folds: int = 5, seed: int 
         remarks=_remarks(lessons, classes, len(names)),
     )
     graph = build(
-        model.weights.astype(np.float32),
-        model.bias.astype(np.float32),
+        _rounded(model.weights).astype(np.float32),
+        _rounded(model.bias).astype(np.float32),
         centres.astype(np.float32),
         workload=workload,
         class_names=names,
@@ -212,6 +231,10 @@ def features(prompts: Sequence[str]) -> csr_array:
         parts.append(csr_array(session.run(["features"], {"text": texts})[0]))
         start = end
     return csr_array(vstack(parts, format="csr", dtype=np.float64)[np.argsort(order)])
+
+
+def _rounded(values: Floats) -> Floats:
+    return np.asarray(values.round(_DECIMALS) + 0.0)  # -0.0 and 0.0 have different bytes
 
 
 def _lessons(store: Store, workload: str) -> _Lessons:

@@ -12,8 +12,14 @@ from profiles.errors import InputError
 from profiles.mapping import OF_A_QUERY, Fields, RowReader, resolve
 from profiles.notes import Note, Notes
 from profiles.observation import Evidence, Observation
+from profiles.plausible import (
+    Located,
+    refuse_missing_fields,
+    refuse_other_scale,
+    refuse_two_classes,
+)
 from profiles.query import Query
-from profiles.store import AddReport, Store
+from profiles.store import Store
 from profiles.tables import Table, read_table
 
 
@@ -107,13 +113,12 @@ def import_file(
         constants=constants,
         evidence=evidence,
     )
-    observed = AddReport(0, len(outcomes.observations), 0)
-    asked = AddReport(0, len(outcomes.queries), 0)
     with store.transaction():
         known = store.has_import(outcomes.digest)
+        # known rows add nothing, but what they contradict is worth saying again
+        observed = store.add(outcomes.observations)
+        asked = store.add_queries(workload, outcomes.queries)
         if not known:
-            observed = store.add(outcomes.observations)
-            asked = store.add_queries(workload, outcomes.queries)
             store.record_import(outcomes.digest, path.name, outcomes.rows)
     refused = [
         Note(text, report.conflicts, report.examples)
@@ -150,13 +155,15 @@ def read_outcomes(
     """Read a file with the same mapping as `import_file`, without a store.
 
     Raises:
-        InputError: A file is unreadable, the mapping does not fit it, or no row is usable.
+        InputError: A file is unreadable, the mapping does not fit it, its scores are on another
+            scale, a query id stands for two classes, or no row is usable.
     """
     columns, constants = columns or {}, constants or {}
     table = read_table(path, format)
     extra = read_table(prompts) if prompts else None
     fields = resolve(table, columns, constants, elsewhere=extra.columns if extra else ())
-    _refuse_missing_fields(fields, table)
+    refuse_missing_fields(fields, table)
+    refuse_other_scale(fields, table)
     notes = Notes()
     _remark(table, fields, notes)
     reader = RowReader(fields, workload=workload, evidence=evidence, source=path.name, notes=notes)
@@ -170,9 +177,12 @@ def read_outcomes(
             got="; ".join(map(str, notes.all())),
             next_step="check --columns",
         )
-    queries = [query for _, row in table.rows if (query := reader.query(row))]
+    located = _located(reader, table)
     if extra:
-        queries += _extra_queries(extra, columns, workload, notes)
+        located += _extra_queries(extra, columns, workload, notes)
+    refuse_two_classes(located)
+    queries = [query for _, query in located]
+    if extra:
         _note_missing_prompts(observations, queries, notes)
     return Outcomes(
         observations=tuple(observations),
@@ -191,26 +201,6 @@ def read_outcomes(
     )
 
 
-def _refuse_missing_fields(fields: Fields, table: Table) -> None:
-    for name, step in (("query", "query=COLUMN"), ("score", "score=COLUMN")):
-        if not fields.has(name):
-            raise InputError(
-                f"no column gives the {name}",
-                where=table.name,
-                expected=f"a column {name}",
-                got=f"columns {', '.join(table.columns[:30])}",
-                next_step=f"name it with --columns {step}",
-            )
-    if not any(fields.has(name) for name in ("strategy", "model", "method")):
-        raise InputError(
-            "no column gives the strategy",
-            where=table.name,
-            expected="a column strategy, or model and method",
-            got=f"columns {', '.join(table.columns[:30])}",
-            next_step="name it with --columns strategy=COLUMN or --constant strategy=model/single",
-        )
-
-
 def _remark(table: Table, fields: Fields, notes: Notes) -> None:
     """What is worth knowing of the file as a whole."""
     if table.not_json:
@@ -223,7 +213,7 @@ def _remark(table: Table, fields: Fields, notes: Notes) -> None:
 
 def _extra_queries(
     table: Table, columns: Mapping[str, str], workload: str, notes: Notes
-) -> list[Query]:
+) -> list[Located]:
     """Queries of a prompts file; mapped columns count where the file has them."""
     mapped = {
         name: column
@@ -242,7 +232,11 @@ def _extra_queries(
     reader = RowReader(
         fields, workload=workload, evidence=Evidence.PUBLISHED, source=table.name, notes=notes
     )
-    return [query for _, row in table.rows if (query := reader.query(row))]
+    return _located(reader, table)
+
+
+def _located(reader: RowReader, table: Table) -> list[Located]:
+    return [(f"{table.name}:{n}", query) for n, row in table.rows if (query := reader.query(row))]
 
 
 def _note_missing_prompts(

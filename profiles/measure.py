@@ -111,8 +111,8 @@ async def measure(
         source: The endpoint or programme that answers.
 
     Raises:
-        InputError: A problem without a prompt, another prompt under a stored id, or a score
-            outside 0..1. What was measured until then is stored.
+        InputError: A problem without a prompt, another prompt under a stored id, a scorer that
+            fails or a score outside 0..1. What was measured until then is stored.
         UpstreamError: Every call failed; the run stops after the first few.
     """
     if concurrency < 1 or samples < 1:
@@ -185,9 +185,9 @@ class _Run:
 
     async def all(self, jobs: Iterator[_Job], workers: int) -> None:
         tasks = [asyncio.create_task(self._work(jobs)) for _ in range(workers)]
+        finished = asyncio.gather(*tasks)
         committer = asyncio.create_task(self._commit_often())
         try:
-            finished = asyncio.gather(*tasks)
             # the committer only ends early by an error, and then nothing more must be paid for
             await asyncio.wait((finished, committer), return_when=asyncio.FIRST_COMPLETED)
             if not committer.done():
@@ -195,7 +195,8 @@ class _Run:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # `finished` too: an error that nobody fetched would be printed when it is forgotten
+            await asyncio.gather(finished, *tasks, return_exceptions=True)
             self._closing = True
             self._wake.set()
             await committer
@@ -216,14 +217,7 @@ class _Run:
                 self.progress(self.measured + self.failed, self.total)
 
     def _keep(self, job: _Job, answered: Answered) -> None:
-        score = float(self.score(job.prompt, answered.text))
-        if not 0 <= score <= 1:
-            raise InputError(
-                "the scorer gave a score that is none",
-                where=f"{self.workload}, query {job.query_id}, strategy {job.strategy}",
-                expected="a number in 0..1",
-                got=repr(score),
-            )
+        score = self._score(job, answered.text)
         cost = answered.cost_nano_usd
         self._pending.append(
             Observation(
@@ -245,6 +239,27 @@ class _Run:
         self.measured += 1
         if len(self._pending) >= BATCH:
             self._wake.set()
+
+    def _score(self, job: _Job, text: str) -> float:
+        where = f"{self.workload}, query {job.query_id}, strategy {job.strategy}"
+        try:
+            score = float(self.score(job.prompt, text))
+        except Exception as error:  # the scorer is the user's code and may raise anything
+            raise InputError(
+                "the scorer failed",
+                where=where,
+                expected="a number in 0..1",
+                got=f"{type(error).__name__}: {error}",
+                next_step="mend the scorer and run again; what was measured is stored",
+            ) from error
+        if not 0 <= score <= 1:
+            raise InputError(
+                "the scorer gave a score that is none",
+                where=where,
+                expected="a number in 0..1",
+                got=repr(score),
+            )
+        return score
 
     def _fail(self, job: _Job, error: UpstreamError) -> None:
         self.failed += 1

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from profiles.errors import UnknownValueError
 
+_NOT_COUNTED = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -32,6 +34,8 @@ class Cell:
         latency_observations: Rows with a latency.
         latency_p95_s: Measured 95th percentile, for people to read; plans use `exceeded`.
         evidence: Kinds of evidence behind the cell, sorted.
+        latency_queries: Distinct queries with a latency; as many as `latency_observations` where
+            nobody counted them.
     """
 
     class_name: str
@@ -52,6 +56,11 @@ class Cell:
     latency_observations: int
     latency_p95_s: float | None
     evidence: tuple[str, ...]
+    latency_queries: int = _NOT_COUNTED
+
+    def __post_init__(self) -> None:
+        if self.latency_queries == _NOT_COUNTED:
+            object.__setattr__(self, "latency_queries", self.latency_observations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +75,11 @@ class Profile:
         cells: Measured cells by (class, strategy); a pair that is missing was not measured.
         latency_grid_s: Ascending latency limits of `Cell.exceeded`.
         queries: Distinct queries in all.
-        digest: Content digest of everything above.
+        digest: Content digest of everything else here.
         estimator_digest: Digest of the difficulty graph, None for labels.
+        class_queries: Distinct queries with any scored observation per class, in the order of
+            `classes`; empty where nobody counted them. A cell with fewer `queries` was measured
+            on a part of its class only.
     """
 
     workload: str
@@ -79,6 +91,7 @@ class Profile:
     queries: int
     digest: str
     estimator_digest: str | None = None
+    class_queries: tuple[int, ...] = ()
 
     def cell(self, class_name: str, strategy: str) -> Cell:
         """The measured cell.

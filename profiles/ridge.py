@@ -71,7 +71,7 @@ def out_of_fold(
     judged = every if features.shape[0] <= features.shape[1] else every[:1]
     trials = _guesses(features, targets, folds, judged, STRENGTHS)
     errors = [float(np.nansum((guess - targets) ** 2)) for guess in trials]
-    best = STRENGTHS[int(np.argmin(errors))]
+    best = STRENGTHS[int(np.argmin(np.round(errors, 6)))]  # the last bits depend on the machine
     (guess,) = _guesses(features, targets, folds, every, (best,))
     weights = np.empty((features.shape[1], targets.shape[1]))
     bias = np.empty(targets.shape[1])

@@ -21,7 +21,7 @@ def strategy_text(strategy: str, model: str, method: str) -> str:
     characters are respelled: ``Claude 3.7 (new)`` becomes ``Claude-3.7-new``.
 
     Raises:
-        InputError: No strategy can be made of these texts.
+        InputError: No strategy can be made of these texts, or only by dropping letters.
     """
     if max(map(len, (strategy, model, method))) > _LONGEST:
         raise InputError("the name is too long", expected=f"at most {_LONGEST} characters")
@@ -43,6 +43,7 @@ def _parsed(text: str) -> Strategy:
 def _model(text: str) -> str:
     if _MODEL.fullmatch(text):
         return text
+    _refuse_foreign_letters(text)
     parts = (_NOT_IN_MODEL.sub("-", part).strip("-") for part in text.split("/"))
     name = "/".join(part for part in parts if part)
     if not name:
@@ -53,9 +54,21 @@ def _model(text: str) -> str:
 def _method(text: str) -> str:
     if _METHOD.fullmatch(text):
         return text
+    _refuse_foreign_letters(text)
     name = _NOT_IN_METHOD.sub("_", text.lower()).strip("_")
     if not name[:1].isalpha():
         raise InputError(
             "this is not a method's name", expected="a word such as best_of_n", got=repr(text)
         )
     return name
+
+
+def _refuse_foreign_letters(text: str) -> None:
+    """Without its letters a name would be another one: ``модель 2`` is not ``2``."""
+    if any(char.isalnum() and not char.isascii() for char in text):
+        raise InputError(
+            "the name has letters that a strategy cannot carry",
+            expected="letters A to Z and digits",
+            got=repr(text),
+            next_step="rename it in the file",
+        )

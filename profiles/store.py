@@ -45,12 +45,16 @@ class Store:
     """Observations, prompts and predicted classes in one DuckDB file. Open it with `Store.open`.
 
     One process may write at a time; several may read while none writes. Nothing that is stored
-    is ever overwritten: a row that contradicts a stored one is refused and reported.
+    is ever overwritten: a row that contradicts a stored one is refused and reported. A `with`
+    block that made the file and fails before anything is stored takes the file away again.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, path: Path, *, created: bool = False
+    ) -> None:
         self._connection = connection
         self._path = path
+        self._created = created
         self._depth = 0
 
     @classmethod
@@ -62,7 +66,8 @@ class Store:
                 newer version.
         """
         path = Path(path)
-        if read_only and not path.exists():
+        created = not path.exists()
+        if read_only and created:
             raise InputError(
                 "there is no profile store here",
                 where=str(path),
@@ -77,7 +82,7 @@ class Store:
                 expected="a DuckDB file that no other process is writing",
                 got=str(error).splitlines()[0],
             ) from error
-        store = cls(connection, path)
+        store = cls(connection, path, created=created)
         try:
             store._migrate(read_only)
         except BaseException:
@@ -98,7 +103,15 @@ class Store:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        left_empty = error is not None and self._created and self._is_empty()
         self.close()
+        if left_empty:
+            self._path.unlink(missing_ok=True)
+
+    def _is_empty(self) -> bool:
+        with suppress(InputError):  # a broken connection must not hide the block's own error
+            return not any(map(self._count, ("observations", "queries", "classes", "imports")))
+        return False
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

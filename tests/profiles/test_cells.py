@@ -1,6 +1,7 @@
 import math
 import statistics
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,3 +169,25 @@ def test_the_wilson_interval_matches_published_values():
     # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263
     low, high = wilson(81 / 263, 263)
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+def test_a_strategy_measured_on_a_part_of_a_class_has_fewer_queries_than_the_class():
+    queries = [Query(f"q{n}", None, "easy" if n < 6 else "hard") for n in range(10)]
+    rows = [observation(q.query_id, "big/single") for q in queries]
+    rows += [observation(f"q{n}", "small/single", latency_s=1.0) for n in range(3)]
+    rows += [observation("q0", "small/single", 1, latency_s=2.0)]
+    store = Store.open(":memory:")
+    with store:
+        store.add(rows)
+        store.add_queries(WORKLOAD, queries)
+        found = store.profile(WORKLOAD)
+        other = store.profile(WORKLOAD, class_names=("hard", "easy"))
+        absent = store.profile(WORKLOAD, class_names=("easy", "hard", "none"))
+    assert dict(zip(found.classes, found.class_queries, strict=True)) == {"easy": 6, "hard": 4}
+    assert dict(zip(other.classes, other.class_queries, strict=True)) == {"easy": 6, "hard": 4}
+    assert absent.class_queries == (6, 4, 0)
+    assert found.cell("easy", "big/single").queries == 6
+    small = found.cell("easy", "small/single")
+    assert (small.queries, small.latency_observations, small.latency_queries) == (3, 4, 3)
+    assert found.cell("easy", "big/single").latency_queries == 0
+    assert replace(small, latency_queries=-1).latency_queries == 4

@@ -1,7 +1,11 @@
 import hashlib
 import itertools
+import os
 import random
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -301,3 +305,43 @@ def test_measured_prompts_are_sorted_better_than_by_chance(data_dir, tmp_path):
     assert all(quality.r2 > 0.1 for quality in estimator.report.strategies)
     llama = [profile.cell(c, "meta-llama/llama-3.1-8b-instruct/single") for c in profile.classes]
     assert llama[0].accuracy - llama[-1].accuracy > 0.15
+
+
+FITTED = """
+from small_worlds import WORKLOAD, sums
+from profiles.difficulty import fit
+from profiles.store import Store
+with Store.open(":memory:") as store:
+    queries, observations = sums(400, seed=8)
+    store.add(observations)
+    store.add_queries(WORKLOAD, queries)
+    print(fit(store, WORKLOAD, classes=3).digest)
+"""
+
+
+def test_the_number_of_threads_does_not_show_in_the_bytes():
+    def digest(threads):
+        number = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        return subprocess.run(
+            [sys.executable, "-c", FITTED],
+            env={**os.environ, **number, "PYTHONPATH": path},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert digest("1") == digest("2") != ""
+
+
+def test_groups_do_not_depend_on_the_last_bits_of_the_points():
+    points = np.random.default_rng(3).random((200, 3)).round(5)
+    noisy = points + np.random.default_rng(4).uniform(-1e-9, 1e-9, points.shape)
+    centres = prototypes(points, 4, smallest_share=0.05, seed=1)
+    np.testing.assert_array_equal(prototypes(noisy, 4, smallest_share=0.05, seed=1), centres)
+    np.testing.assert_array_equal(nearest(noisy, centres), nearest(points, centres))
+
+
+def test_an_estimator_that_cannot_be_written_says_where(fitted, tmp_path):
+    with pytest.raises(InputError, match=r"none/d.onnx: cannot write the difficulty estimator"):
+        fitted[0].write(tmp_path / "none" / "d.onnx")

@@ -215,7 +215,11 @@ def test_times_are_kept_in_utc(file):
         ("a.csv", "id,model,score\na,m,1\n", "no column gives the query"),
         ("a.csv", "query,model,right\na,m,1\n", "no column gives the score"),
         ("a.csv", "query,score\na,1\n", "no column gives the strategy"),
-        ("a.csv", "query,model,score\na,m,2\n", "no row of the file can be used"),
+        ("a.csv", "query,model,score\na,m,x\n", "no row of the file can be used"),
+        ("a.csv", "query,model,score\na,m,5\n", "a.csv:2: the score is on another scale"),
+        ("a.csv", "query,model,score\na,m,-20\n", "a.csv:2: the score is on another scale"),
+        ("a.csv", "query,model,score\na,модель 2,1\n", "letters that a strategy cannot carry"),
+        ("a.csv", "query,model,method,score\na,m,méthode,1\n", "letters that a strategy cannot"),
         ("a.xls", "x", "the format of this file is not known"),
         ("a.jsonl", '{"query":1}\n{"query"', "a.jsonl:2: this is not JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1: this is not an object"),
@@ -307,3 +311,70 @@ def test_random_cells_raise_nothing_but_an_input_error(tmp_path_factory, table, 
         text = "\n".join(",".join(row) for row in [names, *table])
     path.write_bytes(text.encode("utf-8", "replace"))
     outcome_or_input_error(path)
+
+
+def test_scores_in_per_cent_are_refused_though_a_few_of_them_lie_in_0_to_1(store, file):
+    path = file("query,model,score\na,m,0.8\nb,m,37.83\nc,m,\nd,m,100\n")
+    message = r"outcomes.csv:3: the score looks like per cent; expected scores in 0..1; got 37.83"
+    with pytest.raises(InputError, match=message) as refused:
+        import_file(store, path, workload=WORKLOAD)
+    assert refused.value.next_step == "divide the scores by 100"
+    assert store.workloads() == []
+    half = read(file("query,model,score\na,m,0.8\nb,m,37.83\n"))
+    assert notes(half)["score outside 0..1: row set aside"] == 1
+
+
+def test_a_query_id_that_stands_for_two_classes_refuses_the_file(store, file):
+    path = file("query,model,class,score\n0,m,py,1\n1,m,py,1\n0,m,,1\n0,m,rs,0\n")
+    with pytest.raises(InputError, match=r"outcomes.csv:5: the query id '0' stands for two") as no:
+        import_file(store, path, workload=WORKLOAD)
+    assert "class 'py' as at" in str(no.value)
+    assert "outcomes.csv:2" in str(no.value)
+    assert "unique per class" in str(no.value)
+    assert "separate workloads" in str(no.value)
+    assert store.workloads() == []
+
+
+def test_a_prompts_file_must_not_contradict_the_classes_of_the_outcomes(file):
+    path = file("query,model,class,score\n0,m,py,1\n")
+    prompts = file("query,prompt,class\n0,p,rs\n", "prompts.csv")
+    with pytest.raises(InputError, match=r"prompts.csv:2: the query id '0' stands for two classes"):
+        read(path, prompts=prompts)
+
+
+def test_the_same_content_again_still_says_what_it_contradicts(store, file):
+    import_file(store, file("query,model,score\na,m,1\n"), workload=WORKLOAD)
+    path = file("query,model,score\na,m,0\nb,m,0\nc,m,7\n")
+    first = import_file(store, path, workload=WORKLOAD)
+    second = import_file(store, path, workload=WORKLOAD)
+    assert (second.already_imported, second.added, second.conflicts) == (True, 0, 1)
+    assert second.notes == first.notes
+    assert len(second.notes) == 3
+
+
+def test_a_respelled_name_keeps_all_its_letters(file):
+    path = file("query,model,score\na,Claude 3.7 (new)™,1\nb,модель 2,1\n")
+    result = read(path)
+    assert [row.strategy for row in result.observations] == ["Claude-3.7-new/single"]
+    assert notes(result)["the name has letters that a strategy cannot carry: row set aside"] == 1
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "columns", "message"),
+    [
+        (
+            "reflexion_programming/outcomes.csv",
+            {"score": "correct", "class": "dataset"},
+            "stands for two classes",
+        ),
+        (
+            "open_agent_leaderboard/strategy_results.csv",
+            {"query": "dataset", "score": "accuracy_pct"},
+            "looks like per cent",
+        ),
+    ],
+)
+def test_real_files_that_would_be_misread_are_refused(data_dir, name, columns, message):
+    with pytest.raises(InputError, match=message):
+        read(data_dir / name, columns=columns)

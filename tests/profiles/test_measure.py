@@ -1,4 +1,7 @@
 import asyncio
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -171,3 +174,46 @@ def test_a_problem_without_a_prompt_is_refused(store):
         go(store, Upstream(), problems=[Query("q")])
     with pytest.raises(InputError, match="at least 1"):
         go(store, Upstream(), concurrency=0)
+
+
+def test_a_scorer_that_raises_names_query_and_strategy_and_keeps_what_was_measured(store):
+    def score(prompt, text):
+        return {}[prompt] if prompt == "prompt 7" else 1.0
+
+    message = r"query q007, strategy .*: the scorer failed; .* got KeyError: 'prompt 7'"
+    with pytest.raises(InputError, match=message):
+        go(store, Upstream(), score=score, concurrency=3)
+    assert len(store.measured(WORKLOAD)) >= 14
+    with pytest.raises(InputError, match=r"the scorer failed; .* got TypeError"):
+        go(store, Upstream(), score=lambda prompt, text: None)
+
+
+INTERRUPTED = """
+import asyncio, sys
+from profiles.measure import Answered, Query, measure
+from profiles.store import Store
+
+async def answer(strategy, prompt, seed):
+    if prompt == "9":
+        print("ready", flush=True)
+        await asyncio.sleep(60)
+    return Answered("yes", 1, 0.1, 1, 1, 1)
+
+with Store.open(sys.argv[1]) as store:
+    problems = [Query(str(n), str(n)) for n in range(10)]
+    asyncio.run(measure(store, workload="w", problems=problems, strategies=["m/single"],
+                        answer=answer, score=lambda p, t: 1.0, concurrency=2))
+"""
+
+
+def test_ctrl_c_keeps_what_was_measured_and_complains_of_nothing_else(tmp_path):
+    path = tmp_path / "store.duckdb"
+    command = [sys.executable, "-c", INTERRUPTED, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert errors.rstrip().endswith(b"KeyboardInterrupt")
+    assert b"never retrieved" not in errors
+    with Store.open(path) as store:
+        assert len(store.measured("w")) == 9

@@ -144,3 +144,31 @@ with store.transaction():
     print("inside", flush=True)
     time.sleep(60)
 """
+
+
+def test_a_block_that_fails_before_anything_is_stored_leaves_no_file(tmp_path):
+    path = tmp_path / "new.duckdb"
+    with pytest.raises(InputError, match="cannot"), Store.open(path):
+        raise InputError("cannot")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_block_that_fails_after_something_was_stored_keeps_it(tmp_path):
+    def fails():
+        with Store.open(tmp_path / "new.duckdb") as store:
+            store.add([observation("a")])
+            raise InputError("cannot")
+
+    for _ in range(2):
+        with pytest.raises(InputError, match="cannot"):
+            fails()
+    with Store.open(tmp_path / "new.duckdb") as store:
+        assert store.workloads() == [WORKLOAD]
+
+
+def test_a_store_that_was_there_before_stays_though_it_is_empty(tmp_path):
+    path = tmp_path / "old.duckdb"
+    Store.open(path).close()
+    with pytest.raises(InputError, match="cannot"), Store.open(path):
+        raise InputError("cannot")
+    assert path.exists()
