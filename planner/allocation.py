@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from planner.estimates import TAIL, Estimates
+from planner.estimates import TAIL, Estimates, tail_of
 from planner.margin import Array, Margin, aggregate_matrix, z_of
 from planner.plan import Figures
 
@@ -18,6 +18,10 @@ DIGITS = 9
 class Accounts:
     """Expected and promised figures of allocations over one set of estimates.
 
+    A plan is chosen by the estimates that it is then judged by. Margins of accuracy and latency pay
+    for that choice: their quantile is Bonferroni's over the strategies that could have been
+    taken. Costs keep the plain quantile, since the runtime's ledger enforces money.
+
     Args:
         estimates: Numbers per column.
         judged: Requests that the promise will be judged on; None for the long run.
@@ -27,16 +31,38 @@ class Accounts:
         self.estimates = estimates
         self._judged = judged
         self.z = z_of(estimates.level)
-        self.accuracy_margin = self._margin(estimates.accuracy, estimates.accuracy_sd)
-        self.cost_margin = self._margin(estimates.cost_usd, estimates.cost_sd)
+        self.chosen_z = self._quantile(len(estimates.strategies))
+        self.accuracy_margin = self._margin(
+            self.chosen_z, estimates.accuracy_careful, estimates.accuracy_sd
+        )
+        self.cost_margin = self._margin(self.z, estimates.cost_usd, estimates.cost_sd)
 
-    def _margin(self, values: Array, sds: Array) -> Margin:
+    def _quantile(self, choices: int) -> float:
+        """Bonferroni's quantile: the best looking of many choices looks good by luck alone."""
+        level = self.estimates.level
+        return z_of(None if level is None else 1 - (1 - level) / choices)
+
+    def _margin(self, z: float, values: Array, sds: Array) -> Margin:
         e = self.estimates
-        return Margin(self.z, aggregate_matrix(values, sds, e.weights, e.class_of, e.mix_queries))
+        return Margin(z, aggregate_matrix(values, sds, e.weights, e.class_of, e.mix_queries))
 
     def latency_margin(self, row: int) -> Margin:
         """The margin of the share of requests slower than a grid limit."""
-        return self._margin(self.estimates.exceedance[row], self.estimates.exceedance_sd[row])
+        e = self.estimates
+        return self._margin(self.chosen_z, e.exceedance[row], e.exceedance_sd[row])
+
+    def tail_missed(self, x: Array, slow: Array, total: Array) -> float:
+        """By how much too many requests are slow, had `slow` of `total` latencies been, per column.
+
+        Negative where the promise of a 95th percentile would hold.
+        """
+        e = self.estimates
+        share, sds = tail_of(slow, total, e.level)
+        return (
+            _dot(e.traffic_share * x, share)
+            + self._margin(self.chosen_z, share, sds).value(x)
+            - TAIL
+        )
 
     def difference_margin(self, single: Array) -> Margin:
         """The margin of an allocation's accuracy over that of one strategy for everything.
@@ -49,12 +75,11 @@ class Accounts:
         """
         e = self.estimates
         moves = max(int(np.count_nonzero(single == 0)), 1)
-        z = z_of(None if e.level is None else 1 - (1 - e.level) / moves)
         reference = np.zeros(len(e.weights))
         reference[e.class_of[single > 0]] = e.accuracy_sd[single > 0]
         sds = np.where(single > 0, 0.0, np.hypot(e.accuracy_sd, reference[e.class_of]))
         member = np.equal.outer(np.arange(len(e.weights)), e.class_of)
-        return Margin(z, e.weights[:, None] * member * sds)
+        return Margin(self._quantile(moves), e.weights[:, None] * member * sds)
 
     def shows(self, x: Array, single: Array) -> bool:
         """Whether an allocation's gain over one strategy could be seen at all.
@@ -79,11 +104,13 @@ class Accounts:
         """Noise of the judged traffic itself, for a mean score of at least `accuracy`.
 
         A score in 0..1 with mean m varies by at most m (1 - m), which falls from 1/2 upwards.
+        Nobody chose by this noise, so it counts at the plain quantile, not at `chosen_z`.
         """
         offset = np.zeros(len(self.accuracy_margin.matrix))
         if self._judged is not None:
             mean = min(max(accuracy, 0.5), 1.0)
-            offset[-1] = np.sqrt(mean * (1 - mean) / self._judged)
+            plain = self.z / self.chosen_z if self.z else 1.0
+            offset[-1] = plain * np.sqrt(mean * (1 - mean) / self._judged)
         return offset
 
     def expected(self, x: Array) -> Figures:
@@ -98,8 +125,8 @@ class Accounts:
         """What holds with the estimates' confidence: accuracy at least, the others at most."""
         e = self.estimates
         used = x > 0
-        expected = _dot(e.traffic_share * x, e.accuracy)
-        accuracy = expected - self.accuracy_margin.value(x, self.judged_offset(expected))
+        careful = _dot(e.traffic_share * x, e.accuracy_careful)
+        accuracy = careful - self.accuracy_margin.value(x, self.judged_offset(careful))
         cost = None
         if np.isfinite(e.cost_usd[used]).all():
             cost = _dot(e.traffic_share * x, e.cost_usd) + self._known(self.cost_margin, x)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.margin import Array, lower_bounds, score_variances, shrink
+from planner.margin import Array, lower_bounds, score_variances, shrink, z_of
 from planner.spec import Spec
 from profiles.errors import InputError, UnknownValueError
 from profiles.profile import Cell, Profile
@@ -30,6 +31,9 @@ class Estimates:
         cells: Measured cell per column.
         accuracy: Planned mean score per column, shrunken unless planning on point estimates.
         accuracy_sd: Standard error of it.
+        accuracy_careful: What floors and promises start from: `accuracy`, but never more than
+            (n a + z^2 / 2) / (n + z^2) after n queries of mean a, so that "all went well" is
+            not certainty.
         accuracy_floor: Lower bound per column for floors held class by class.
         cost_usd: Mean dollars per request.
         cost_sd: Standard error of it.
@@ -37,6 +41,7 @@ class Estimates:
         exceedance_sd: Standard errors of it.
         grid_s: Ascending latency limits, seconds.
         queries: Queries of the profile.
+        class_queries: Of these, in each class; empty where the profile does not say.
         mix_queries: Queries that the weights were counted from, None where the spec gives the mix.
         level: Confidence of promises, None for point estimates.
     """
@@ -49,6 +54,7 @@ class Estimates:
     cells: tuple[Cell, ...]
     accuracy: Array
     accuracy_sd: Array
+    accuracy_careful: Array
     accuracy_floor: Array
     cost_usd: Array
     cost_sd: Array
@@ -56,6 +62,7 @@ class Estimates:
     exceedance_sd: Array
     grid_s: tuple[float, ...]
     queries: int
+    class_queries: tuple[int, ...]
     mix_queries: int | None
     level: float | None
 
@@ -146,6 +153,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         cells=cells,
         accuracy=accuracy,
         accuracy_sd=accuracy_sd,
+        accuracy_careful=_careful(cells, accuracy, spec.level),
         accuracy_floor=_floors(cells, spec),
         cost_usd=_column([cell.cost_usd for cell in cells]),
         cost_sd=_cost_sds(cells),
@@ -153,6 +161,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         exceedance_sd=exceedance_sd,
         grid_s=profile.latency_grid_s,
         queries=profile.queries,
+        class_queries=profile.class_queries,
         mix_queries=None if spec.traffic and spec.traffic.mix else profile.queries,
         level=spec.level,
     )
@@ -178,7 +187,9 @@ def _strategies(profile: Profile, spec: Spec) -> tuple[str, ...]:
                 "this strategy was never measured",
                 where=f"strategies: {strategy}",
                 expected=f"one of {', '.join(profile.strategies)}",
-                next_step="measure it with 'inferbudget profile measure' or leave it out",
+                next_step=_meant(
+                    strategy, profile.strategies, "measure it with 'inferbudget profile measure'"
+                ),
             )
     return tuple(sorted(set(spec.strategies)))
 
@@ -195,14 +206,8 @@ def _refuse_empty_classes(profile: Profile, measured: set[int]) -> None:
 
 def _weights(profile: Profile, spec: Spec) -> Array:
     mix = spec.traffic.mix if spec.traffic else None
-    named = [*(mix or {}), *spec.limits.accuracy.by_class]
-    for name in named:
-        if name not in profile.classes:
-            raise InputError(
-                f"the profile has no class {name!r}",
-                where="traffic.mix" if name in (mix or {}) else "limits.accuracy.by_class",
-                expected=f"one of {', '.join(profile.classes)}",
-            )
+    _refuse_unknown_classes(profile, "traffic.mix", mix or {})
+    _refuse_unknown_classes(profile, "limits.accuracy.by_class", spec.limits.accuracy.by_class)
     weights = np.array([mix.get(name, 0.0) for name in profile.classes] if mix else profile.weights)
     if abs(weights.sum() - 1) > 1e-6:
         raise InputError(
@@ -212,6 +217,22 @@ def _weights(profile: Profile, spec: Spec) -> Array:
             got=f"{weights.sum():g}",
         )
     return np.asarray(weights / weights.sum())
+
+
+def _refuse_unknown_classes(profile: Profile, key: str, named: Iterable[str]) -> None:
+    for name in named:
+        if name not in profile.classes:
+            raise InputError(
+                f"the profile has no class {name!r}",
+                where=f"{key}.{name}",
+                expected=f"one of {', '.join(profile.classes)}",
+                next_step=_meant(name, profile.classes, "name a class of the profile"),
+            )
+
+
+def _meant(word: str, known: Sequence[str], otherwise: str) -> str:
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}? Else {otherwise}" if near else otherwise
 
 
 def _spreads(cells: Sequence[Cell]) -> tuple[Array, Array, Array]:
@@ -235,13 +256,24 @@ def _accuracies(
     return shrink(means, variances, class_of, strategy_of)
 
 
+def _careful(cells: Sequence[Cell], accuracy: Array, level: float | None) -> Array:
+    """A normal margin around a mean near 1 is too short; Wilson's centre lies below that mean.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    means, _, queries = _spreads(cells)
+    z2 = z_of(level) ** 2
+    return np.minimum(accuracy, (queries * means + z2 / 2) / (queries + z2))
+
+
 def _floors(cells: Sequence[Cell], spec: Spec) -> Array:
-    """Bounds at ``alpha / D`` each, so that D class floors hold together."""
+    """Bounds at ``alpha / (D S)`` each: D class floors hold together, whichever of S are chosen."""
     means, sds, queries = _spreads(cells)
     if spec.level is None:
         return means
     floors = max(len(spec.limits.accuracy.by_class), 1)
-    return lower_bounds(means, sds, queries, (1 - spec.level) / floors)
+    choices = len({cell.strategy for cell in cells})
+    return lower_bounds(means, sds, queries, (1 - spec.level) / (floors * choices))
 
 
 def _cost_sds(cells: Sequence[Cell]) -> Array:
@@ -251,7 +283,10 @@ def _cost_sds(cells: Sequence[Cell]) -> Array:
 
 
 def _tails(cells: Sequence[Cell], limits: int, level: float | None) -> tuple[Array, Array]:
-    """Exceedances with Jeffreys' prior, ``(k + 1/2) / (n + 1)``; raw ones as point estimates."""
+    """Exceedances with Jeffreys' prior, ``(k + 1/2) / (n + 1)``; raw ones as point estimates.
+
+    Shape (grid, cells); nan where no latency was recorded.
+    """
     share = np.full((limits, len(cells)), np.nan)
     sds = np.full((limits, len(cells)), np.nan)
     for column, cell in enumerate(cells):
@@ -259,6 +294,11 @@ def _tails(cells: Sequence[Cell], limits: int, level: float | None) -> tuple[Arr
         if cell.exceeded is None or n == 0:
             continue
         slow = np.asarray(cell.exceeded, dtype=np.float64)
-        share[:, column] = slow / n if level is None else (slow + 0.5) / (n + 1)
-        sds[:, column] = np.sqrt(share[:, column] * (1 - share[:, column]) / n)
+        share[:, column], sds[:, column] = tail_of(slow, np.full(limits, float(n)), level)
     return share, sds
+
+
+def tail_of(slow: Array, total: Array, level: float | None) -> tuple[Array, Array]:
+    """Shares of slow requests and their standard errors, `slow` of `total` latencies each."""
+    share = slow / total if level is None else (slow + 0.5) / (total + 1)
+    return share, np.sqrt(share * (1 - share) / total)

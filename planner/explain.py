@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from planner.limits import LimitSet
 from planner.margin import Array
 from planner.model import LATENCY, OVERALL, SPEND
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 MAX_MOVES = 8
 """A lower floor leaves more noise in the judged traffic, so a move may ask for one more."""
+
+
+MOST_TIMES = 1e3
+"""Nobody measures more than this many times what they have."""
 
 
 class LimitsClashError(InfeasibleError):
@@ -48,8 +54,10 @@ def explain(planner: Planner, limits: LimitSet) -> LimitsClashError:
     if menu:
         moves = ", or ".join(f"{name} to {_text(name, value)}" for name, value in menu.items())
         lines.append(f"  move only this limit: {moves}")
-    else:
+    elif len(clashing) > 1:
         lines.append("  no single limit helps if it moves alone: loosen two of them")
+    else:
+        lines += _at_no_value(planner, limits, clashing[0])
     if len(clashing) == 1 and len(values) > 1:
         lines += _alone(planner, limits, clashing[0])
     if OVERALL in menu:
@@ -131,7 +139,7 @@ def _for_want_of_evidence(planner: Planner, limits: LimitSet, promised: float) -
     expected = planner.accounts.expected(answer.x).accuracy
     if expected <= floor:
         return []
-    queries = sum(_queries(planner, answer.x).values())
+    queries = sum(_fewest(planner, answer.x, "queries").values())
     wider = (expected - promised) / (expected - floor)
     more = math.ceil(queries * (wider**2 - 1))
     return [
@@ -140,10 +148,39 @@ def _for_want_of_evidence(planner: Planner, limits: LimitSet, promised: float) -
     ]
 
 
-def _queries(planner: Planner, x: Array) -> dict[str, int]:
-    """Fewest queries behind a used cell, per class."""
-    queries: dict[str, int] = {}
+def _at_no_value(planner: Planner, limits: LimitSet, name: str) -> list[str]:
+    """Why one limit cannot be promised whatever it is set to."""
+    lines: list[str] = []
+    if name == OVERALL:
+        lines = _for_want_of_evidence(planner, limits, 0.0)
+    if name == LATENCY:
+        lines = _for_want_of_latencies(planner, limits.values()[name])
+    return lines or ["  with what was measured it cannot be promised at any value"]
+
+
+def _for_want_of_latencies(planner: Planner, p95_s: float) -> list[str]:
+    """About how many more latencies the fastest allocation needs, where more would help."""
+    e = planner.estimates
+    row = e.latency_row(p95_s)
+    slow = np.array([cell.exceeded[row] if cell.exceeded else 0.0 for cell in e.cells])
+    total = np.array([float(cell.latency_observations) for cell in e.cells])
+    x = planner.fastest(p95_s)
+    for factor in np.geomspace(1.0, MOST_TIMES, 200):
+        if planner.accounts.tail_missed(x, factor * slow, factor * total) <= 0:
+            measured = sum(_fewest(planner, x, "latency_observations").values())
+            more = math.ceil(measured * (factor - 1))
+            return [
+                f"  with only {measured} latencies it cannot be promised; about {more} more of "
+                "the same traffic would do"
+            ]
+    return [f"  even {e.grid_s[-1]:g} s, the slowest limit of the profile, cannot be promised"]
+
+
+def _fewest(planner: Planner, x: Array, field: str) -> dict[str, int]:
+    """Fewest queries or latencies behind a used cell, per class."""
+    fewest: dict[str, int] = {}
     for cell, share in zip(planner.estimates.cells, x, strict=True):
         if share > 0:
-            queries[cell.class_name] = min(queries.get(cell.class_name, cell.queries), cell.queries)
-    return queries
+            count = int(getattr(cell, field))
+            fewest[cell.class_name] = min(fewest.get(cell.class_name, count), count)
+    return fewest

@@ -4,11 +4,12 @@ Decide ``x[d, s] >= 0``, the share of class d's requests that strategy s answers
 
     minimise    sum_d w_d sum_s c_ds x_ds           (or maximise accuracy less doubt)
     subject to  sum_s x_ds = 1                                  every class
-                sum_d w_d sum_s a_ds x_ds        >= floor       accuracy.overall
+                sum_d w_d sum_s g_ds x_ds        >= floor       accuracy.overall
                 sum_s b_ds x_ds                  >= floor_d     accuracy.by_class.d
                 sum_d w_d sum_s P_ds(L > T) x_ds <= 0.05        latency.p95_s
                 sum_d w_d sum_s c_ds x_ds        <= budget      spend.usd_per_request
 
+The floor counts on ``g <= a``, the careful estimates; the objective on the best ones.
 The latency row is exact: the 95th percentile of a mixture is at most T when and only when at most
 5 % of its requests take longer than T. Each limit owns a slack, closed at 0; opening it tells by
 how much the limit would have to move. Margins are added as cuts by `planner.session`.
@@ -57,6 +58,7 @@ def build_model(estimates: Estimates, *, latency_row: int | None) -> Any:
     m.COLUMNS = pyo.Set(initialize=range(estimates.columns))
     share = [float(w) for w in estimates.traffic_share]
     a = [float(v) for v in estimates.accuracy]
+    g = [float(v) for v in estimates.accuracy_careful]
     b = [float(v) for v in estimates.accuracy_floor]
     members: dict[int, list[int]] = {d: [] for d in m.CLASSES}
     for i, d in enumerate(estimates.class_of):
@@ -68,7 +70,8 @@ def build_model(estimates: Estimates, *, latency_row: int | None) -> Any:
 
     accuracy = sum(share[i] * a[i] * m.x[i] for i in m.COLUMNS)
     m.overall_slack = pyo.Var(bounds=(0, 0))
-    m.overall = pyo.Constraint(expr=accuracy + m.overall_slack >= 0)
+    careful = sum(share[i] * g[i] * m.x[i] for i in m.COLUMNS)
+    m.overall = pyo.Constraint(expr=careful + m.overall_slack >= 0)
     m.class_slack = pyo.Var(m.CLASSES, bounds=(0, 0))
     m.by_class = pyo.Constraint(
         m.CLASSES,

@@ -113,8 +113,13 @@ class Plan(_Part):
         return self.model_copy(update={"digest": self.content_digest()})
 
     def content_digest(self) -> str:
-        """Digest of everything but the digest itself."""
-        return digest(self.model_dump(mode="json", exclude={"digest"}))
+        """Digest of everything but the digest itself and where the difficulty graph lies.
+
+        The graph counts by its own digest: a plan made in another folder is the same plan.
+        """
+        classes = self.classes.model_copy(update={"estimator": None})
+        content = self.model_copy(update={"classes": classes})
+        return digest(content.model_dump(mode="json", exclude={"digest"}))
 
     def to_json(self) -> str:
         """The file's text; the same plan gives the same bytes."""

@@ -162,6 +162,13 @@ class Planner:
         slack = self._session(limits).solve(question).value
         return slack * self._unit if name == SPEND else slack
 
+    def fastest(self, p95_s: float) -> Array:
+        """The allocation nearest to keeping a latency limit, whatever else it costs."""
+        limits = LimitSet(p95_s=p95_s)
+        question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
+        solution = self._session(limits).solve(replace(question, then=None, free=LATENCY))
+        return tidy(solution.x[: self.estimates.columns], self.estimates)
+
     def feasible(self, limits: LimitSet) -> bool:
         """Whether any allocation keeps the limits."""
         try:
@@ -273,7 +280,7 @@ class Planner:
         for name, value in limits.values().items():
             if name == OVERALL:
                 floor = value + accounts.accuracy_margin.value(x, accounts.judged_offset(value))
-                yield name, floor - float(share @ e.accuracy)
+                yield name, floor - float(share @ e.accuracy_careful)
             elif is_floor(name):
                 own = e.class_of == e.classes.index(name.removeprefix(BY_CLASS))
                 yield name, value - float(x[own] @ e.accuracy_floor[own])

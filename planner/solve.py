@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,20 +75,25 @@ def _ladder(planner: Planner, first: Answer) -> list[tuple[float, Objective, Ans
     ladder: list[tuple[float, Objective, Answer]] = []
     spent = full = _expected_usd(planner, first)
     for fraction in planner.spec.rungs[1:]:
-        answer = _rung(planner, fraction * full)
-        usd = _expected_usd(planner, answer)
-        if usd < spent * (1 - 1e-6):
-            ladder.append((fraction, Objective.MAXIMIZE_ACCURACY, answer))
+        rung = _rung(planner, fraction, full)
+        usd = _expected_usd(planner, rung[2])
+        above = ladder[-1][0] if ladder else 1.0
+        if usd < spent * (1 - 1e-6) and rung[0] < above:
+            ladder.append(rung)
             spent = usd
     return ladder
 
 
-def _rung(planner: Planner, usd_per_request: float) -> Answer:
-    limits = LimitSet(usd_per_request=usd_per_request, p95_s=planner.limits.p95_s)
+def _rung(planner: Planner, fraction: float, full: float) -> tuple[float, Objective, Answer]:
+    """The most accurate plan for a share of `full`, or the cheapest one with what it spends."""
+    limits = LimitSet(usd_per_request=fraction * full, p95_s=planner.limits.p95_s)
     try:
-        return planner.answer(Objective.MAXIMIZE_ACCURACY, limits)
+        answer = planner.answer(Objective.MAXIMIZE_ACCURACY, limits)
     except InfeasibleError:
-        return planner.answer(Objective.MINIMIZE_COST, replace(limits, usd_per_request=None))
+        answer = planner.answer(Objective.MINIMIZE_COST, replace(limits, usd_per_request=None))
+        spent = math.ceil(_expected_usd(planner, answer) / full * 1e4) / 1e4
+        return spent, Objective.MINIMIZE_COST, answer
+    return fraction, Objective.MAXIMIZE_ACCURACY, answer
 
 
 def _expected_usd(planner: Planner, answer: Answer) -> float:
@@ -147,7 +153,19 @@ def _warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
         warnings.append("no cheaper rungs: the cost of some strategy is unknown")
     if planner.limits.p95_s is not None:
         warnings += _thin_tails(planner, rungs[0])
-    return tuple(warnings)
+    return tuple(warnings + _partly_measured(planner, rungs))
+
+
+def _partly_measured(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
+    """Cells in use that were measured on a part of their class's queries, perhaps the easy ones."""
+    in_class = dict(zip(planner.estimates.classes, planner.estimates.class_queries, strict=False))
+    return [
+        f"{cell.strategy} in class {cell.class_name} was measured on {cell.queries} of "
+        f"{in_class[cell.class_name]} queries; if they are not alike, no promise holds"
+        for cell in planner.estimates.cells
+        if any(cell.strategy in rung.allocation[cell.class_name] for rung in rungs)
+        and cell.queries < in_class.get(cell.class_name, 0)
+    ]
 
 
 def _thin_tails(planner: Planner, rung: Rung) -> list[str]:

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from profiles.digest import digest
 from profiles.money import PriceCard
 from profiles.yaml_input import read_yaml
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+
+def _no_truth_value(value: Any) -> Any:
+    """YAML reads yes, on and true as a truth value, which would count as 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed; yes, no, on, off, true and false are not numbers")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_truth_value)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Positive = Annotated[Number, Field(gt=0)]
 
 
 class _Part(BaseModel):
@@ -82,7 +99,9 @@ class Limits(_Part):
 class Traffic(_Part):
     """How much traffic the plan is for."""
 
-    requests: Annotated[int, Field(gt=0)] = Field(description="Requests per window.")
+    requests: Annotated[int, Field(gt=0), BeforeValidator(_no_truth_value)] = Field(
+        description="Requests per window."
+    )
     per: Window = Field(default=Window.MONTH, description="The window of `requests`.")
     mix: dict[str, Share] | None = Field(
         default=None, description="Share per class; from the profile where absent."
@@ -102,13 +121,13 @@ class Spec(_Part):
     )
     traffic: Traffic | None = None
     limits: Limits = Field(default_factory=Limits)
-    strategies: tuple[str, ...] | None = Field(
+    strategies: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None, description="Only these strategies; all measured ones where absent."
     )
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] | Literal["none"] = Field(
+    confidence: Annotated[Number, Field(ge=0.5, lt=1)] | Literal["none"] = Field(
         default=0.95, description="Of every promise; 'none' plans on point estimates."
     )
-    rungs: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+    rungs: tuple[Annotated[Number, Field(gt=0, le=1)], ...] = Field(
         default=(1.0, 0.75, 0.5, 0.25),
         description="Budgets of the ladder as shares of the first rung's spend, falling from 1.",
     )
@@ -116,15 +135,27 @@ class Spec(_Part):
         default_factory=PriceCard, description="A price card, or the path of one."
     )
 
-    @model_validator(mode="after")
-    def _ladder_falls(self) -> Spec:
-        if (
-            not self.rungs
-            or self.rungs[0] != 1.0
-            or list(self.rungs) != sorted(set(self.rungs), reverse=True)
-        ):
+    @field_validator("rungs")
+    @classmethod
+    def _ladder_falls(cls, rungs: tuple[float, ...]) -> tuple[float, ...]:
+        if not rungs or rungs[0] != 1.0 or list(rungs) != sorted(set(rungs), reverse=True):
             raise ValueError("rungs fall strictly and start at 1.0")
-        return self
+        return rungs
+
+    @field_validator("limits")
+    @classmethod
+    def _sum_needs_volume(cls, limits: Limits, info: ValidationInfo) -> Limits:
+        spend = limits.spend
+        if spend is None or spend.usd is None or "traffic" not in info.data:
+            return limits
+        traffic: Traffic | None = info.data["traffic"]
+        if traffic is None:
+            raise ValueError("limits.spend.usd needs traffic: how many requests share the sum")
+        if traffic.per is not spend.per:
+            raise ValueError(
+                f"traffic is per {traffic.per} and spend is per {spend.per}: use one window"
+            )
+        return limits
 
     @property
     def level(self) -> float | None:
@@ -150,19 +181,6 @@ class Spec(_Part):
         if spend.usd is None or self.traffic is None:
             return spend.usd_per_request
         return spend.usd / self.traffic.requests
-
-    @model_validator(mode="after")
-    def _sum_needs_volume(self) -> Spec:
-        spend = self.limits.spend
-        if spend is None or spend.usd is None:
-            return self
-        if self.traffic is None:
-            raise ValueError("limits.spend.usd needs traffic: how many requests share the sum")
-        if self.traffic.per is not spend.per:
-            raise ValueError(
-                f"traffic is per {self.traffic.per} and spend is per {spend.per}: use one window"
-            )
-        return self
 
 
 def read_spec(path: Path) -> Spec:

@@ -30,7 +30,7 @@ def test_cuts_reach_the_optimum_of_the_true_cone() -> None:
                 {
                     "type": "ineq",
                     "fun": lambda x, share=share, e=e, accounts=accounts: (
-                        share * x @ e.accuracy - accounts.accuracy_margin.value(x) - 0.6
+                        share * x @ e.accuracy_careful - accounts.accuracy_margin.value(x) - 0.6
                     ),
                 },
             ],

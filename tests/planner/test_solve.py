@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from worlds import make_profile, make_spec, random_profile
 
 from planner.explain import LimitsClashError
@@ -94,7 +95,7 @@ def test_the_ladder_ends_at_the_cheapest_allocation() -> None:
     spec = make_spec(confidence="none", limits={"accuracy": {"overall": 0.9}})
     plan = _solve(profile, spec)
     assert plan.rungs[-1].allocation == {"c0": {"m00/single": 1.0}}
-    assert [rung.budget_fraction for rung in plan.rungs] == [1.0, 0.75, 0.5]
+    assert [rung.budget_fraction for rung in plan.rungs] == [1.0, 0.75, 0.6667]
 
 
 def test_every_figure_is_the_mean_over_its_parts() -> None:
@@ -300,3 +301,57 @@ def test_money_is_spent_on_a_dearer_strategy_only_where_traffic_would_show_the_g
     assert plan.best_single_strategy is not None
     single = plan.best_single_strategy.expected.accuracy
     assert plan.rungs[0].expected.accuracy >= single
+
+
+def test_where_the_difficulty_graph_lies_does_not_change_the_digest() -> None:
+    profile = make_profile(ACCURACY, COST)
+    near, far = (
+        solve(profile, make_spec(), prices=PriceCard(), estimator=path)
+        for path in ("difficulty.onnx", "../elsewhere/difficulty.onnx")
+    )
+    assert near.digest == far.digest
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ({"limits": {"accuracy": {"overall": True}}}, "limits.accuracy.overall"),
+        ({"traffic": {"requests": True}}, "traffic.requests"),
+        ({"limits": {"latency": {"p95_s": True}}}, "limits.latency.p95_s"),
+        ({"strategies": []}, "strategies"),
+        ({"rungs": [0.5, 1.0]}, "rungs"),
+        ({"rungs": [True, 0.5]}, "rungs.0"),
+        ({"limits": {"spend": {"usd": 1, "per": "day"}}}, "limits"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_at_its_key(
+    keys: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        make_spec(**keys)
+    assert ".".join(map(str, refused.value.errors()[0]["loc"])) == place
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ({"limits": {"accuracy": {"by_class": {"c11": 0.5}}}}, "limits.accuracy.by_class.c11"),
+        ({"traffic": {"requests": 9, "mix": {"c11": 1.0}}}, "traffic.mix.c11"),
+        ({"strategies": ["m00/singel"]}, "m00/singel"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest_one(keys: dict[str, Any], place: str) -> None:
+    with pytest.raises(InputError, match=r"did you mean '(c1|m00/single)'") as refused:
+        Planner(make_profile(ACCURACY, COST), make_spec(**keys))
+    assert place in str(refused.value)
+
+
+def test_too_few_latencies_are_named_as_the_reason() -> None:
+    slow = np.zeros((1, 1, 1))
+    profile = make_profile([[0.9]], [[1e-4]], queries=20, slow=slow, grid_s=(1.0,))
+    spec = make_spec(limits={"latency": {"p95_s": 1.0}})
+    with pytest.raises(LimitsClashError, match=r"only 20 latencies.*about 1[0-9] more"):
+        Planner(profile, spec).solve()
+    always = make_profile([[0.9]], [[1e-4]], queries=20, slow=slow + 1, grid_s=(1.0,))
+    with pytest.raises(LimitsClashError, match="even 1 s, the slowest limit"):
+        Planner(always, spec).solve()
