@@ -14,7 +14,7 @@ from profiles.errors import InputError, UpstreamError
 from profiles.money import to_usd
 from profiles.notes import Note, Notes
 from profiles.observation import Evidence, Observation
-from profiles.query import Query
+from profiles.query import Answered, Query
 from profiles.store import Store
 from profiles.strategy import canonical
 
@@ -24,30 +24,9 @@ BATCH = 200
 BATCH_S = 2.0
 _FIRST_FAILURES = 10
 
-Answer = Callable[[str, str, int], Awaitable["Answered"]]
+Answer = Callable[[str, str, int], Awaitable[Answered]]
 Score = Callable[[str, str], float]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What one strategy made of one prompt.
-
-    Attributes:
-        text: The answer.
-        cost_nano_usd: Nano-dollars of all calls, None where a price is unknown.
-        latency_s: Seconds from request to complete answer.
-        tokens_in: Prompt tokens of all calls.
-        tokens_out: Completion tokens of all calls.
-        calls: Calls to models.
-    """
-
-    text: str
-    cost_nano_usd: int | None
-    latency_s: float
-    tokens_in: int
-    tokens_out: int
-    calls: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A request as it is asked: its text and, where somebody gave one, its class."""
+"""A request as it is asked, and what one strategy made of it."""
 
 from __future__ import annotations
 
@@ -18,3 +18,24 @@ class Query:
     query_id: str
     prompt: str | None = None
     class_label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What one strategy made of one prompt.
+
+    Attributes:
+        text: The answer.
+        cost_nano_usd: Nano-dollars of all calls, None where a price or the usage is unknown.
+        latency_s: Seconds from request to complete answer.
+        tokens_in: Prompt tokens of all calls, None where unknown.
+        tokens_out: Completion tokens of all calls, None where unknown.
+        calls: Calls to models.
+    """
+
+    text: str
+    cost_nano_usd: int | None
+    latency_s: float
+    tokens_in: int | None
+    tokens_out: int | None
+    calls: int

@@ -6,10 +6,9 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from profiles.money import PriceCard, TokenPrice
+from profiles.query import Answered
 from profiles.strategy import Strategy
 from runtime.caller import Chat, HeldCaller
 from runtime.checkers import (
@@ -24,31 +23,8 @@ from runtime.ledger import Ledger, Scope
 from runtime.strategies import Executor, Outcome, Request, Tools, build
 from runtime.upstream import Message, Upstream
 
-# Any, since what comes back meets `profiles.measure` by its fields alone: that module stands on the
-# store, which the runtime must not import.
-Answerer = Callable[[str, str, int], Awaitable[Any]]
+Answerer = Callable[[str, str, int], Awaitable[Answered]]
 _UNPRICED = TokenPrice(input=0, output=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What one strategy made of one prompt.
-
-    Attributes:
-        text: The answer.
-        cost_nano_usd: Nano-dollars of all calls, None where a price or a call's usage is unknown.
-        latency_s: Seconds from request to complete answer.
-        tokens_in: Prompt tokens of all calls, None where a call's usage is unknown.
-        tokens_out: Completion tokens of all calls, None where a call's usage is unknown.
-        calls: Calls to models.
-    """
-
-    text: str
-    cost_nano_usd: int | None
-    latency_s: float
-    tokens_in: int | None
-    tokens_out: int | None
-    calls: int
 
 
 @asynccontextmanager

@@ -68,8 +68,7 @@ def replay_text(report: ReplayReport) -> str:
     lines = [
         f"requests  {report.requests}, answered {report.answered}, refused {report.refused}",
         f"accuracy  {share(report.accuracy)}",
-        f"spend     {spend}, {budget}, "
-        f"{usd(report.cost_usd_per_request)} USD per request",
+        f"spend     {spend}, {budget}, {usd(report.cost_usd_per_request)} USD per request",
         f"p95       {'not recorded' if report.latency_p95_s is None else report.latency_p95_s}",
         f"rungs     {', '.join(map(str, report.rungs))} requests, dearest first",
         "",
