@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+LONGEST_ANSWER = 500
+
 
 class Evidence(StrEnum):
     """Where a number comes from."""
@@ -26,7 +28,7 @@ class Observation:
         query_id: Identifies the request; the same query under two strategies is paired.
         strategy: Canonical text form, see `profiles.strategy`.
         sample: Counts repetitions of the same strategy on the same query from 0.
-        score: Correctness in 0..1.
+        score: Correctness in 0..1; the mean over answers where `score_sd` is given.
         cost_usd: Dollars for the whole request, every call of the strategy included.
         latency_s: Seconds from request to complete answer.
         tokens_in: Prompt tokens billed.
@@ -36,6 +38,13 @@ class Observation:
         calls: Calls to models.
         gpu_s: Seconds of one GPU.
         energy_j: Joules.
+        concurrency: Requests in flight while this was measured, None where nobody knows. One
+            outcome may be measured at several levels: it is part of the row's key.
+        answer: The final answer as the extractor found it, what a vote counts; at most
+            `LONGEST_ANSWER` characters.
+        verdict: A verifier's score of this one answer in 0..1, what best-of-n and cascades go by.
+        score_sd: Standard deviation of one served answer around `score` where `score` is an
+            expectation (a derived strategy), None for a single outcome.
         evidence: Where the number comes from.
         source: File, endpoint or publication.
         observed_at: When it was measured.
@@ -55,6 +64,10 @@ class Observation:
     calls: int | None = None
     gpu_s: float | None = None
     energy_j: float | None = None
+    concurrency: int | None = None
+    answer: str | None = None
+    verdict: float | None = None
+    score_sd: float | None = None
     evidence: Evidence = Evidence.MEASURED
     source: str = ""
     observed_at: datetime | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
-KEY = ("workload", "query_id", "strategy", "sample")
+KEY = ("workload", "query_id", "strategy", "sample", "concurrency")
 VALUES = (
     "score",
     "cost_usd",
@@ -18,32 +18,36 @@ VALUES = (
     "calls",
     "gpu_s",
     "energy_j",
+    "answer",
+    "verdict",
+    "score_sd",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the observations table as Arrow carries it there."""
+    """A column of a table as Arrow carries it there."""
 
     name: str
     type: pa.DataType
 
 
-_COUNTS = ("sample", "tokens_in", "tokens_out", "tokens_reasoning", "tokens_cached", "calls")
-_NUMBERS = ("score", "cost_usd", "latency_s", "gpu_s", "energy_j")
+_TYPES = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "datetime": pa.timestamp("us"),
+    "date": pa.date32(),
+}
 
 
-def _type(name: str) -> pa.DataType:
-    if name in _COUNTS:
-        return pa.int64()
-    if name in _NUMBERS:
-        return pa.float64()
-    return pa.timestamp("us") if name == "observed_at" else pa.string()
+def columns_of(record: type) -> tuple[Column, ...]:
+    """The columns of a record's fields, in their order; all but numbers and times are text."""
+    found = []
+    for field in fields(record):
+        kind = str(field.type).removesuffix(" | None")
+        found.append(Column(field.name, _TYPES.get(kind, pa.string())))
+    return tuple(found)
 
-
-OBSERVATION_COLUMNS = tuple(
-    Column(name, _type(name)) for name in (*KEY, *VALUES, "evidence", "source", "observed_at")
-)
 
 MIGRATIONS = (
     """
@@ -68,5 +72,41 @@ MIGRATIONS = (
         digest VARCHAR PRIMARY KEY, file VARCHAR NOT NULL, row_count BIGINT NOT NULL,
         imported_at TIMESTAMP NOT NULL
     );
+    """,
+    """
+    CREATE TABLE rows AS SELECT workload, query_id, strategy, sample, score, cost_usd, latency_s,
+        tokens_in, tokens_out, tokens_reasoning, tokens_cached, calls, gpu_s, energy_j,
+        NULL::BIGINT AS concurrency, NULL::VARCHAR AS answer, NULL::DOUBLE AS verdict,
+        NULL::DOUBLE AS score_sd, evidence, source, observed_at FROM observations;
+    DROP TABLE observations;
+    ALTER TABLE rows RENAME TO observations;
+    CREATE TABLE aggregates (
+        workload VARCHAR NOT NULL, class_name VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
+        queries BIGINT, accuracy DOUBLE NOT NULL, accuracy_low DOUBLE, accuracy_high DOUBLE,
+        cost_usd DOUBLE, latency_mean_s DOUBLE, latency_p95_s DOUBLE, tokens_in DOUBLE,
+        tokens_out DOUBLE, calls DOUBLE, gpu_s DOUBLE, energy_j DOUBLE, evidence VARCHAR NOT NULL,
+        source VARCHAR NOT NULL, observed_at TIMESTAMP
+    );
+    CREATE TABLE serving (
+        model VARCHAR NOT NULL, backend VARCHAR, system VARCHAR, label VARCHAR NOT NULL,
+        gpus DOUBLE, concurrency DOUBLE, request_rate_per_s DOUBLE, requests BIGINT,
+        duration_s DOUBLE, tokens_in DOUBLE, tokens_out DOUBLE, output_tokens_per_s DOUBLE,
+        ttft_mean_s DOUBLE, ttft_p50_s DOUBLE, ttft_p95_s DOUBLE, ttft_p99_s DOUBLE,
+        itl_mean_s DOUBLE, itl_p50_s DOUBLE, latency_mean_s DOUBLE, latency_p50_s DOUBLE,
+        latency_p95_s DOUBLE, latency_p99_s DOUBLE, gpu_s DOUBLE, evidence VARCHAR NOT NULL,
+        source VARCHAR NOT NULL, observed_at TIMESTAMP
+    );
+    CREATE TABLE arrivals (
+        workload VARCHAR NOT NULL, request_id VARCHAR NOT NULL, arrived_at TIMESTAMP NOT NULL,
+        tokens_in BIGINT, tokens_out BIGINT, source VARCHAR NOT NULL
+    );
+    CREATE TABLE price_cards (
+        digest VARCHAR NOT NULL, as_of DATE NOT NULL, source VARCHAR NOT NULL, card JSON NOT NULL
+    );
+    CREATE TABLE quarantine (
+        import_digest VARCHAR NOT NULL, file VARCHAR NOT NULL, line BIGINT NOT NULL,
+        reason VARCHAR NOT NULL, content VARCHAR NOT NULL
+    );
+    CREATE TABLE parquet_folders (folder VARCHAR NOT NULL, registered_at TIMESTAMP NOT NULL);
     """,
 )

@@ -9,19 +9,23 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
 
+from profiles.aggregate import Aggregate
+from profiles.arrival import Arrival
 from profiles.cells import build_profile
 from profiles.errors import InputError
-from profiles.observation import Observation
+from profiles.observation import Evidence, Observation
 from profiles.profile import Profile
 from profiles.query import Query
-from profiles.schema import KEY, MIGRATIONS, OBSERVATION_COLUMNS, VALUES
+from profiles.schema import KEY, MIGRATIONS, VALUES, columns_of
+from profiles.serving import ServingPoint
 
 _EXAMPLES = 3
+Record = TypeVar("Record", Observation, Aggregate, ServingPoint, Arrival)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +139,36 @@ class Store:
 
         Values are compared, provenance (evidence, source, time) is not.
         """
-        rows = list(observations)
-        table = pa.table(
-            {
-                column.name: pa.array(
-                    [_plain(getattr(row, column.name)) for row in rows], column.type
-                )
-                for column in OBSERVATION_COLUMNS
-            }
-        )
-        return self._merge("observations", table, KEY, VALUES)
+        return self._merge("observations", _table(observations, Observation), KEY, VALUES)
+
+    def add_aggregates(self, cells: Iterable[Aggregate]) -> AddReport:
+        """Store published cells; one per workload, class and strategy."""
+        return self._keep("aggregates", cells, Aggregate, ("workload", "class_name", "strategy"))
+
+    def add_serving(self, points: Iterable[ServingPoint]) -> AddReport:
+        """Store serving measurements; one per source and label."""
+        return self._keep("serving", points, ServingPoint, ("source", "label"))
+
+    def add_arrivals(self, requests: Iterable[Arrival]) -> AddReport:
+        """Store recorded traffic; one request per workload and id."""
+        return self._keep("arrivals", requests, Arrival, ("workload", "request_id"))
+
+    def aggregates(self, workload: str) -> list[Aggregate]:
+        """Published cells of a workload, by class and strategy."""
+        return self._read(Aggregate, "aggregates", "workload = ?", [workload])
+
+    def serving(self) -> list[ServingPoint]:
+        """All serving measurements, by source and label."""
+        return self._read(ServingPoint, "serving", "true", [])
+
+    def arrivals(self, workload: str) -> list[Arrival]:
+        """Recorded traffic in the order of its arrival."""
+        found = self._read(Arrival, "arrivals", "workload = ?", [workload])
+        return sorted(found, key=lambda request: (request.arrived_at, request.request_id))
+
+    def observations(self, workload: str) -> list[Observation]:
+        """Every observation of a workload, by query, strategy, concurrency and sample."""
+        return self._read(Observation, "observations", "workload = ?", [workload])
 
     def add_queries(self, workload: str, queries: Iterable[Query]) -> AddReport:
         """Store prompts and class labels; what is still unknown of a stored query is filled in."""
@@ -267,18 +291,19 @@ class Store:
             for name in values
         )
         numbered = table.append_column("ordinal", pa.array(range(table.num_rows), pa.int64()))
+        same_key = " AND ".join(f"stored.{n} IS NOT DISTINCT FROM incoming.{n}" for n in key)
         with self.transaction(), self._registered(numbered):
             columns = ", ".join(table.column_names)
             before = self._count(target)
             self._execute(
                 f"INSERT INTO {target} ({columns}) SELECT {columns} FROM incoming "  # noqa: S608 - fixed names
-                f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY ordinal) = 1 "
-                "ON CONFLICT DO NOTHING"
+                f"WHERE NOT EXISTS (SELECT 1 FROM {target} stored WHERE {same_key}) "
+                f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY ordinal) = 1"
             )
             added = self._count(target) - before
             differing = self._rows(
                 f"SELECT incoming.* EXCLUDE (ordinal) FROM incoming JOIN {target} stored "  # noqa: S608 - fixed names
-                f"USING ({keys}) WHERE NOT ({same}) ORDER BY ordinal"
+                f"ON {same_key} WHERE NOT ({same}) ORDER BY ordinal"
             )
         examples = tuple(
             _conflict(dict(zip(table.column_names, row, strict=True)), key, values)
@@ -286,6 +311,23 @@ class Store:
         )
         duplicates = table.num_rows - added - len(differing)
         return AddReport(added, duplicates, len(differing), examples)
+
+    def _keep(
+        self, target: str, records: Iterable[Any], record: type, key: Sequence[str]
+    ) -> AddReport:
+        provenance = {"evidence", "source", "observed_at"}
+        values = [f.name for f in fields(record) if f.name not in provenance | set(key)]
+        return self._merge(target, _table(records, record), key, values)
+
+    def _read(
+        self, record: type[Record], table: str, where: str, values: list[Any]
+    ) -> list[Record]:
+        names = [field.name for field in fields(record)]
+        rows = self._rows(
+            f"SELECT {', '.join(names)} FROM {table} WHERE {where} ORDER BY ALL",  # noqa: S608 - fixed names
+            values,
+        )
+        return [_record(record, dict(zip(names, row, strict=True))) for row in rows]
 
     def _count(self, table: str) -> int:
         return int(self._rows(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608 - fixed names
@@ -338,6 +380,24 @@ class Store:
             self._execute("UPDATE meta SET version = ?", [len(MIGRATIONS)])
 
 
+def _table(records: Iterable[Any], record: type) -> pa.Table:
+    rows = list(records)
+    return pa.table(
+        {
+            column.name: pa.array([_plain(getattr(row, column.name)) for row in rows], column.type)
+            for column in columns_of(record)
+        }
+    )
+
+
+def _record(record: type[Record], row: dict[str, Any]) -> Record:
+    """A record from a stored row: words of evidence as such, times as UTC."""
+    if "evidence" in row:
+        row["evidence"] = Evidence(row["evidence"])
+    times = {name: v.replace(tzinfo=UTC) for name, v in row.items() if isinstance(v, datetime)}
+    return record(**row | times)
+
+
 def _plain(value: Any) -> Any:
     """Times are stored as UTC without a zone."""
     if isinstance(value, datetime) and value.tzinfo:
@@ -346,6 +406,6 @@ def _plain(value: Any) -> Any:
 
 
 def _conflict(row: Mapping[str, Any], key: Sequence[str], values: Sequence[str]) -> str:
-    where = ", ".join(str(row[name]) for name in key[1:])
+    where = ", ".join(str(row[name]) for name in key[1:] if row[name] is not None)
     got = ", ".join(f"{name}={row[name]}" for name in values if row[name] is not None)
     return f"{where}: the store holds other values than {got[:200]}"

@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import traceback
-from typing import NamedTuple
 
 import click
 
+from app.cli.lazy import Lazy, LazyGroup
 from profiles.errors import ExitCode, InferbudgetError
 
-
-class _Lazy(NamedTuple):
-    target: str
-    summary: str
-
-
 COMMANDS = {
-    "profile": _Lazy("app.cli.profile:profile", "Fill and read the profile store."),
-    "difficulty": _Lazy("app.cli.difficulty:difficulty", "Learn difficulty classes from text."),
-    "plan": _Lazy("app.cli.plan:plan", "Solve a spec for the best allocation."),
-    "frontier": _Lazy("app.cli.plan:frontier_command", "What accuracy costs, from cheap to best."),
-    "compile": _Lazy("app.cli.policy:compile_command", "Turn a plan into a policy file."),
-    "check": _Lazy("app.cli.policy:check_command", "Check a policy file."),
-    "schema": _Lazy("app.cli.policy:schema_command", "JSON Schema of the file formats."),
-    "replay": _Lazy("app.cli.replay:replay_command", "Drive a policy with recorded outcomes."),
-    "serve": _Lazy("app.cli.serve:serve_command", "Enforce a policy on live traffic."),
-    "app": _Lazy("app.cli.whatif:app_command", "Open the what-if app."),
+    "profile": Lazy("app.cli.profile:profile", "Fill and read the profile store."),
+    "difficulty": Lazy("app.cli.difficulty:difficulty", "Learn difficulty classes from text."),
+    "plan": Lazy("app.cli.plan:plan", "Solve a spec for the best allocation."),
+    "frontier": Lazy("app.cli.plan:frontier_command", "What accuracy costs, from cheap to best."),
+    "compile": Lazy("app.cli.policy:compile_command", "Turn a plan into a policy file."),
+    "check": Lazy("app.cli.policy:check_command", "Check a policy file."),
+    "schema": Lazy("app.cli.policy:schema_command", "JSON Schema of the file formats."),
+    "replay": Lazy("app.cli.replay:replay_command", "Drive a policy with recorded outcomes."),
+    "serve": Lazy("app.cli.serve:serve_command", "Enforce a policy on live traffic."),
+    "app": Lazy("app.cli.whatif:app_command", "Open the what-if app."),
 }
-
-
-class LazyGroup(click.Group):
-    """Imports a command's module only when that command runs; help needs none of them."""
-
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Names in the order of a plan's life."""
-        return list(COMMANDS)
-
-    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, lazy.summary) for name, lazy in COMMANDS.items()])
 
 
 EXTRA_OF_PACKAGE = {
@@ -71,7 +43,11 @@ def _missing_extra(error: ModuleNotFoundError) -> str | None:
     )
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    commands_by_name=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="inferbudget")
 def cli() -> None:
     """Decide how much inference-time compute each request deserves, and enforce it.

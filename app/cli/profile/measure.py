@@ -1,4 +1,4 @@
-"""`inferbudget profile`: import, measure and show."""
+"""`inferbudget profile measure`: run strategies on problems and keep what came of it."""
 
 from __future__ import annotations
 
@@ -16,88 +16,19 @@ from app.cli.options import (
     format_option,
     load_callable,
     load_named,
-    pairs,
     progress_bar,
     store_option,
     workload_option,
 )
-from app.cli.reports import cell_table, import_text, measure_text
+from app.cli.reports import measure_text
 from profiles.errors import InputError
-from profiles.observation import Evidence
 
 if TYPE_CHECKING:
     from profiles.measure import MeasureReport
     from profiles.query import Query
 
 
-@click.group()
-def profile() -> None:
-    """Fill and read the profile store."""
-
-
-@profile.command("import")
-@click.argument("file", type=FILE)
-@store_option
-@workload_option
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["csv", "tsv", "jsonl", "json", "parquet"]),
-    help="Of FILE; from its name where absent.",
-)
-@click.option(
-    "--columns", multiple=True, help="Our name=theirs, e.g. query=id,score=resolved,cost_usd=cost."
-)
-@click.option("--prompts", type=FILE, help="Table with a prompt (and class) for every query.")
-@click.option("--constant", multiple=True, help="Column=value for every row, e.g. method=single.")
-@click.option(
-    "--evidence",
-    type=click.Choice([kind.value for kind in Evidence]),
-    default=Evidence.PUBLISHED.value,
-    show_default=True,
-    help="Where these numbers come from.",
-)
-@click.option(
-    "--report",
-    "output_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="The import report on stdout.",
-)
-def import_command(
-    file: Path,
-    store_path: Path,
-    workload: str,
-    file_format: str | None,
-    columns: tuple[str, ...],
-    prompts: Path | None,
-    constant: tuple[str, ...],
-    evidence: str,
-    output_format: str,
-) -> None:
-    """Read outcomes that were recorded elsewhere."""
-    from profiles.importers import import_file
-    from profiles.store import Store
-
-    with Store.open(store_path) as store:
-        report = import_file(
-            store,
-            file,
-            workload=workload,
-            format=file_format,
-            columns=pairs(columns, "--columns"),
-            prompts=prompts,
-            constants=pairs(constant, "--constant"),
-            evidence=Evidence(evidence),
-        )
-    if output_format == "json":
-        emit_json(report.to_json())
-    else:
-        click.echo(import_text(report))
-
-
-@profile.command("measure")
+@click.command("measure")
 @click.argument("problems", type=FILE)
 @store_option
 @workload_option
@@ -168,25 +99,6 @@ def measure_command(
         emit_json(asdict(report))
     else:
         click.echo(measure_text(report))
-
-
-@profile.command("show")
-@store_option
-@workload_option
-@click.option("--classes", type=FILE, help="Difficulty graph; labels of the queries without.")
-@format_option
-def show_command(store_path: Path, workload: str, classes: Path | None, output_format: str) -> None:
-    """Every cell: accuracy with interval, cost and tail, and how many queries they rest on."""
-    from app.planning import open_profile
-    from profiles.report import profile_rows
-
-    found = open_profile(store_path, workload, classes)
-    rows = profile_rows(found)
-    if output_format == "json":
-        emit_json({"workload": workload, "digest": found.digest, "cells": rows})
-        return
-    click.echo(f"{workload}: {found.queries} queries, profile {found.digest[:19]}")
-    click.echo(cell_table(rows))
 
 
 def read_problems(path: Path) -> list[Query]:
