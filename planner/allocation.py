@@ -51,6 +51,10 @@ class Accounts:
         e = self.estimates
         return self._margin(self.chosen_z, e.exceedance[row], e.exceedance_sd[row])
 
+    def margin_of(self, careful: Array, sds: Array) -> Margin:
+        """The margin of accuracy, had the cells these careful means and standard errors."""
+        return self._margin(self.chosen_z, careful, sds)
+
     def tail_missed(self, x: Array, slow: Array, total: Array) -> float:
         """By how much too many requests are slow, had `slow` of `total` latencies been, per column.
 

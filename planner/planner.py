@@ -68,6 +68,7 @@ class Planner:
     """
 
     def __init__(self, profile: Profile, spec: Spec) -> None:
+        self.profile = profile
         self.spec = spec
         self.estimates: Estimates = estimate(profile, spec)
         judged = spec.traffic.requests if spec.traffic and self.estimates.level else None
@@ -161,6 +162,31 @@ class Planner:
         question = replace(self._question(objective, limits), then=None, free=name)
         slack = self._session(limits).solve(question).value
         return slack * self._unit if name == SPEND else slack
+
+    def on_point_estimates(self) -> Planner:
+        """The same question as if every measured mean were the truth."""
+        return Planner(self.profile, self.spec.model_copy(update={"confidence": "none"}))
+
+    def nearest(self, limits: LimitSet, name: str) -> Answer:
+        """The allocation that misses one limit by the least while keeping all others.
+
+        Its value is that miss and its prices are changes of it, the limit's own unit (of the
+        latency limit: the share of requests beyond it).
+
+        Raises:
+            InfeasibleError: Moving this limit alone does not help.
+        """
+        question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
+        best = self._session(limits).solve(replace(question, then=None, free=name))
+        unit = self._unit if name == SPEND else 1.0
+        prices = {
+            EXCEEDANCE if limit == LATENCY else limit: float(dual)
+            * unit
+            / (self._unit if limit == SPEND else 1.0)
+            for limit, dual in best.duals.items()
+        }
+        x = tidy(best.x[: self.estimates.columns], self.estimates)
+        return Answer(x, best.value * unit, prices)
 
     def fastest(self, p95_s: float) -> Array:
         """The allocation nearest to keeping a latency limit, whatever else it costs."""

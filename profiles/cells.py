@@ -1,22 +1,29 @@
-"""From observations to cells: one SQL pass in a fixed order, then arithmetic on columns.
+"""From observations to cells: one pass of SQL, then arithmetic on columns.
 
-The rows come sorted by class, strategy, query and sample, so the same observations give the same
-sums and the same digest whatever order they were stored in.
+Sums are of exact integers (see `profiles.cell_sql`), so the same observations give the same cells
+and the same digest whatever order they are stored in and however many threads read them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles import cell_sql as sql
+from profiles.aggregate import Aggregate
+from profiles.caps import cap_lines
+from profiles.cell_columns import cells_of
 from profiles.digest import digest
 from profiles.errors import InputError
 from profiles.profile import Cell, Profile
+from profiles.published import add_published, has_cell
+from profiles.rates import Rate
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,91 +31,58 @@ if TYPE_CHECKING:
     Execute = Callable[[str, Sequence[Any]], duckdb.DuckDBPyConnection]
 
 Floats = NDArray[np.float64]
+Cells = dict[tuple[str, str], Cell]
 GRID_POINTS = 60
 ONE_CLASS = "all"
-_WORST_SD = 0.5  # of a score in 0..1, Popoviciu's inequality
-_MEASURES = ("score", "cost_usd", "latency_s", "tokens_in", "tokens_out", "calls")
-
-_BY_LABEL = "SELECT query_id, class_label AS class_name FROM queries WHERE workload = ?"
-_BY_ESTIMATOR = """
-    SELECT query_id, class_name FROM queries LEFT JOIN (
-        SELECT query_id, class_name FROM classes WHERE workload = ? AND estimator_digest = ?
-    ) USING (query_id)
-    WHERE workload = ? AND prompt IS NOT NULL
-"""
-_ROWS = """
-    SELECT class_name, strategy, query_id, score, cost_usd, latency_s, tokens_in, tokens_out,
-        calls, evidence
-    FROM (SELECT * FROM observations WHERE workload = ? AND score IS NOT NULL)
-    {join} JOIN ({classes}) USING (query_id)
-    ORDER BY class_name, strategy, query_id, sample
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Columns of equal length, sorted by class, strategy, query, sample; nan where unknown."""
-
-    class_name: NDArray[np.object_]
-    strategy: NDArray[np.object_]
-    query_id: NDArray[np.object_]
-    evidence: NDArray[np.object_]
-    measures: dict[str, Floats]
-
-    def part(self, rows: slice) -> _Rows:
-        return _Rows(
-            self.class_name[rows],
-            self.strategy[rows],
-            self.query_id[rows],
-            self.evidence[rows],
-            {name: column[rows] for name, column in self.measures.items()},
-        )
+_SPILLING = "1500MB"
 
 
 def build_profile(
     execute: Execute,
     workload: str,
     *,
-    estimator_digest: str | None,
-    class_names: Sequence[str] | None,
-    latency_limits: Sequence[float],
+    estimator_digest: str | None = None,
+    class_names: Sequence[str] | None = None,
+    latency_limits: Sequence[float] = (),
+    concurrency: int | None = None,
+    rates: Sequence[Rate] = (),
+    aggregates: Iterable[Aggregate] = (),
+    caps: bool = False,
 ) -> Profile:
     """The profile of a workload; see `Store.profile`, which is the way in."""
-    rows = _read(execute, workload, estimator_digest)
-    grid = latency_grid(rows.measures["latency_s"], latency_limits)
-    cells = {}
-    for group in _groups(rows.class_name, rows.strategy):
-        cell = _cell(rows.part(group), grid)
-        cells[cell.class_name, cell.strategy] = cell
-    counts = _queries_per_class(rows)
+    reading = _Reading(execute, workload, estimator_digest, concurrency, _distinct(rates))
+    published = [cell for cell in aggregates if has_cell(cell)]
+    cells, counts, grid = reading.cells(latency_limits)
+    if caps:
+        cells = reading.with_cap_lines(cells)
+    counts = add_published(cells, counts, published, class_names, ONE_CLASS)
+    if not cells:
+        raise reading.nothing()
     names = _class_order(cells, counts, class_names, workload)
     total = sum(counts.values())
     class_queries = tuple(counts.get(name, 0) for name in names)
-    weights = tuple(count / total for count in class_queries)
-    strategies = tuple(sorted({strategy for _, strategy in cells}))
-    content = {
+    about: dict[str, Any] = {
         "workload": workload,
         "classes": names,
-        "weights": weights,
-        "strategies": strategies,
-        "cells": [asdict(cells[key]) for key in sorted(cells)],
+        "weights": tuple(count / total for count in class_queries),
+        "strategies": tuple(sorted({strategy for _, strategy in cells})),
         "latency_grid_s": grid,
         "queries": total,
         "estimator_digest": estimator_digest,
         "class_queries": class_queries,
+        "concurrency": concurrency,
     }
-    return Profile(
-        workload=workload,
-        classes=names,
-        weights=weights,
-        strategies=strategies,
-        cells=cells,
-        latency_grid_s=grid,
-        queries=total,
-        digest=digest(content),
-        estimator_digest=estimator_digest,
-        class_queries=class_queries,
-    )
+    rows = [_content(cells[key]) for key in sorted(cells)]
+    return Profile(**about, cells=cells, digest=digest({**about, "cells": rows}))
+
+
+_DIGESTED = tuple(n for n in Cell.__slots__ if n not in {"observed_until", "cap_line"})
+_fields_of = attrgetter(*_DIGESTED)
+
+
+def _content(cell: Cell) -> tuple[Any, ...]:
+    """What a digest covers of a cell."""
+    return *_fields_of(cell), cell.observed_until and cell.observed_until.isoformat()
 
 
 def latency_grid(latency_s: Floats, limits: Sequence[float]) -> tuple[float, ...]:
@@ -125,149 +99,152 @@ def latency_grid(latency_s: Floats, limits: Sequence[float]) -> tuple[float, ...
     return tuple(sorted(points))
 
 
-def _read(execute: Execute, workload: str, estimator_digest: str | None) -> _Rows:
-    if estimator_digest is None:
-        sql, values = _ROWS.format(join="LEFT", classes=_BY_LABEL), [workload, workload]
-    else:  # a query without a prompt cannot be predicted and is no part of this profile
-        sql = _ROWS.format(join="INNER", classes=_BY_ESTIMATOR)
-        values = [workload, workload, estimator_digest, workload]
-    columns = execute(sql, values).fetchnumpy()
-    if not len(columns["query_id"]):
-        raise InputError(
-            "no scored observation is stored for this workload"
-            if estimator_digest is None
-            else "no scored observation with a prompt is stored for this workload",
-            where=f"workload {workload}",
-            next_step="import or measure some, or check the workload's name",
-        )
-    rows = _Rows(
-        class_name=_texts(columns["class_name"]),
-        strategy=_texts(columns["strategy"]),
-        query_id=_texts(columns["query_id"]),
-        evidence=_texts(columns["evidence"]),
-        measures={
-            name: np.ma.filled(np.ma.asarray(columns[name]).astype(np.float64), np.nan)
-            for name in _MEASURES
-        },
-    )
-    return _classified(rows, workload, estimator_digest)
-
-
-def _texts(column: NDArray[np.object_]) -> NDArray[np.object_]:
-    texts = np.array(np.ma.getdata(column), dtype=object)
-    texts[np.ma.getmaskarray(column)] = None
-    return texts
-
-
-def _classified(rows: _Rows, workload: str, estimator_digest: str | None) -> _Rows:
-    """Refuses queries without a class; where no query has a label, all are one class."""
-    missing = np.array([name is None for name in rows.class_name])
-    if not missing.any():
-        return rows
-    if estimator_digest is None and missing.all():
-        return replace(rows, class_name=np.full(len(missing), ONE_CLASS, dtype=object))
-    without = len(set(rows.query_id[missing]))
-    in_all = len(set(rows.query_id))
-    if estimator_digest is None:
-        raise InputError(
-            f"{without} of {in_all} queries have no class label",
-            where=f"workload {workload}, e.g. query {rows.query_id[missing][0]}",
-            next_step="import labels for all of them or use a difficulty estimator",
-        )
-    raise InputError(
-        f"{without} of {in_all} queries have no class from this estimator",
-        where=f"workload {workload}, estimator {estimator_digest[:19]}",
-        expected="an estimator that was fitted on this store after its last import",
-        next_step="fit the estimator again",
-    )
-
-
-def _groups(*columns: NDArray[np.object_]) -> Iterator[slice]:
-    """Runs of equal values in columns that are sorted together."""
-    size = len(columns[0])
-    changed = np.zeros(size, dtype=bool)
-    changed[0] = True
-    for column in columns:
-        changed[1:] |= column[1:] != column[:-1]
-    starts = np.flatnonzero(changed)
-    for start, end in zip(starts, [*starts[1:], size], strict=True):
-        yield slice(int(start), int(end))
-
-
-def _cell(rows: _Rows, grid: Sequence[float]) -> Cell:
-    starts = np.array([group.start for group in _groups(rows.query_id)])
-    counts = np.diff([*starts, len(rows.query_id)])
-    score = _Spread.of(rows.measures["score"], starts, counts)
-    cost = _known(rows.measures["cost_usd"])
-    cost_spread = _Spread.of(cost, starts, counts) if cost is not None else None
-    tokens_out = _known(rows.measures["tokens_out"])
-    timed = np.isfinite(rows.measures["latency_s"])
-    latency = np.sort(rows.measures["latency_s"][timed])
-    slower = latency.size - np.searchsorted(latency, np.asarray(grid), side="right")
-    return Cell(
-        class_name=str(rows.class_name[0]),
-        strategy=str(rows.strategy[0]),
-        queries=len(starts),
-        observations=len(rows.query_id),
-        accuracy=score.mean,
-        accuracy_sd=_WORST_SD if score.sd_of_means is None else score.sd_of_means,
-        score_sd=_WORST_SD if score.sd_of_one is None else score.sd_of_one,
-        cost_usd=cost_spread.mean if cost_spread else None,
-        cost_sd_usd=cost_spread.sd_of_one if cost_spread else None,
-        cost_max_usd=float(cost.max()) if cost is not None else None,
-        tokens_in=_mean(rows.measures["tokens_in"], starts, counts),
-        tokens_out=_mean(rows.measures["tokens_out"], starts, counts),
-        tokens_out_max=int(tokens_out.max()) if tokens_out is not None else None,
-        calls=_mean(rows.measures["calls"], starts, counts),
-        exceeded=tuple(int(n) for n in slower) if latency.size else None,
-        latency_observations=int(latency.size),
-        latency_p95_s=float(np.quantile(latency, 0.95, method="inverted_cdf"))
-        if latency.size
-        else None,
-        evidence=tuple(sorted(set(rows.evidence))),
-        latency_queries=int(np.logical_or.reduceat(timed, starts).sum()),
-    )
+def _distinct(rates: Sequence[Rate]) -> Sequence[Rate]:
+    strategies = [rate.strategy for rate in rates]
+    twice = sorted({name for name in strategies if strategies.count(name) > 1})
+    if twice:
+        raise InputError("a strategy has two rates", where=f"rates: {twice[0]}")
+    return rates
 
 
 @dataclass(frozen=True, slots=True)
-class _Spread:
-    """Mean and deviations where every query weighs the same; None for a single query."""
+class _Reading:
+    """One workload in one connection."""
 
-    mean: float
-    sd_of_means: float | None
-    sd_of_one: float | None
+    execute: Execute
+    workload: str
+    estimator_digest: str | None
+    concurrency: int | None
+    rates: Sequence[Rate]
 
-    @classmethod
-    def of(cls, values: Floats, starts: NDArray[np.intp], counts: NDArray[np.intp]) -> _Spread:
-        means = np.add.reduceat(values, starts) / counts
-        mean = float(means.mean())
-        if len(means) < 2:
-            return cls(mean, None, None)
-        # one served answer: a query at random, then one of its samples at random
-        squares = np.add.reduceat((values - mean) ** 2, starts) / counts
-        one = math.sqrt(float(squares.sum()) / (len(means) - 1))
-        return cls(mean, float(means.std(ddof=1)), one)
+    def cells(self, limits: Sequence[float]) -> tuple[Cells, dict[str, int], tuple[float, ...]]:
+        """Cells, queries per class and the latency grid; empty without rows."""
+        known = self._survey()
+        if not known["n"]:
+            return {}, {}, latency_grid(np.empty(0), limits)
+        ends = np.array([known["fastest"], known["slowest"]], dtype=np.float64)
+        grid = latency_grid(ends, limits)
+        scales = sql.scales_of(known)
+        columns = self._columns(known, grid if known["timed"] else (), scales)
+        columns["class_name"] = self._classified(columns["class_name"])
+        found = cells_of(columns, scales, sorted(known["evidence"]))
+        return {(c.class_name, c.strategy): c for c in found}, self._class_queries(found), grid
 
+    def with_cap_lines(self, cells: Cells) -> Cells:
+        """The same cells with their cap lines."""
+        lines = cap_lines(self.execute, self._source)
+        named = {(class_name or ONE_CLASS, s): line for (class_name, s), line in lines.items()}
+        return {key: replace(cell, cap_line=named.get(key)) for key, cell in cells.items()}
 
-def _known(values: Floats) -> Floats | None:
-    """The column, or None where any row lacks its value."""
-    return values if np.isfinite(values).all() else None
+    @property
+    def _rows(self) -> sql.Query:
+        return sql.scored_rows(self.workload, self.concurrency, self.rates)
 
+    @property
+    def _classes(self) -> sql.Query:
+        return sql.classes_of(self.workload, self.estimator_digest)
 
-def _mean(values: Floats, starts: NDArray[np.intp], counts: NDArray[np.intp]) -> float | None:
-    known = _known(values)
-    return None if known is None else _Spread.of(known, starts, counts).mean
+    @property
+    def _source(self) -> sql.Query:
+        """A query without a prompt cannot be predicted and is no part of an estimator's profile."""
+        return sql.classed(self._rows, self._classes, inner=self.estimator_digest is not None)
 
+    def _survey(self) -> dict[str, Any]:
+        # labels leave out no row, so that nothing need be joined to look at all of them
+        source = self._rows if self.estimator_digest is None else self._source
+        cursor = self._run(sql.survey(source))
+        names = [column[0] for column in cursor.description]
+        return dict(zip(names, cursor.fetchone() or (), strict=True))
 
-def _queries_per_class(rows: _Rows) -> dict[str, int]:
-    queries: dict[str, set[str]] = {}
-    for group in _groups(rows.class_name):
-        queries[str(rows.class_name[group.start])] = set(rows.query_id[group])
-    return {name: len(members) for name, members in queries.items()}
+    def _columns(
+        self, known: Mapping[str, Any], grid: Sequence[float], scales: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """All aggregates by class and strategy, in one pass where a query has but one row."""
+        inside = known["score_sd_most"] is not None
+        source = sql.per_row(self._source, scales, spread_inside=inside)
+        by_row = sql.row_statistics(
+            grid, sorted(known["evidence"]), scales, dated=bool(known["dated"])
+        )
+        by_query = sql.moments(scales, spread_inside=inside or not known["single"])
+        if known["single"]:
+            return self._run(sql.grouped(f"{by_row}, {by_query}", source)).fetchnumpy()
+        columns = self._run(sql.grouped(by_row, source)).fetchnumpy()
+        return columns | self._spilling(sql.grouped(by_query, sql.per_query(source, scales)))
+
+    def _spilling(self, query: sql.Query) -> dict[str, Any]:
+        """As many groups as rows, perhaps: on disk rather than in memory."""
+        limit = self.execute("SELECT current_setting('memory_limit')", []).fetchall()[0][0]
+        self.execute(f"SET memory_limit = '{_SPILLING}'", [])
+        try:
+            return self._run(query).fetchnumpy()
+        finally:
+            self.execute(f"SET memory_limit = '{limit}'", [])
+
+    def _classified(self, names: NDArray[np.object_]) -> NDArray[np.object_]:
+        """Refuses queries without a class; where no query has a label, all are one class."""
+        missing = np.ma.getmaskarray(names)
+        if not missing.any():
+            return np.ma.getdata(names)
+        if self.estimator_digest is None and missing.all():
+            return np.full(len(names), ONE_CLASS, dtype=object)
+        raise self._unclassified()
+
+    def _unclassified(self) -> InputError:
+        count = "SELECT count(DISTINCT query_id), min(query_id) FROM"
+        source = self._source
+        every = self.execute(f"{count} ({source.sql})", source.values).fetchall()[0][0]
+        without, example = self.execute(
+            f"{count} ({source.sql}) WHERE class_name IS NULL",
+            source.values,
+        ).fetchall()[0]
+        if self.estimator_digest is None:
+            return InputError(
+                f"{without} of {every} queries have no class label",
+                where=f"workload {self.workload}, e.g. query {example}",
+                next_step="import labels for all of them or use a difficulty estimator",
+            )
+        return InputError(
+            f"{without} of {every} queries have no class from this estimator",
+            where=f"workload {self.workload}, estimator {self.estimator_digest[:19]}",
+            expected="an estimator that was fitted on this store after its last import",
+            next_step="fit the estimator again",
+        )
+
+    def _class_queries(self, cells: Sequence[Cell]) -> dict[str, int]:
+        """Distinct queries with any scored row per class."""
+        least: dict[str, int] = {}
+        for cell in cells:
+            least[cell.class_name] = max(least.get(cell.class_name, 0), cell.queries)
+        classes = self._classes
+        by_class = f"SELECT class_name, count(*) FROM ({classes.sql}) "  # noqa: S608 - fixed names
+        most = dict(self.execute(f"{by_class} GROUP BY class_name", classes.values).fetchall())
+        if all(most.get(name) == count for name, count in least.items()):
+            return least  # one strategy saw every query that the class has
+        rows = self._rows
+        if not set(least) <= set(most):  # no labels: one class of everything
+            sql_text = f"SELECT count(DISTINCT query_id) FROM ({rows.sql})"  # noqa: S608
+            return {ONE_CLASS: self.execute(sql_text, rows.values).fetchall()[0][0]}
+        seen = f"{by_class} WHERE query_id IN (SELECT query_id FROM ({rows.sql})) "  # noqa: S608
+        counts = dict(
+            self.execute(f"{seen} GROUP BY class_name", classes.values + rows.values).fetchall()
+        )
+        return {name: counts[name] for name in least}
+
+    def _run(self, query: sql.Query) -> duckdb.DuckDBPyConnection:
+        return self.execute(query.sql, query.values)
+
+    def nothing(self) -> InputError:
+        return InputError(
+            "no scored observation is stored for this workload"
+            if self.estimator_digest is None
+            else "no scored observation with a prompt is stored for this workload",
+            where=f"workload {self.workload}",
+            next_step="import or measure some, or check the workload's name",
+        )
 
 
 def _class_order(
-    cells: dict[tuple[str, str], Cell],
+    cells: Cells,
     counts: dict[str, int],
     class_names: Sequence[str] | None,
     workload: str,
@@ -286,7 +263,9 @@ def _class_order(
                 next_step="fit the estimator again, or name every class",
             )
         return tuple(class_names)
-    measured = {name: {s for c, s in cells if c == name} for name in counts}
+    measured: dict[str, set[str]] = {name: set() for name in counts}
+    for name, strategy in cells:
+        measured[name].add(strategy)
     shared = set.intersection(*measured.values())
 
     def difficulty(name: str) -> float:

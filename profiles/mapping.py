@@ -1,308 +1,240 @@
-"""From a file's columns to observations: which column means what, and what a value may be."""
+"""How a table is read: a small language in YAML, and the mappings that come with the package."""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+import re
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from profiles.errors import InputError
-from profiles.notes import Notes
-from profiles.numbers import BadNumberError, is_absent, read_number
-from profiles.observation import Evidence, Observation
-from profiles.query import Query
-from profiles.spelling import strategy_text
-from profiles.tables import Row, Table
+from profiles.observation import Evidence
+from profiles.yaml_input import parse_yaml, read_yaml
 
-CANONICAL = (
-    "query",
-    "strategy",
-    "model",
-    "method",
-    "sample",
-    "score",
-    "cost_usd",
-    "latency_s",
-    "tokens_in",
-    "tokens_out",
-    "tokens_reasoning",
-    "tokens_cached",
-    "calls",
-    "gpu_s",
-    "energy_j",
-    "class",
-    "prompt",
-    "observed_at",
-)
-OF_A_QUERY = ("class", "prompt")
-_ALIASES = {"query": ("query", "query_id")}
-_AMOUNTS = ("cost_usd", "latency_s", "gpu_s", "energy_j")
-_COUNTS = ("tokens_in", "tokens_out", "tokens_reasoning", "tokens_cached", "calls")
-_NEVER_ZERO = frozenset((*_AMOUNTS, "tokens_in", "calls"))
-_LARGEST_COUNT = 1 << 40
+_LONGEST_PATTERN = 100
+_Number = Annotated[float | int, Field(allow_inf_nan=False)]
 
 
-class _SetAsideError(Exception):
-    """This row cannot become an observation."""
+class RecordKind(StrEnum):
+    """What one row of the table is."""
 
-    def __init__(self, why: str, got: Any) -> None:
-        self.why = why
-        self.got = got
-        super().__init__(why)
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """Where each canonical field comes from.
-
-    Attributes:
-        columns: Canonical field to column of the file.
-        constants: Canonical field to one text for every row.
-    """
-
-    columns: Mapping[str, str]
-    constants: Mapping[str, str]
-
-    def value(self, row: Row, name: str) -> Any:
-        """The raw value of a canonical field, None where nothing gives it."""
-        if name in self.constants:
-            return self.constants[name]
-        column = self.columns.get(name)
-        return None if column is None else row.get(column)
-
-    def text(self, row: Row, name: str) -> str:
-        """The value as trimmed text, empty where absent."""
-        value = self.value(row, name)
-        if value is None:
-            return ""
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # a nullable column of whole numbers, read as floats
-        return str(value).strip()
-
-    def has(self, name: str) -> bool:
-        """Whether anything gives this field."""
-        return name in self.constants or name in self.columns
+    OBSERVATIONS = "observations"
+    CELLS = "cells"
+    SERVING = "serving"
+    TRAFFIC = "traffic"
+    PRICES = "prices"
 
 
-def resolve(
-    table: Table,
-    columns: Mapping[str, str],
-    constants: Mapping[str, str],
-    *,
-    elsewhere: Sequence[str] = (),
-) -> Fields:
-    """Match canonical fields with a file's columns.
-
-    A field that is not mapped is taken from the column of its own name. A constant stands in for
-    such a column, but contradicts a mapped one.
-
-    Args:
-        table: The file.
-        columns: Canonical field to the file's column, as the user mapped them.
-        constants: Canonical field to the one text of every row.
-        elsewhere: Columns of the prompts file; a query's class or prompt may live there.
-
-    Raises:
-        InputError: An unknown field or column, or a field that is given twice.
-    """
-    for name in (*columns, *constants):
-        _refuse_unknown_field(name)
-    found = {}
-    for name, column in columns.items():
-        if name in constants:
-            raise InputError(
-                f"{name} is given as a column and as a constant", where=f"--columns {name}"
-            )
-        if column in table.columns:
-            found[name] = column
-        elif not (name in (*OF_A_QUERY, "query") and column in elsewhere):
-            raise InputError(
-                f"there is no column {column!r}",
-                where=f"{table.name}: {name}",
-                expected=f"one of {', '.join(table.columns[:30])}",
-            )
-    for name in CANONICAL:
-        if name in found or name in constants or (name in columns and name in OF_A_QUERY):
-            continue
-        own = next((c for c in _ALIASES.get(name, (name,)) if c in table.columns), None)
-        if own is not None:
-            found[name] = own
-    return Fields(found, dict(constants))
-
-
-def _refuse_unknown_field(name: str) -> None:
-    if name in CANONICAL:
-        return
-    near = difflib.get_close_matches(name, CANONICAL, n=1)
-    raise InputError(
-        f"{name!r} is not a field of an observation",
-        expected=f"one of {', '.join(CANONICAL)}",
-        next_step=f"did you mean {near[0]!r}?" if near else None,
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
     )
 
 
-class RowReader:
-    """Turns rows into observations; notes what it sets aside, repairs or cannot know."""
+class Condition(_Part):
+    """Rows to leave out. Exactly one test; `why` goes into the report and the quarantine."""
 
-    def __init__(
-        self, fields: Fields, *, workload: str, evidence: Evidence, source: str, notes: Notes
-    ) -> None:
-        self._fields = fields
-        self._workload = workload
-        self._evidence = evidence
-        self._source = source
-        self._notes = notes
-        self._spelled: dict[tuple[str, str, str], str] = {}
-        self._plain: dict[str, tuple[str, str, str]] = {}
-        self._seen: dict[tuple[str, str], int] = {}
+    column: str
+    equals: str | None = Field(None, alias="is")
+    above: _Number | None = None
+    why: str
 
-    def read(self, line: int, row: Row) -> Observation | None:
-        """One observation, or None when the row was set aside."""
+
+class NumberInText(_Part):
+    """A number that stands inside the text of a column: the first group of `pattern`."""
+
+    column: str
+    pattern: str
+
+    @field_validator("pattern")
+    @classmethod
+    def _one_group(cls, text: str) -> str:
+        if len(text) > _LONGEST_PATTERN:
+            raise ValueError(f"a pattern has at most {_LONGEST_PATTERN} characters")
         try:
-            return self._observation(line, row)
-        except _SetAsideError as aside:
-            self._notes.add(f"{aside.why}: row set aside", f"line {line}: {aside.got!r:.60}")
-            return None
+            groups = re.compile(text).groups
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"this is not a regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError("a pattern has exactly one group, around the number")
+        return text
 
-    def query(self, row: Row) -> Query | None:
-        """The query of a row, None without an id."""
-        query_id = _encodable(self._fields.text(row, "query"))
-        if not query_id:
-            return None
-        prompt = self._fields.value(row, "prompt")
-        label = _encodable(self._fields.text(row, "class"))
-        return Query(query_id, None if prompt is None else _encodable(str(prompt)), label or None)
 
-    def _observation(self, line: int, row: Row) -> Observation:
-        query_id = self._fields.text(row, "query")
-        if not query_id or query_id != _encodable(query_id):
-            raise _SetAsideError("no usable query id", query_id)
-        strategy = self._strategy(row)
-        score = self._score(row)
-        measures: dict[str, Any] = {name: self._amount(line, row, name) for name in _AMOUNTS}
-        measures |= {name: self._count(line, row, name) for name in _COUNTS}
-        return Observation(
-            workload=self._workload,
-            query_id=query_id,
-            strategy=strategy,
-            sample=self._sample(line, row, query_id, strategy),
-            score=score,
-            evidence=self._evidence,
-            source=self._source,
-            observed_at=self._time(line, row),
-            **measures,
+class Wide(_Part):
+    """One row of the file holds several records.
+
+    Attributes:
+        field: The field that tells these records apart: strategy, model, method or class.
+        rows: Its value, and where that record's other fields stand: field to column.
+    """
+
+    field: Literal["strategy", "model", "method", "class"]
+    rows: dict[str, dict[str, str]] = Field(min_length=1)
+
+
+class Running(_Part):
+    """Columns that only ever count up, so that a row's own share is a difference.
+
+    Attributes:
+        columns: The counters.
+        by: Columns whose values have counters of their own.
+    """
+
+    columns: list[str] = Field(min_length=1)
+    by: list[str] = []
+
+
+class Headline(_Part):
+    """A second file that says what a strategy reached over all rows.
+
+    Attributes:
+        file: Beside the table.
+        columns: model, method or strategy, and of score, cost_usd, calls those it has.
+        per_cent: Of these, the ones in per cent.
+        within: How far a score may be off: the rounding and the few rows that were lost.
+        on_contradiction: ``report`` keeps the rows, ``set_aside`` keeps the strategy out.
+    """
+
+    file: str
+    columns: dict[str, str]
+    per_cent: list[str] = []
+    within: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    on_contradiction: Literal["report", "set_aside"] = "report"
+
+
+class Expectation(_Part):
+    """A check value that the source publishes about itself.
+
+    Attributes:
+        count: Of what: read, kept, set_aside or queries.
+        mean: Of which field, over the records that `where` names.
+        total: Likewise the sum.
+        where: Field of a record to its value.
+        value: What it must be.
+        within: How far it may be off.
+    """
+
+    count: Literal["read", "kept", "set_aside", "queries"] | None = None
+    mean: str | None = None
+    total: str | None = None
+    where: dict[str, str] = {}
+    value: _Number = Field(alias="is")
+    within: _Number = 0.0
+
+    @property
+    def text(self) -> str:
+        """What is checked, in words."""
+        what = (
+            f"{self.count} rows"
+            if self.count in {"read", "kept", "set_aside"}
+            else f"count of {self.count}"
+            if self.count
+            else f"mean {self.mean}"
+            if self.mean
+            else f"total {self.total}"
         )
-
-    def _strategy(self, row: Row) -> str:
-        text = self._fields.text
-        written = (text(row, "strategy"), text(row, "model"), text(row, "method") or "single")
-        known = self._spelled.get(written)
-        if known is not None:
-            return known
-        if not any(written[:2]) and not self._fields.has("method"):
-            raise _SetAsideError("neither strategy nor model", "")
-        try:
-            strategy = strategy_text(*written)
-        except InputError as error:
-            raise _SetAsideError(error.what, "/".join(filter(None, written))) from error
-        self._note_spelling(written, strategy)
-        self._spelled[written] = strategy
-        return strategy
-
-    def _note_spelling(self, written: tuple[str, str, str], strategy: str) -> None:
-        """Two different plain names that become one strategy would mix two strategies' numbers."""
-        if any("(" in part for part in written[::2]):
-            return
-        other = self._plain.setdefault(strategy, written)
-        if other != written and other[1] != written[1]:
-            raise InputError(
-                f"two names become the same strategy {strategy}",
-                where=self._source,
-                got=f"{other[1]!r} and {written[1]!r}",
-                next_step="rename one of them in the file",
-            )
-        plain = "/".join(filter(None, (written[1], written[0] or written[2])))
-        if strategy not in (plain, written[0]):
-            self._notes.add("name respelled", f"{plain!r} is {strategy}")
-
-    def _score(self, row: Row) -> float:
-        value = self._fields.value(row, "score")
-        if is_absent(value):
-            raise _SetAsideError("no score", value)
-        try:
-            score, _ = read_number(value)
-        except BadNumberError as error:
-            raise _SetAsideError(f"score {error}", value) from error
-        if not 0 <= score <= 1:
-            raise _SetAsideError("score outside 0..1", value)
-        return score
-
-    def _sample(self, line: int, row: Row, query_id: str, strategy: str) -> int:
-        if not self._fields.has("sample"):
-            sample = self._seen.get((query_id, strategy), 0)
-            self._seen[query_id, strategy] = sample + 1
-            if sample:
-                self._notes.add(
-                    "a query repeats under one strategy: numbered as further samples",
-                    f"line {line}: {query_id}, {strategy} is sample {sample}",
-                )
-            return sample
-        value = self._fields.value(row, "sample")
-        try:
-            number, _ = read_number(value)
-        except BadNumberError as error:
-            raise _SetAsideError(f"sample {error}", value) from error
-        if number < 0 or not number.is_integer() or number > _LARGEST_COUNT:
-            raise _SetAsideError("sample is not a count", value)
-        return int(number)
-
-    def _amount(self, line: int, row: Row, name: str) -> float | None:
-        """A measured quantity above 0, or None with a note."""
-        value = self._fields.value(row, name)
-        if is_absent(value):
-            return None
-        where = f"line {line}: {value!r:.60}"
-        try:
-            number, repaired = read_number(value)
-        except BadNumberError as error:
-            self._notes.add(f"{name} {error}: made unknown", where)
-            return None
-        if number < 0:
-            self._notes.add(f"{name} negative: made unknown", where)
-            return None
-        if number == 0 and name in _NEVER_ZERO:
-            self._notes.add(f"{name} 0 means not recorded: made unknown", where)
-            return None
-        if repaired:
-            self._notes.add(f"{name} with thousands separators: repaired", where)
-        return number
-
-    def _count(self, line: int, row: Row, name: str) -> int | None:
-        number = self._amount(line, row, name)
-        if number is None:
-            return None
-        if number > _LARGEST_COUNT:
-            self._notes.add(f"{name} too large: made unknown", f"line {line}: {number}")
-            return None
-        if not number.is_integer():
-            self._notes.add(f"{name} is a fraction: rounded up", f"line {line}: {number}")
-        return math.ceil(number)
-
-    def _time(self, line: int, row: Row) -> datetime | None:
-        value = self._fields.value(row, "observed_at")
-        if is_absent(value):
-            return None
-        try:
-            time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            self._notes.add("observed_at not ISO 8601: made unknown", f"line {line}: {value!r:.60}")
-            return None
+        return " ".join([what, *(f"{name}={value}" for name, value in self.where.items())])
 
 
-def _encodable(text: str) -> str:
-    """The text with lone surrogates, which no file or graph can carry, replaced."""
-    return text.encode("utf-8", "replace").decode()
+class TableMapping(_Part):
+    """How one file becomes records. Fields are ours, columns are the file's.
+
+    Attributes:
+        format_version: Of this language.
+        about: One line: which table this is for.
+        file: The file's place inside its source's folder.
+        kind: What a row is.
+        format: Of the file, where its name does not say; or a tool's own format.
+        options: What that tool's reader wants to know.
+        columns: Field to column.
+        constants: Field to one text for every row.
+        texts: Field to a text with ``{column}`` in it.
+        params: Parameter of the strategy to column; left out where that column is empty.
+        names: Field to (the file's text to ours); ours may hold ``{column}``.
+        prompts: File with the prompt (and class) of every query, beside the table.
+        evidence: Where the numbers come from.
+        absent: Further texts that mean "not recorded".
+        absent_is: Column to the number that an empty place there stands for.
+        wide: One row holds several records.
+        per_cent: Fields given in per cent. Never guessed.
+        units: Field to the file's unit.
+        totals: Fields that are sums over the row's `queries`.
+        products: Field to the columns that multiply to it.
+        found_in: Field to the text that contains it.
+        agrees_with: Field to a text that contains it once more; other rows are set aside.
+        running: Columns that are running counters.
+        headline: What another file says of the same rows.
+        fingerprint: Columns that two strategies do not share by chance.
+        chance: Class to the score of guessing there.
+        drop_where: Rows to leave out, and why.
+        expect: Check values.
+    """
+
+    format_version: Literal["1.0"] = "1.0"
+    about: str = ""
+    file: str = ""
+    kind: Annotated[RecordKind, Field(strict=False)] = RecordKind.OBSERVATIONS
+    format: str | None = None
+    options: dict[str, str] = {}
+    columns: dict[str, str] = {}
+    constants: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    params: dict[str, str] = {}
+    names: dict[str, dict[str, str]] = {}
+    prompts: str | None = None
+    evidence: Annotated[Evidence, Field(strict=False)] = Evidence.PUBLISHED
+    absent: list[str] = []
+    absent_is: dict[str, _Number] = {}
+    wide: Wide | None = None
+    per_cent: list[str] = []
+    units: dict[str, Literal["ms", "minutes", "hours", "usd_cents"]] = {}
+    totals: list[str] = []
+    products: dict[str, list[str]] = {}
+    found_in: dict[str, NumberInText] = {}
+    agrees_with: dict[str, NumberInText] = {}
+    running: Running | None = None
+    headline: Headline | None = None
+    fingerprint: list[str] = []
+    chance: dict[str, Annotated[float, Field(ge=0, lt=1)]] = {}
+    drop_where: list[Condition] = []
+    expect: list[Expectation] = []
+
+    def with_options(
+        self, columns: dict[str, str], constants: dict[str, str], evidence: Evidence | None
+    ) -> TableMapping:
+        """The same mapping where the command line's options overrule it field by field."""
+        given = {*columns, *constants}
+        kept = {
+            name: {field: v for field, v in getattr(self, name).items() if field not in given}
+            for name in ("columns", "constants", "texts", "products", "found_in")
+        }
+        kept["columns"] |= columns
+        kept["constants"] |= constants
+        return self.model_copy(update=kept | ({"evidence": evidence} if evidence else {}))
+
+
+def load_mapping(name: str) -> TableMapping:
+    """A mapping by file name (``*.yaml``, or anything with a slash) or by the name of ours.
+
+    Raises:
+        InputError: No such mapping, or it does not follow the language.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return read_yaml(Path(name), TableMapping)
+    if name not in mapping_names():
+        raise InputError(
+            f"there is no mapping {name!r}",
+            where="--mapping",
+            expected=f"a YAML file, or one of {', '.join(mapping_names())}",
+        )
+    text = (resources.files("profiles") / "mappings" / f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_yaml(text, TableMapping, f"mapping {name}")
+
+
+def mapping_names() -> tuple[str, ...]:
+    """Names of the mappings that come with the package, sorted."""
+    folder = resources.files("profiles") / "mappings"
+    return tuple(sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".yaml")))

@@ -1,32 +1,21 @@
-"""Measure strategies on queries: bounded concurrency, nothing paid for twice, nothing guessed."""
+"""Measure strategies on tasks: bounded concurrency, nothing paid for twice, nothing guessed."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import itertools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from profiles.errors import InputError, UpstreamError
-from profiles.money import to_usd
+from profiles.agenda import Agenda, agenda
+from profiles.jobs import Job, Key, seed_of
+from profiles.measuring import Answer, Measuring, Progress, Result, Score
 from profiles.notes import Note, Notes
-from profiles.observation import Evidence, Observation
-from profiles.query import Answered, Query
+from profiles.observation import Evidence
+from profiles.outlook import Outlook, Standing
+from profiles.query import Answered
+from profiles.scorers import Scored, Task
 from profiles.store import Store
-from profiles.strategy import canonical
 
-__all__ = ["Answered", "MeasureReport", "Query", "measure", "seed_of"]
-
-BATCH = 200
-BATCH_S = 2.0
-_FIRST_FAILURES = 10
-
-Answer = Callable[[str, str, int], Awaitable[Answered]]
-Score = Callable[[str, str], float]
-Progress = Callable[[int, int], None]
+__all__ = ["Answered", "Job", "MeasureReport", "Scored", "Standing", "Task", "measure", "seed_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +23,18 @@ class MeasureReport:
     """What a measuring run did.
 
     Attributes:
-        planned: Outcomes asked for: queries x strategies x samples.
+        planned: Outcomes asked for: queries x strategies x samples x levels of concurrency.
         resumed: Of these, already in the store and not paid for again.
         measured: New observations.
-        failed: Calls that failed; they are no observations and a further run tries them again.
+        failed: Outcomes that failed; they are no observations and a further run tries them again.
         failures: Kinds of failure with counts and examples.
+        below_level: New observations that ended while fewer requests than their level were in
+            flight, as the last of every level do.
+        stopped: Why the run stopped before its end, None where it did not.
+        left: Outcomes still to measure.
+        spent_usd: Newly paid, failed calls and judges included; None where a price is unknown.
+        left_usd: What the rest would cost at the means measured so far, None where a strategy's
+            cost was never measured.
     """
 
     planned: int
@@ -46,220 +42,101 @@ class MeasureReport:
     measured: int
     failed: int
     failures: tuple[Note, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    query_id: str
-    prompt: str
-    strategy: str
-    sample: int
+    below_level: int
+    stopped: str | None
+    left: int
+    spent_usd: float | None
+    left_usd: float | None
 
 
 async def measure(
     store: Store,
     *,
     workload: str,
-    problems: Sequence[Query],
-    strategies: Sequence[str],
+    problems: Sequence[Task],
     answer: Answer,
     score: Score,
-    concurrency: int = 8,
+    strategies: Sequence[str] = (),
     samples: int = 1,
+    jobs: Iterable[tuple[str, str, int]] | None = None,
+    concurrency: int | Sequence[int] = 8,
+    spent_nano_usd: Callable[[], int | None] = lambda: None,
+    stored: Callable[[Iterable[Key]], None] = lambda _: None,
     progress: Progress | None = None,
     evidence: Evidence = Evidence.MEASURED,
     source: str = "",
 ) -> MeasureReport:
-    """Answer every problem with every strategy and store the outcomes as they come.
+    """Answer problems with strategies and store the outcomes as they come.
 
-    Strategies take turns, so latencies are measured under mixed load. Observations are committed
-    every 200 or every 2 seconds: a kill loses no more than that, and a further run goes on where
-    this one stopped.
+    Strategies take turns, so latencies are measured under mixed load; levels of concurrency follow
+    each other and are never mixed. Observations are committed every 200 or every 2 seconds: a kill
+    loses no more than that, and a further run goes on where this one stopped. An outcome counts as
+    measured at its level; where one level is asked for, also at an unknown one.
 
     Args:
         store: Open for writing.
         workload: Which traffic the problems are.
-        problems: Queries with prompts.
-        strategies: Text forms.
-        answer: (strategy, prompt, seed) to the answer; raises UpstreamError where a call failed.
-        score: (prompt, answer's text) to a correctness in 0..1.
-        concurrency: Requests in flight, at least 1.
+        problems: What is asked.
+        answer: A job to its answer; raises UpstreamError where a call failed, BudgetRefusedError
+            where it does not fit the money: with `retry_after_s` when money in flight may come
+            back, without when this run is over.
+        score: (task, answer's text) to its correctness; errors as those of `answer`.
+        strategies: Text forms, each measured on every problem.
         samples: Repetitions per query and strategy.
-        progress: Called with (outcomes done, outcomes to do) after each.
+        jobs: (query, strategy, sample) to measure instead of every pair.
+        concurrency: Requests in flight, at least 1; several are measured one after another.
+        spent_nano_usd: What this run has newly paid, None where nobody knows.
+        stored: Told the keys of the outcomes that the store holds for certain.
+        progress: Called after every outcome.
         evidence: What the numbers are.
         source: The endpoint or programme that answers.
 
     Raises:
-        InputError: A problem without a prompt, another prompt under a stored id, a scorer that
-            fails or a score outside 0..1. What was measured until then is stored.
+        InputError: Another prompt under a stored id, a job on an unknown query, a scorer that
+            fails. What was measured until then is stored.
         UpstreamError: Every call failed; the run stops after the first few.
     """
-    if concurrency < 1 or samples < 1:
-        raise InputError("concurrency and samples must be at least 1", where="measure")
-    _save_problems(store, workload, problems)
-    names = tuple(dict.fromkeys(map(canonical, strategies)))
-    done = store.measured(workload)
-    planned = list(_jobs(problems, names, samples))
-    jobs = [job for job in planned if (job.query_id, job.strategy, job.sample) not in done]
-    run = _Run(store, workload, answer, score, evidence, source, progress, len(jobs))
-    await run.all(iter(jobs), min(concurrency, len(jobs)))
-    return MeasureReport(
-        planned=len(planned),
-        resumed=len(planned) - len(jobs),
-        measured=run.measured,
-        failed=run.failed,
-        failures=run.failures.all(),
+    to_do = agenda(
+        store,
+        workload,
+        problems,
+        strategies=strategies,
+        samples=samples,
+        jobs=jobs,
+        concurrency=concurrency,
     )
+    stored(to_do.known)
+    outlook = Outlook(to_do.blocks, to_do.mean_usd, spent_nano_usd)
+    run = Measuring(
+        add=store.add,
+        workload=workload,
+        tasks={task.query_id: task for task in problems},
+        answer=answer,
+        score=score,
+        stored=stored,
+        outlook=outlook,
+        progress=progress,
+        evidence=evidence,
+        source=source,
+    )
+    await run.all(to_do.blocks)
+    return report_of(to_do, [run.result()], outlook)
 
 
-def seed_of(query_id: str, strategy: str, sample: int) -> int:
-    """The seed of one outcome, 0..2**31 - 1, the same in every run."""
-    text = f"{query_id}\0{strategy}\0{sample}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
-
-
-def _save_problems(store: Store, workload: str, problems: Sequence[Query]) -> None:
-    bare = next((problem for problem in problems if problem.prompt is None), None)
-    if bare is not None:
-        raise InputError("this query has no prompt", where=f"{workload}, query {bare.query_id}")
-    with store.transaction():
-        report = store.add_queries(workload, problems)
-        if report.conflicts:
-            raise InputError(
-                f"{report.conflicts} query ids stand for other prompts or classes in the store",
-                where=f"workload {workload}",
-                got=report.examples[0],
-                next_step="give new problems new ids or another workload",
-            )
-
-
-def _jobs(problems: Sequence[Query], strategies: Sequence[str], samples: int) -> Iterator[_Job]:
-    unique = {problem.query_id: problem.prompt or "" for problem in problems}
-    for sample, (turn, (query_id, prompt)) in itertools.product(
-        range(samples), enumerate(unique.items())
-    ):
-        start = turn % len(strategies) if strategies else 0
-        for strategy in (*strategies[start:], *strategies[:start]):
-            yield _Job(query_id, prompt, strategy, sample)
-
-
-@dataclass(slots=True)
-class _Run:
-    """One run's progress. Workers share an iterator of jobs; one committer stores what they did."""
-
-    store: Store
-    workload: str
-    answer: Answer
-    score: Score
-    evidence: Evidence
-    source: str
-    progress: Progress | None
-    total: int
-    measured: int = 0
-    failed: int = 0
-    failures: Notes = field(default_factory=Notes)
-    _closing: bool = False
-    _pending: list[Observation] = field(default_factory=list)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def all(self, jobs: Iterator[_Job], workers: int) -> None:
-        tasks = [asyncio.create_task(self._work(jobs)) for _ in range(workers)]
-        finished = asyncio.gather(*tasks)
-        committer = asyncio.create_task(self._commit_often())
-        try:
-            # the committer only ends early by an error, and then nothing more must be paid for
-            await asyncio.wait((finished, committer), return_when=asyncio.FIRST_COMPLETED)
-            if not committer.done():
-                await finished
-        finally:
-            for task in tasks:
-                task.cancel()
-            # `finished` too: an error that nobody fetched would be printed when it is forgotten
-            await asyncio.gather(finished, *tasks, return_exceptions=True)
-            self._closing = True
-            self._wake.set()
-            await committer
-        if self.failed and not self.measured:
-            self._refuse_all_failed()
-
-    async def _work(self, jobs: Iterator[_Job]) -> None:
-        for job in jobs:
-            try:
-                answered = await self.answer(
-                    job.strategy, job.prompt, seed_of(job.query_id, job.strategy, job.sample)
-                )
-            except UpstreamError as error:
-                self._fail(job, error)
-            else:
-                self._keep(job, answered)
-            if self.progress:
-                self.progress(self.measured + self.failed, self.total)
-
-    def _keep(self, job: _Job, answered: Answered) -> None:
-        score = self._score(job, answered.text)
-        cost = answered.cost_nano_usd
-        self._pending.append(
-            Observation(
-                workload=self.workload,
-                query_id=job.query_id,
-                strategy=job.strategy,
-                sample=job.sample,
-                score=score,
-                cost_usd=None if cost is None else to_usd(cost),
-                latency_s=answered.latency_s,
-                tokens_in=answered.tokens_in,
-                tokens_out=answered.tokens_out,
-                calls=answered.calls,
-                evidence=self.evidence,
-                source=self.source,
-                observed_at=datetime.now(UTC),
-            )
-        )
-        self.measured += 1
-        if len(self._pending) >= BATCH:
-            self._wake.set()
-
-    def _score(self, job: _Job, text: str) -> float:
-        where = f"{self.workload}, query {job.query_id}, strategy {job.strategy}"
-        try:
-            score = float(self.score(job.prompt, text))
-        except Exception as error:  # the scorer is the user's code and may raise anything
-            raise InputError(
-                "the scorer failed",
-                where=where,
-                expected="a number in 0..1",
-                got=f"{type(error).__name__}: {error}",
-                next_step="mend the scorer and run again; what was measured is stored",
-            ) from error
-        if not 0 <= score <= 1:
-            raise InputError(
-                "the scorer gave a score that is none",
-                where=where,
-                expected="a number in 0..1",
-                got=repr(score),
-            )
-        return score
-
-    def _fail(self, job: _Job, error: UpstreamError) -> None:
-        self.failed += 1
-        kind = f"HTTP {error.status}" if error.status else "no usable answer"
-        self.failures.add(kind, f"{job.query_id}, {job.strategy}: {error}")
-        if not self.measured and self.failed >= _FIRST_FAILURES:
-            self._refuse_all_failed()
-
-    def _refuse_all_failed(self) -> None:
-        raise UpstreamError(
-            f"all of the first {self.failed} calls failed: "
-            f"{'; '.join(map(str, self.failures.all()))}"
-        )
-
-    async def _commit_often(self) -> None:
-        last = False
-        while not last:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), BATCH_S)
-            self._wake.clear()
-            last = self._closing
-            batch, self._pending = self._pending, []
-            if batch:  # in a thread: a commit must not lengthen the latencies being measured
-                await asyncio.to_thread(self.store.add, batch)
+def report_of(done: Agenda, results: Sequence[Result], outlook: Outlook) -> MeasureReport:
+    """What runs that shared an agenda did together."""
+    failures = Notes()
+    for note in (note for result in results for note in result.failures):
+        failures.add(note.text, note.examples[0], note.count)
+    return MeasureReport(
+        planned=done.planned,
+        resumed=done.resumed,
+        measured=sum(result.measured for result in results),
+        failed=sum(result.failed for result in results),
+        failures=failures.all(),
+        below_level=sum(result.below_level for result in results),
+        stopped=next((result.stopped for result in results if result.stopped), None),
+        left=outlook.left,
+        spent_usd=outlook.spent_usd,
+        left_usd=outlook.left_usd,
+    )

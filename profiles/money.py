@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from profiles.errors import UnknownValueError
 
@@ -32,23 +41,80 @@ class TokenPrice(BaseModel):
 
     input: float = Field(ge=0, description="USD per million prompt tokens.")
     output: float = Field(ge=0, description="USD per million completion tokens.")
+    cached: float | None = Field(
+        default=None,
+        ge=0,
+        description="USD per million prompt tokens served from a cache; as input where absent. "
+        "Profiles are priced by it, the runtime charges such tokens as input.",
+    )
+    reasoning: float | None = Field(
+        default=None,
+        ge=0,
+        description="USD per million hidden reasoning tokens; as output where absent.",
+    )
 
     def cost_nano_usd(self, tokens_in: int, tokens_out: int) -> int:
-        """What these tokens cost, rounded up to a whole nano-dollar per request."""
-        pico = tokens_in * _pico_per_token(self.input) + tokens_out * _pico_per_token(self.output)
+        """What these tokens cost at most, rounded up to a whole nano-dollar per request.
+
+        Which of them were cached or reasoning is not known here, so each is charged at the dearer
+        price of its side: a cheap cached price is ignored, and nothing is understated.
+        """
+        dearest_in = max(self.input, self.cached or 0)
+        dearest_out = max(self.output, self.reasoning or 0)
+        pico = tokens_in * _pico_per_token(dearest_in) + tokens_out * _pico_per_token(dearest_out)
         return -(-pico // 1000)
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_known(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans and policies are digested: a field that is not used must not change their bytes."""
+        return _without_none(plain(self))
 
 
 def _pico_per_token(usd_per_million: float) -> int:
     return int((Decimal(str(usd_per_million)) * 1_000_000).to_integral_value(ROUND_CEILING))
 
 
+class Pool(BaseModel):
+    """Rented or owned GPUs of one kind."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    usd_per_gpu_hour: float = Field(ge=0, description="USD per hour of one GPU.")
+    models: dict[str, int] = Field(
+        default_factory=dict, description="Models that run here, with the GPUs of one replica."
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _whole_gpus(cls, models: dict[str, int]) -> dict[str, int]:
+        if any(gpus < 1 for gpus in models.values()):
+            raise ValueError("a replica takes at least one GPU")
+        return models
+
+
+class Energy(BaseModel):
+    """What a kilowatt-hour costs and emits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    usd_per_kwh: float | None = Field(default=None, ge=0, description="USD per kWh.")
+    carbon_g_per_kwh: float | None = Field(
+        default=None, ge=0, description="Grams of CO2 equivalent per kWh."
+    )
+
+
 class PriceCard(BaseModel):
-    """Prices of models. A model that is not on the card has no known price."""
+    """Prices of models, GPUs and energy. What is not on the card has no known price."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    as_of: dt.date | None = Field(default=None, description="Day from which these hold.")
+    source: str | None = Field(
+        default=None, min_length=1, description="Where they were read: a page, a contract."
+    )
     models: dict[str, TokenPrice] = Field(default_factory=dict)
+    pools: dict[str, Pool] = Field(default_factory=dict, description="GPU pools by name.")
+    energy: Energy | None = None
 
     def price(self, model: str) -> TokenPrice:
         """The price of a model.
@@ -65,6 +131,16 @@ class PriceCard(BaseModel):
                 expected=f"one of {', '.join(sorted(self.models)) or 'none so far'}",
                 next_step="add its USD per million input and output tokens to the price card",
             ) from None
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_known(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A card of token prices alone is written as ever: its digest stands in plans."""
+        content = _without_none(plain(self))
+        return content if self.pools else {k: v for k, v in content.items() if k != "pools"}
+
+
+def _without_none(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def finite(value: float | None) -> float | None:

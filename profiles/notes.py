@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 _EXAMPLES = 3
+_SUSPECTS = 200  # what is suspicious is named in full
+
+
+class Kind(StrEnum):
+    """What a remark is about; reports are ordered by it."""
+
+    REPAIRED = "repaired"
+    UNKNOWN = "made unknown"
+    SET_ASIDE = "set aside"
+    SUSPICIOUS = "suspicious"
+    REMARK = "remark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,31 +27,34 @@ class Note:
         text: What happened, e.g. ``score outside 0..1: row set aside``.
         count: How often.
         examples: Where, and what was found there.
+        kind: What it is about.
     """
 
     text: str
     count: int
     examples: tuple[str, ...]
+    kind: Kind = Kind.REMARK
 
     def __str__(self) -> str:
-        return f"{self.count} x {self.text} (e.g. {'; '.join(self.examples)})"
+        return f"{self.count} x {self.text} (e.g. {'; '.join(self.examples[:_EXAMPLES])})"
 
 
 @dataclass(slots=True)
 class Notes:
     """Collects remarks by kind, in order of first appearance."""
 
-    _found: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    _found: dict[str, tuple[int, list[str], Kind]] = field(default_factory=dict)
 
-    def add(self, text: str, example: str, count: int = 1) -> None:
-        """Count one more of a kind; only the first examples are kept."""
-        seen, examples = self._found.get(text, (0, []))
-        if len(examples) < _EXAMPLES:
+    def add(self, text: str, example: str, count: int = 1, *, kind: Kind = Kind.REMARK) -> None:
+        """Count one more of a text; only first examples are kept, suspects in full."""
+        seen, examples, first = self._found.get(text, (0, [], kind))
+        if len(examples) < (_SUSPECTS if first is Kind.SUSPICIOUS else _EXAMPLES):
             examples.append(example)
-        self._found[text] = (seen + count, examples)
+        self._found[text] = (seen + count, examples, first)
 
     def all(self) -> tuple[Note, ...]:
-        """Every kind so far."""
+        """Every remark so far."""
         return tuple(
-            Note(text, count, tuple(examples)) for text, (count, examples) in self._found.items()
+            Note(text, count, tuple(examples), kind)
+            for text, (count, examples, kind) in self._found.items()
         )

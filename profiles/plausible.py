@@ -5,30 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from profiles.errors import InputError
-from profiles.mapping import Fields
-from profiles.numbers import BadNumberError, is_absent, read_number
+from profiles.fields import Fields
+from profiles.mapping import RecordKind
+from profiles.notes import Kind, Notes
+from profiles.numbers import BadNumberError, PerCentError, is_absent, read_number
 from profiles.query import Query
 from profiles.tables import Table
 
 Located = tuple[str, Query]
+_SIGN = float("inf")  # stands for a value with an undeclared per-cent sign
 
 
-def refuse_missing_fields(fields: Fields, table: Table) -> None:
-    """Without a query, a score and a strategy there is no outcome.
+_NEEDED = {
+    RecordKind.OBSERVATIONS: ("query", "score"),
+    RecordKind.CELLS: ("accuracy",),
+    RecordKind.SERVING: ("model",),
+    RecordKind.TRAFFIC: ("arrived_at",),
+    RecordKind.PRICES: ("model", "input", "output"),
+}
+SCORE_OF = {RecordKind.OBSERVATIONS: "score", RecordKind.CELLS: "accuracy"}
+
+
+def refuse_missing_fields(fields: Fields, table: Table, kind: RecordKind) -> None:
+    """Without a query, a score and a strategy there is no outcome; likewise for other kinds.
 
     Raises:
         InputError: Nothing gives one of them.
     """
-    for name, step in (("query", "query=COLUMN"), ("score", "score=COLUMN")):
+    for name in _NEEDED[kind]:
         if not fields.has(name):
             raise InputError(
                 f"no column gives the {name}",
                 where=table.name,
                 expected=f"a column {name}",
                 got=f"columns {', '.join(table.columns[:30])}",
-                next_step=f"name it with --columns {step}",
+                next_step=f"name it with --columns {name}=COLUMN",
             )
-    if not any(fields.has(name) for name in ("strategy", "model", "method")):
+    if kind in SCORE_OF and not any(map(fields.has, ("strategy", "model", "method"))):
         raise InputError(
             "no column gives the strategy",
             where=table.name,
@@ -38,29 +51,57 @@ def refuse_missing_fields(fields: Fields, table: Table) -> None:
         )
 
 
-def refuse_other_scale(fields: Fields, table: Table) -> None:
+def refuse_other_scale(fields: Fields, table: Table, name: str, notes: Notes) -> None:
     """A file whose scores are not on 0..1 must not count with the few that happen to lie there.
 
+    Args:
+        fields: The mapping.
+        table: The file.
+        name: The field of the score.
+        notes: Warned where per cent are declared and no value is above 1.
+
     Raises:
-        InputError: More than half of the numeric scores lie outside 0..1.
+        InputError: More than half of the numeric scores lie outside 0..1, or carry a per-cent sign
+            that nobody declared.
     """
-    scores = [
-        (line, score)
-        for line, row in table.rows
-        if (score := _number(fields.value(row, "score"))) is not None
-    ]
-    outside = [(line, score) for line, score in scores if not 0 <= score <= 1]
-    if 2 * len(outside) <= len(scores):
+    per_cent = name in fields.per_cent
+    factor = fields.factors.get(name, 1.0)
+    scores, signs, outside = 0, 0, []
+    largest = -1.0
+    for line, row in table.rows:
+        score = _number(fields.value(row, name), per_cent=per_cent)
+        if score is None:
+            continue
+        scores += 1
+        largest = max(largest, score)
+        if score == _SIGN:
+            signs += 1
+        if not 0 <= score * factor <= 1:
+            outside.append((line, score * factor))
+    if per_cent and 0 < largest <= 1:
+        notes.add(
+            f"{name} is declared per cent, but no value is above 1",
+            f"largest {largest:g}",
+            kind=Kind.SUSPICIOUS,
+        )
+    if 2 * len(outside) <= scores:
         return
-    values = [score for _, score in outside]
-    per_cent = min(values) >= 0 and 10 < max(values) <= 100  # up to 10 it may be grades
     line, score = outside[0]
+    values = [score for _, score in outside]
+    looks = signs or (min(values) >= 0 and 10 < max(values) <= 100)  # up to 10 it may be grades
+    if per_cent:
+        next_step = "bring the scores to 0..1, or take per_cent out of the mapping"
+    elif looks:
+        next_step = f"divide the scores by 100, or declare it in a mapping: per_cent: [{name}]"
+    else:
+        next_step = "bring the scores to 0..1"
+    shown = "a per-cent sign" if score == _SIGN else f"{score:g}"
     raise InputError(
-        "the score looks like per cent" if per_cent else "the score is on another scale",
+        f"the {name} looks like per cent" if looks else f"the {name} is on another scale",
         where=f"{table.name}:{line}",
         expected="scores in 0..1",
-        got=f"{score:g}; {len(outside)} of {len(scores)} scores lie outside",
-        next_step="divide the scores by 100" if per_cent else "bring the scores to 0..1",
+        got=f"{shown}; {len(outside)} of {scores} scores lie outside",
+        next_step=next_step,
     )
 
 
@@ -89,10 +130,12 @@ def refuse_two_classes(queries: Iterable[Located]) -> None:
             )
 
 
-def _number(value: object) -> float | None:
+def _number(value: object, *, per_cent: bool) -> float | None:
     if is_absent(value):
         return None
     try:
-        return read_number(value)[0]
+        return read_number(value, per_cent=per_cent)[0]
+    except PerCentError:
+        return _SIGN
     except BadNumberError:
         return None

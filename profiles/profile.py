@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from profiles.errors import UnknownValueError
+
+if TYPE_CHECKING:
+    from profiles.caps import CapLine
 
 _NOT_COUNTED = -1
 
@@ -36,6 +41,18 @@ class Cell:
         evidence: Kinds of evidence behind the cell, sorted.
         latency_queries: Distinct queries with a latency; as many as `latency_observations` where
             nobody counted them.
+        cost_priced: Rows whose dollars were computed from rates, not recorded.
+        cost_mean_sd_usd: Standard deviation of a query's mean dollars between queries.
+        cost_skewness: Third standardised moment of a query's mean dollars; None where all cost
+            the same or fewer than three queries are known.
+        tokens_reasoning: Mean hidden reasoning tokens.
+        tokens_cached: Mean prompt tokens served from a cache.
+        tokens_out_quantiles: Completion tokens that 50, 95 and 99 % of requests stay within.
+        gpu_s: Mean GPU-seconds per request, of rows at the profile's concurrency.
+        energy_j: Mean joules per request, of rows at the profile's concurrency.
+        observed_until: Time of the newest row, None where no row has one.
+        cap_line: Longest completion to allow by prompt length, where the profile was asked for it
+            and there are enough rows. Not part of the digest.
     """
 
     class_name: str
@@ -57,6 +74,16 @@ class Cell:
     latency_p95_s: float | None
     evidence: tuple[str, ...]
     latency_queries: int = _NOT_COUNTED
+    cost_priced: int = 0
+    cost_mean_sd_usd: float | None = None
+    cost_skewness: float | None = None
+    tokens_reasoning: float | None = None
+    tokens_cached: float | None = None
+    tokens_out_quantiles: tuple[int, ...] | None = None
+    gpu_s: float | None = None
+    energy_j: float | None = None
+    observed_until: datetime | None = None
+    cap_line: CapLine | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.latency_queries == _NOT_COUNTED:
@@ -80,6 +107,8 @@ class Profile:
         class_queries: Distinct queries with any scored observation per class, in the order of
             `classes`; empty where nobody counted them. A cell with fewer `queries` was measured
             on a part of its class only.
+        concurrency: Requests in flight that times, GPU-seconds and energy are about; None pools
+            all rows.
     """
 
     workload: str
@@ -92,6 +121,7 @@ class Profile:
     digest: str
     estimator_digest: str | None = None
     class_queries: tuple[int, ...] = ()
+    concurrency: int | None = None
 
     def cell(self, class_name: str, strategy: str) -> Cell:
         """The measured cell.

@@ -31,6 +31,12 @@ class Answered:
         tokens_in: Prompt tokens of all calls, None where unknown.
         tokens_out: Completion tokens of all calls, None where unknown.
         calls: Calls to models.
+        tokens_reasoning: Of `tokens_out`, hidden reasoning; None where unknown.
+        tokens_cached: Of `tokens_in`, from a cache; None where unknown.
+        answer: The final answer in the text, what a vote counts; None where nobody looked.
+        verdict: A verifier's score of the text in 0..1; None where none looked.
+        gpu_s: Seconds of one GPU; None where nothing was metered.
+        energy_j: Joules; likewise.
     """
 
     text: str
@@ -39,3 +45,9 @@ class Answered:
     tokens_in: int | None
     tokens_out: int | None
     calls: int
+    tokens_reasoning: int | None = None
+    tokens_cached: int | None = None
+    answer: str | None = None
+    verdict: float | None = None
+    gpu_s: float | None = None
+    energy_j: float | None = None

@@ -6,22 +6,11 @@ from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
-KEY = ("workload", "query_id", "strategy", "sample", "concurrency")
-VALUES = (
-    "score",
-    "cost_usd",
-    "latency_s",
-    "tokens_in",
-    "tokens_out",
-    "tokens_reasoning",
-    "tokens_cached",
-    "calls",
-    "gpu_s",
-    "energy_j",
-    "answer",
-    "verdict",
-    "score_sd",
-)
+from profiles.aggregate import Aggregate
+from profiles.arrival import Arrival
+from profiles.merge import Target
+from profiles.observation import Observation
+from profiles.serving import ServingPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +36,34 @@ def columns_of(record: type) -> tuple[Column, ...]:
         kind = str(field.type).removesuffix(" | None")
         found.append(Column(field.name, _TYPES.get(kind, pa.string())))
     return tuple(found)
+
+
+_PROVENANCE = frozenset(("evidence", "source", "observed_at"))
+
+
+def _target(table: str, record: type, key: tuple[str, ...], held: str = "") -> Target:
+    names = [column.name for column in columns_of(record)]
+    values = tuple(name for name in names if name not in {*key, *_PROVENANCE})
+    return Target(table, key, values, frozenset({"concurrency"}) & {*key}, held)
+
+
+ALL_OBSERVATIONS = "all_observations"
+OBSERVATIONS = _target(
+    "observations",
+    Observation,
+    ("workload", "query_id", "strategy", "sample", "concurrency"),
+    ALL_OBSERVATIONS,
+)
+AGGREGATES = _target("aggregates", Aggregate, ("workload", "class_name", "strategy"))
+SERVING = _target("serving", ServingPoint, ("source", "label"))
+ARRIVALS = _target("arrivals", Arrival, ("workload", "request_id"))
+PRICE_CARDS = Target("price_cards", ("digest",), ())
+QUARANTINE = Target("quarantine", ("import_digest", "file", "line", "reason", "content"), ())
+
+_SQL_TYPES = {pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.timestamp("us"): "TIMESTAMP"}
+COLUMN_TYPES = {
+    column.name: _SQL_TYPES.get(column.type, "VARCHAR") for column in columns_of(Observation)
+}
 
 
 MIGRATIONS = (
@@ -108,5 +125,16 @@ MIGRATIONS = (
         reason VARCHAR NOT NULL, content VARCHAR NOT NULL
     );
     CREATE TABLE parquet_folders (folder VARCHAR NOT NULL, registered_at TIMESTAMP NOT NULL);
+    """,
+    """
+    ALTER TABLE parquet_folders ADD COLUMN workload VARCHAR;
+    ALTER TABLE parquet_folders ADD COLUMN evidence VARCHAR;
+    ALTER TABLE parquet_folders ADD COLUMN fingerprint VARCHAR;
+    ALTER TABLE observations ALTER workload SET NOT NULL;
+    ALTER TABLE observations ALTER query_id SET NOT NULL;
+    ALTER TABLE observations ALTER strategy SET NOT NULL;
+    ALTER TABLE observations ALTER sample SET NOT NULL;
+    ALTER TABLE observations ALTER evidence SET NOT NULL;
+    ALTER TABLE observations ALTER source SET NOT NULL;
     """,
 )

@@ -2,101 +2,133 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import duckdb
 import pyarrow as pa
 
 from profiles.aggregate import Aggregate
 from profiles.arrival import Arrival
 from profiles.cells import build_profile
 from profiles.errors import InputError
+from profiles.folders import Folder, FolderReport
+from profiles.formats.found import SetAside
+from profiles.lease import WAIT_S, MemoryDatabase, database_file
+from profiles.merge import AddReport, Target, merge, merge_queries
 from profiles.observation import Evidence, Observation
 from profiles.profile import Profile
 from profiles.query import Query
-from profiles.schema import KEY, MIGRATIONS, VALUES, columns_of
+from profiles.rates import Rate
+from profiles.records import (
+    ImportEntry,
+    Quarantined,
+    StoredCard,
+    fitted,
+    from_row,
+    names_of,
+    to_table,
+)
+from profiles.registry import Registry
+from profiles.rules import refuse_broken
+from profiles.schema import (
+    AGGREGATES,
+    ALL_OBSERVATIONS,
+    ARRIVALS,
+    OBSERVATIONS,
+    PRICE_CARDS,
+    QUARANTINE,
+    SERVING,
+)
 from profiles.serving import ServingPoint
+from profiles.session import Execute, Session
+from profiles.upgrade import bring_up_to_date
 
-_EXAMPLES = 3
-Record = TypeVar("Record", Observation, Aggregate, ServingPoint, Arrival)
+_AT_ONCE = 200_000
+_AT_ONCE_IN_A_TABLE = 500_000
+_LONGEST_CONTENT = 2_000
+_IN_MEMORY = ":memory:"
+
+Record = TypeVar("Record")
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class AddReport:
-    """What became of rows that were offered to the store.
+def _reads(
+    method: Callable[Concatenate[Store, Params], Result],
+) -> Callable[Concatenate[Store, Params], Result]:
+    """A method that takes the file for as long as it runs, for reading."""
 
-    Attributes:
-        added: Rows that are new.
-        duplicates: Rows that the store already held with the same values.
-        conflicts: Rows refused because the store holds other values under the same key.
-        examples: The first conflicts, in words.
-    """
+    @wraps(method)
+    def leased(store: Store, /, *args: Params.args, **kwargs: Params.kwargs) -> Result:
+        with store.reading():
+            return method(store, *args, **kwargs)
 
-    added: int
-    duplicates: int
-    conflicts: int
-    examples: tuple[str, ...] = ()
+    return leased
 
 
 class Store:
-    """Observations, prompts and predicted classes in one DuckDB file. Open it with `Store.open`.
+    """Everything measured, in one DuckDB file and in registered folders. Open with `Store.open`.
 
-    One process may write at a time; several may read while none writes. Nothing that is stored
-    is ever overwritten: a row that contradicts a stored one is refused and reported. A `with`
-    block that made the file and fails before anything is stored takes the file away again.
+    The file is taken for the length of one call or one `transaction()`, so many processes may
+    work on it at once: readers side by side, writers one after the other, each waiting for its
+    turn. Threads may share a store. Nothing that is stored is ever overwritten: a row that
+    contradicts a stored one is refused and reported. A `with` block that made the file and fails
+    before anything is stored takes the file away again.
     """
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, path: Path, *, created: bool = False
-    ) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, path: Path, *, created: bool = False) -> None:
+        self._session = session
+        self._registry = Registry(session)
+        self._execute = session.execute
         self._path = path
         self._created = created
-        self._depth = 0
 
     @classmethod
-    def open(cls, path: Path | str, read_only: bool = False) -> Self:  # noqa: FBT001, FBT002 - reads as a mode
+    def open(
+        cls,
+        path: Path | str,
+        read_only: bool = False,  # noqa: FBT001, FBT002 - reads as a mode
+        *,
+        wait_s: float = WAIT_S,
+    ) -> Self:
         """Open a store; a path without a file becomes an empty store unless `read_only`.
 
+        A store of an older version is brought up to date, whatever the mode.
+
+        Args:
+            path: The file, or ``:memory:`` for a store that nobody else sees.
+            read_only: Refuse to write.
+            wait_s: Seconds that each operation waits for others who use the file.
+
         Raises:
-            InputError: No such file, not a store, in use by another process, or written by a
-                newer version.
+            InputError: No such file, not a store, in use by others for longer than `wait_s`, or
+                written by a newer version.
         """
         path = Path(path)
-        created = not path.exists()
+        in_memory = str(path) == _IN_MEMORY
+        created = not in_memory and not path.exists()
         if read_only and created:
             raise InputError(
                 "there is no profile store here",
                 where=str(path),
                 next_step="import observations with 'inferbudget profile import'",
             )
-        try:
-            connection = duckdb.connect(str(path), read_only=read_only)
-        except (duckdb.Error, OSError, UnicodeError) as error:
-            raise InputError(
-                "cannot open the profile store",
-                where=str(path),
-                expected="a DuckDB file that no other process is writing",
-                got=str(error).splitlines()[0],
-            ) from error
-        store = cls(connection, path, created=created)
-        try:
-            store._migrate(read_only)
-        except BaseException:
-            connection.close()
-            raise
-        return store
+        file = MemoryDatabase() if in_memory else database_file(path)
+        writing = Session(file, path, wait_s=wait_s, read_only=False)
+        bring_up_to_date(writing, path, new=in_memory or created or not path.stat().st_size)
+        session = Session(file, path, wait_s=wait_s, read_only=read_only)
+        return cls(session, path, created=created)
 
     def close(self) -> None:
-        """Release the file."""
-        self._connection.close()
+        """No operation after this; the file itself is free between operations anyway."""
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,51 +139,94 @@ class Store:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        left_empty = error is not None and self._created and self._is_empty()
+        if error is not None and self._created:
+            with suppress(InputError):  # a broken store must not hide the block's own error
+                self._remove_if_empty()
         self.close()
-        if left_empty:
-            self._path.unlink(missing_ok=True)
 
-    def _is_empty(self) -> bool:
-        with suppress(InputError):  # a broken connection must not hide the block's own error
-            return not any(map(self._count, ("observations", "queries", "classes", "imports")))
-        return False
+    def _remove_if_empty(self) -> None:
+        with self._session.transaction(write=True):
+            tables = self._session.rows(
+                "SELECT table_name FROM duckdb_tables() WHERE NOT temporary"
+            )
+            filled = (f"SELECT 1 FROM {name}" for (name,) in tables if name != "meta")  # noqa: S608 - our own tables
+            if not self._session.rows(f"{' UNION ALL '.join(filled)} LIMIT 1"):
+                with suppress(OSError):  # some systems keep a file that is open
+                    self._path.unlink()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing: what is written inside is kept only if the block ends without error."""
-        if self._depth:
+        """All or nothing: what is written inside is kept only if the block ends without error.
+
+        Others wait until the block ends. A block inside a block joins it.
+        """
+        with self._session.transaction(write=True, prepare=self._registry.create_view):
             yield
-            return
-        self._execute("BEGIN")
-        self._depth = 1
-        try:
-            yield
-            self._execute("COMMIT")
-        except BaseException:
-            self._connection.rollback()
-            raise
-        finally:
-            self._depth = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[Execute]:
+        """Several reads of one state of the store, and SQL over its tables.
+
+        Yields:
+            A function (SQL, values) to a DuckDB result, to be fetched inside the block. Relation
+            `all_observations` holds the rows of the store and of every registered folder.
+        """
+        with self._session.transaction(write=False, prepare=self._registry.create_view):
+            yield self._session.execute
 
     def add(self, observations: Iterable[Observation]) -> AddReport:
         """Store observations. The first row of a key wins; an equal later row is a duplicate.
 
-        Values are compared, provenance (evidence, source, time) is not.
+        Values are compared, provenance (evidence, source, time) is not. The rows may come from a
+        generator: a part of them is in memory at a time.
+
+        Raises:
+            InputError: A row breaks a rule of `profiles.rules`; nothing was stored.
         """
-        return self._merge("observations", _table(observations, Observation), KEY, VALUES)
+        rows, report = iter(observations), AddReport()
+        with self.transaction():
+            while part := list(itertools.islice(rows, _AT_ONCE)):
+                report += self.add_table(to_table(part, Observation))
+        return report
+
+    def add_table(self, table: pa.Table) -> AddReport:
+        """Store observations that are columns already; see `add`.
+
+        Args:
+            table: Columns named as the fields of `Observation`; those that are absent are null.
+        """
+        rows, report = fitted(table, Observation), AddReport()
+        with self.transaction():
+            for start in range(0, rows.num_rows, _AT_ONCE_IN_A_TABLE):
+                with self._session.incoming(rows.slice(start, _AT_ONCE_IN_A_TABLE)):
+                    refuse_broken(self._execute, "incoming", str(self._path))
+                    report += merge(self._execute, OBSERVATIONS, rows.column_names)
+        return report
 
     def add_aggregates(self, cells: Iterable[Aggregate]) -> AddReport:
         """Store published cells; one per workload, class and strategy."""
-        return self._keep("aggregates", cells, Aggregate, ("workload", "class_name", "strategy"))
+        return self._add(AGGREGATES, to_table(cells, Aggregate))
 
     def add_serving(self, points: Iterable[ServingPoint]) -> AddReport:
         """Store serving measurements; one per source and label."""
-        return self._keep("serving", points, ServingPoint, ("source", "label"))
+        return self._add(SERVING, to_table(points, ServingPoint))
 
     def add_arrivals(self, requests: Iterable[Arrival]) -> AddReport:
         """Store recorded traffic; one request per workload and id."""
-        return self._keep("arrivals", requests, Arrival, ("workload", "request_id"))
+        return self._add(ARRIVALS, to_table(requests, Arrival))
+
+    def add_queries(self, workload: str, queries: Iterable[Query]) -> AddReport:
+        """Store prompts and class labels; what is still unknown of a stored query is filled in."""
+        with self.transaction(), self._session.incoming(to_table(queries, Query)):
+            return merge_queries(self._execute, workload)
+
+    def add_price_card(self, digest: str, as_of: date, source: str, card_json: str) -> None:
+        """Keep a price card as it was on a day; the same content again changes nothing."""
+        self._add(PRICE_CARDS, to_table([StoredCard(digest, as_of, source, card_json)], StoredCard))
+
+    def price_cards(self) -> list[StoredCard]:
+        """Every price card, the latest last."""
+        return self._read(StoredCard, "price_cards", order="as_of, digest")
 
     def aggregates(self, workload: str) -> list[Aggregate]:
         """Published cells of a workload, by class and strategy."""
@@ -159,41 +234,17 @@ class Store:
 
     def serving(self) -> list[ServingPoint]:
         """All serving measurements, by source and label."""
-        return self._read(ServingPoint, "serving", "true", [])
+        return self._read(ServingPoint, "serving", order="source, label")
 
     def arrivals(self, workload: str) -> list[Arrival]:
         """Recorded traffic in the order of its arrival."""
-        found = self._read(Arrival, "arrivals", "workload = ?", [workload])
-        return sorted(found, key=lambda request: (request.arrived_at, request.request_id))
+        order = "arrived_at, request_id"
+        return self._read(Arrival, "arrivals", "workload = ?", [workload], order=order)
 
     def observations(self, workload: str) -> list[Observation]:
-        """Every observation of a workload, by query, strategy, concurrency and sample."""
-        return self._read(Observation, "observations", "workload = ?", [workload])
-
-    def add_queries(self, workload: str, queries: Iterable[Query]) -> AddReport:
-        """Store prompts and class labels; what is still unknown of a stored query is filled in."""
-        rows = list(queries)
-        names = [field.name for field in fields(Query)]
-        table = pa.table(
-            {
-                "workload": pa.array([workload] * len(rows), pa.string()),
-                **{n: pa.array([getattr(row, n) for row in rows], pa.string()) for n in names},
-            }
-        )
-        with self.transaction():
-            report = self._merge(
-                "queries", table, ("workload", "query_id"), ("prompt", "class_label"), partial=True
-            )
-            with self._registered(table):
-                for column in ("prompt", "class_label"):
-                    self._execute(
-                        f"UPDATE queries SET {column} = given.{column} FROM (SELECT query_id, "  # noqa: S608 - fixed names
-                        f"min({column}) AS {column} FROM incoming GROUP BY query_id) given "
-                        f"WHERE queries.workload = ? AND queries.query_id = given.query_id "
-                        f"AND queries.{column} IS NULL AND given.{column} IS NOT NULL",
-                        [workload],
-                    )
-        return report
+        """Every observation of a workload, by query, strategy, sample and concurrency."""
+        order = ", ".join(OBSERVATIONS.key)
+        return self._read(Observation, ALL_OBSERVATIONS, "workload = ?", [workload], order=order)
 
     def save_classes(
         self, estimator_digest: str, workload: str, classes: Mapping[str, str]
@@ -205,31 +256,61 @@ class Store:
                 "class_name": pa.array(list(classes.values()), pa.string()),
             }
         )
-        with self.transaction(), self._registered(table):
+        with self.transaction(), self._session.incoming(table):
             self._execute(
                 "INSERT OR REPLACE INTO classes SELECT ?, ?, query_id, class_name FROM incoming",
                 [estimator_digest, workload],
             )
 
+    @_reads
     def workloads(self) -> list[str]:
         """Names of all workloads with observations, sorted."""
-        rows = self._rows("SELECT DISTINCT workload FROM observations ORDER BY workload")
+        rows = self._session.rows(
+            f"SELECT DISTINCT workload FROM {ALL_OBSERVATIONS} ORDER BY workload"  # noqa: S608 - fixed name
+        )
         return [row[0] for row in rows]
 
+    @_reads
     def prompts(self, workload: str) -> dict[str, str]:
         """The prompt of every query that has one, by query, sorted."""
         sql = "SELECT query_id, prompt FROM queries WHERE workload = ? AND prompt IS NOT NULL"
-        return dict(self._rows(f"{sql} ORDER BY query_id", [workload]))
+        return dict(self._session.rows(f"{sql} ORDER BY query_id", [workload]))
 
+    @_reads
     def measured(self, workload: str) -> set[tuple[str, str, int]]:
         """Every (query, strategy, sample) that the store holds."""
-        sql = "SELECT query_id, strategy, sample FROM observations WHERE workload = ?"
-        return set(self._rows(sql, [workload]))
+        rows = self._session.rows(
+            f"SELECT DISTINCT query_id, strategy, sample FROM {ALL_OBSERVATIONS} "  # noqa: S608 - fixed name
+            "WHERE workload = ?",
+            [workload],
+        )
+        return set(rows)
 
+    @_reads
+    def measured_at(self, workload: str) -> set[tuple[str, str, int, int | None]]:
+        """Every (query, strategy, sample, concurrency) that the store holds."""
+        rows = self._session.rows(
+            f"SELECT query_id, strategy, sample, concurrency FROM {ALL_OBSERVATIONS} "  # noqa: S608 - fixed name
+            "WHERE workload = ?",
+            [workload],
+        )
+        return set(rows)
+
+    @_reads
+    def mean_costs(self, workload: str) -> dict[str, float]:
+        """Mean dollars of an outcome, of every strategy with a known cost."""
+        rows = self._session.rows(
+            f"SELECT strategy, avg(cost_usd) FROM {ALL_OBSERVATIONS} "  # noqa: S608 - fixed name
+            "WHERE workload = ? AND cost_usd IS NOT NULL GROUP BY strategy",
+            [workload],
+        )
+        return dict(rows)
+
+    @_reads
     def mean_scores(self, workload: str) -> list[tuple[str, str, float]]:
         """(query, strategy, mean score over samples), sorted; what an estimator learns from."""
-        rows = self._rows(
-            "SELECT query_id, strategy, list(score) FROM observations "
+        rows = self._session.rows(
+            f"SELECT query_id, strategy, list(score) FROM {ALL_OBSERVATIONS} "  # noqa: S608 - fixed name
             "WHERE workload = ? AND score IS NOT NULL "
             "GROUP BY query_id, strategy ORDER BY query_id, strategy",
             [workload],
@@ -237,6 +318,7 @@ class Store:
         # fsum rounds once, so the mean does not depend on the order in which rows were stored
         return [(query, strategy, math.fsum(s) / len(s)) for query, strategy, s in rows]
 
+    @_reads
     def profile(
         self,
         workload: str,
@@ -244,8 +326,11 @@ class Store:
         estimator_digest: str | None = None,
         class_names: Sequence[str] | None = None,
         latency_limits: Sequence[float] = (),
+        concurrency: int | None = None,
+        rates: Sequence[Rate] = (),
+        caps: bool = False,
     ) -> Profile:
-        """All cells of a workload.
+        """All cells of a workload. A pair without observations takes its published cell.
 
         Args:
             workload: Which traffic.
@@ -253,9 +338,14 @@ class Store:
                 by the label that came with the data (one class "all" where no query has one).
             class_names: Classes, easiest first; None orders them by mean score.
             latency_limits: Seconds that the latency grid must contain exactly.
+            concurrency: Take times, GPU-seconds and energy from rows measured at this level only;
+                None pools all levels. Scores, dollars and tokens always pool all rows.
+            rates: Price rows that have no dollars but tokens or GPU-seconds; one per strategy.
+            caps: Also fit `Cell.cap_line`, in a further pass.
 
         Raises:
-            InputError: Nothing is stored for the workload, or queries without a class.
+            InputError: Nothing is stored for the workload, queries without a class, or two rates
+                for one strategy.
         """
         return build_profile(
             self._execute,
@@ -263,149 +353,136 @@ class Store:
             estimator_digest=estimator_digest,
             class_names=class_names,
             latency_limits=latency_limits,
+            concurrency=concurrency,
+            rates=rates,
+            aggregates=self.aggregates(workload),
+            caps=caps,
         )
 
+    def register_folder(
+        self, path: Path | str, *, workload: str | None = None, evidence: Evidence | None = None
+    ) -> FolderReport:
+        """Make a folder of Parquet files part of this store; its rows are read in place.
+
+        The files have the columns of `Observation`; those they lack are unknown, others are
+        ignored, and the report names both. Where they lack `source`, the folder is the source.
+        When files change, the folder is checked again before anything is read.
+
+        Args:
+            path: The folder; files in folders below it count too.
+            workload: Of all rows, where the files have no column of that name.
+            evidence: Of all rows, where the files have no column of that name.
+
+        Raises:
+            InputError: No Parquet files, a row that breaks a rule of `profiles.rules`, a strategy
+                not in canonical form, or a key that stands twice, in it or in the store.
+        """
+        with self._session.transaction(write=True):
+            return self._registry.register(Path(path).resolve(), workload, evidence)
+
+    def check_folder(
+        self, path: Path | str, *, workload: str | None = None, evidence: Evidence | None = None
+    ) -> FolderReport:
+        """What `register_folder` would say, without doing it."""
+        with self._session.transaction(write=False):
+            return self._registry.check(Path(path).resolve(), workload, evidence)[0]
+
+    def unregister_folder(self, path: Path | str) -> None:
+        """Take a folder out of this store; its files stay where they are."""
+        with self._session.transaction(write=True):
+            self._registry.unregister(Path(path).resolve())
+
+    def folders(self) -> list[Folder]:
+        """Every registered folder, by path, those that vanished included."""
+        with self._session.transaction(write=False):
+            return self._registry.folders()
+
+    @_reads
     def has_import(self, digest: str) -> bool:
         """Whether this content was imported before, with the same mapping."""
-        return bool(self._rows("SELECT 1 FROM imports WHERE digest = ?", [digest]))
+        return bool(self._session.rows("SELECT 1 FROM imports WHERE digest = ?", [digest]))
 
     def record_import(self, digest: str, file: str, rows: int) -> None:
         """Remember an import, so that the same content is noticed when it comes again."""
         now = datetime.now(UTC).replace(tzinfo=None)
-        self._execute("INSERT INTO imports VALUES (?, ?, ?, ?)", [digest, file, rows, now])
+        with self.transaction():
+            self._execute("INSERT INTO imports VALUES (?, ?, ?, ?)", [digest, file, rows, now])
 
-    def _merge(
-        self,
-        target: str,
-        table: pa.Table,
-        key: Sequence[str],
-        values: Sequence[str],
-        *,
-        partial: bool = False,
-    ) -> AddReport:
-        """Insert rows of new keys; classify the others. `partial`: unknown agrees with anything."""
-        keys = ", ".join(key)
-        unknown = " OR stored.{0} IS NULL OR incoming.{0} IS NULL" if partial else ""
-        same = " AND ".join(
-            f"(stored.{name} IS NOT DISTINCT FROM incoming.{name}{unknown.format(name)})"
-            for name in values
-        )
-        numbered = table.append_column("ordinal", pa.array(range(table.num_rows), pa.int64()))
-        same_key = " AND ".join(f"stored.{n} IS NOT DISTINCT FROM incoming.{n}" for n in key)
-        with self.transaction(), self._registered(numbered):
-            columns = ", ".join(table.column_names)
-            before = self._count(target)
+    def imports(self) -> list[ImportEntry]:
+        """The import log, the oldest first."""
+        table = "(SELECT digest, file, row_count AS rows, imported_at FROM imports)"
+        return self._read(ImportEntry, table, order="imported_at, digest")
+
+    def quarantine(self, import_digest: str, file: str, rows: Iterable[SetAside]) -> int:
+        """Keep rows that an import set aside; how many of them are new.
+
+        The same import again changes nothing. Call it in the transaction of the import.
+        """
+        kept = [
+            Quarantined(import_digest, file, row.line, row.reason, row.content[:_LONGEST_CONTENT])
+            for row in rows
+        ]
+        return self._add(QUARANTINE, to_table(kept, Quarantined)).added
+
+    def quarantined(self, file: str | None = None) -> list[Quarantined]:
+        """Rows that imports set aside, of one file or of all, by file and line."""
+        where, order = "? IS NULL OR file = ?", "file, line, reason, content, import_digest"
+        return self._read(Quarantined, "quarantine", where, [file, file], order=order)
+
+    def outcomes(self, workload: str, strategies: Sequence[str] | None = None) -> list[Observation]:
+        """Observations that are single outcomes, no expectations, of these strategies or of all."""
+        where = "workload = ? AND score_sd IS NULL AND (? IS NULL OR list_contains(?, strategy))"
+        wanted = None if strategies is None else list(strategies)
+        order = ", ".join(OBSERVATIONS.key)
+        values = [workload, wanted, wanted]
+        return self._read(Observation, ALL_OBSERVATIONS, where, values, order=order)
+
+    def replace_derived(
+        self, workload: str, strategies: Sequence[str], rows: Sequence[Observation]
+    ) -> tuple[AddReport, int]:
+        """Store rows that were derived, in place of those derived earlier for these strategies.
+
+        Outcomes are never replaced: only expectations (with `score_sd`) give way.
+
+        Returns:
+            What became of the rows, where rows that stay as they were are duplicates; and how many
+            earlier rows gave way to other values or are derived no more.
+        """
+        derived = "workload = ? AND score_sd IS NOT NULL AND list_contains(?, strategy)"
+        with self.transaction():
+            (held,) = self._session.rows(
+                f"SELECT count(*) FROM observations WHERE {derived}",  # noqa: S608 - fixed text
+                [workload, list(strategies)],
+            )
+            first = self.add(rows)
+            if not first.conflicts and first.duplicates == held[0]:
+                return first, 0
             self._execute(
-                f"INSERT INTO {target} ({columns}) SELECT {columns} FROM incoming "  # noqa: S608 - fixed names
-                f"WHERE NOT EXISTS (SELECT 1 FROM {target} stored WHERE {same_key}) "
-                f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY ordinal) = 1"
+                f"DELETE FROM observations WHERE {derived}",  # noqa: S608 - fixed text
+                [workload, list(strategies)],
             )
-            added = self._count(target) - before
-            differing = self._rows(
-                f"SELECT incoming.* EXCLUDE (ordinal) FROM incoming JOIN {target} stored "  # noqa: S608 - fixed names
-                f"ON {same_key} WHERE NOT ({same}) ORDER BY ordinal"
-            )
-        examples = tuple(
-            _conflict(dict(zip(table.column_names, row, strict=True)), key, values)
-            for row in differing[:_EXAMPLES]
-        )
-        duplicates = table.num_rows - added - len(differing)
-        return AddReport(added, duplicates, len(differing), examples)
+            report = self.add(rows)
+        same = first.duplicates - report.duplicates  # the others are in registered folders
+        kept = AddReport(report.added - same, first.duplicates, report.conflicts, report.examples)
+        return kept, held[0] - same
 
-    def _keep(
-        self, target: str, records: Iterable[Any], record: type, key: Sequence[str]
-    ) -> AddReport:
-        provenance = {"evidence", "source", "observed_at"}
-        values = [f.name for f in fields(record) if f.name not in provenance | set(key)]
-        return self._merge(target, _table(records, record), key, values)
+    def _add(self, target: Target, table: pa.Table) -> AddReport:
+        with self.transaction(), self._session.incoming(table):
+            return merge(self._execute, target, table.column_names)
 
+    @_reads
     def _read(
-        self, record: type[Record], table: str, where: str, values: list[Any]
+        self,
+        record: type[Record],
+        table: str,
+        where: str = "true",
+        values: Sequence[Any] = (),
+        *,
+        order: str = "ALL",
     ) -> list[Record]:
-        names = [field.name for field in fields(record)]
-        rows = self._rows(
-            f"SELECT {', '.join(names)} FROM {table} WHERE {where} ORDER BY ALL",  # noqa: S608 - fixed names
+        names = names_of(record)
+        rows = self._session.rows(
+            f"SELECT {', '.join(names)} FROM {table} WHERE {where} ORDER BY {order}",  # noqa: S608 - fixed names
             values,
         )
-        return [_record(record, dict(zip(names, row, strict=True))) for row in rows]
-
-    def _count(self, table: str) -> int:
-        return int(self._rows(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608 - fixed names
-
-    @contextmanager
-    def _registered(self, table: pa.Table) -> Iterator[None]:
-        self._connection.register("incoming", table)
-        try:
-            yield
-        finally:
-            with suppress(duckdb.Error):  # an aborted transaction refuses even this
-                self._connection.unregister("incoming")
-
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        return self._execute(sql, values).fetchall()
-
-    def _execute(self, sql: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
-        try:
-            return self._connection.execute(sql, list(values))
-        except duckdb.Error as error:
-            raise InputError(
-                "the profile store refused an operation",
-                where=str(self._path),
-                got=str(error).splitlines()[0],
-            ) from error
-
-    def _migrate(self, read_only: bool) -> None:  # noqa: FBT001 - private
-        tables = {row[0] for row in self._rows("SELECT table_name FROM duckdb_tables()")}
-        if tables and "meta" not in tables:
-            raise InputError(
-                "this DuckDB file is not a profile store",
-                where=str(self._path),
-                got=f"tables {', '.join(sorted(tables)[:5])}",
-                next_step="choose another file for --profiles",
-            )
-        version = int(self._rows("SELECT version FROM meta")[0][0]) if tables else 0
-        if version > len(MIGRATIONS):
-            raise InputError(
-                "this profile store was written by a newer version",
-                where=str(self._path),
-                expected=f"schema {len(MIGRATIONS)} or older",
-                got=f"schema {version}",
-                next_step="upgrade inferbudget",
-            )
-        if read_only or version == len(MIGRATIONS):
-            return
-        with self.transaction():
-            for statement in MIGRATIONS[version:]:
-                self._execute(statement)
-            self._execute("UPDATE meta SET version = ?", [len(MIGRATIONS)])
-
-
-def _table(records: Iterable[Any], record: type) -> pa.Table:
-    rows = list(records)
-    return pa.table(
-        {
-            column.name: pa.array([_plain(getattr(row, column.name)) for row in rows], column.type)
-            for column in columns_of(record)
-        }
-    )
-
-
-def _record(record: type[Record], row: dict[str, Any]) -> Record:
-    """A record from a stored row: words of evidence as such, times as UTC."""
-    if "evidence" in row:
-        row["evidence"] = Evidence(row["evidence"])
-    times = {name: v.replace(tzinfo=UTC) for name, v in row.items() if isinstance(v, datetime)}
-    return record(**row | times)
-
-
-def _plain(value: Any) -> Any:
-    """Times are stored as UTC without a zone."""
-    if isinstance(value, datetime) and value.tzinfo:
-        return value.astimezone(UTC).replace(tzinfo=None)
-    return value
-
-
-def _conflict(row: Mapping[str, Any], key: Sequence[str], values: Sequence[str]) -> str:
-    where = ", ".join(str(row[name]) for name in key[1:] if row[name] is not None)
-    got = ", ".join(f"{name}={row[name]}" for name in values if row[name] is not None)
-    return f"{where}: the store holds other values than {got[:200]}"
+        return [from_row(record, dict(zip(names, row, strict=True))) for row in rows]

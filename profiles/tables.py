@@ -12,6 +12,7 @@ from typing import Any
 
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
+from profiles.notes import Kind, Notes
 
 Row = Mapping[str, Any]
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
@@ -28,22 +29,21 @@ class Table:
         columns: Every column that some row has, in order of first appearance.
         rows: (line or row number, values by column).
         digest: Of the file's bytes.
-        not_json: Lines with a bare NaN or Infinity, which JSON does not know.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: list[tuple[int, Row]]
     digest: str
-    not_json: tuple[int, ...] = ()
 
 
-def read_table(path: Path, format: str | None = None) -> Table:  # noqa: A002 - the option's name
+def read_table(path: Path, format: str | None, notes: Notes) -> Table:  # noqa: A002 - the option's name
     """Read a file whole.
 
     Args:
         path: The file.
         format: One of `FORMATS`; None goes by the file's suffix.
+        notes: Takes what is odd about the file as a whole.
 
     Raises:
         InputError: Unreadable, of unknown format, malformed, or without a row.
@@ -62,17 +62,16 @@ def read_table(path: Path, format: str | None = None) -> Table:  # noqa: A002 - 
     except (OSError, ValueError) as error:
         raise InputError("cannot read the file", where=str(path), got=str(error)) from error
     name = str(path)
-    not_json: list[int] = []
     if kind == "parquet":
         rows = _parquet(content, name)
     elif kind in {"csv", "tsv"}:
-        rows = _delimited(_text(content, name), "," if kind == "csv" else "\t", name)
+        rows = _delimited(_text(content, name), "," if kind == "csv" else "\t", name, notes)
     else:
-        rows, not_json = _json(_text(content, name), name, lines=kind == "jsonl")
+        rows = _json(_text(content, name), name, notes, lines=kind == "jsonl")
     if not rows:
         raise InputError("the file has no rows", where=name)
     columns = tuple(dict.fromkeys(column for _, row in rows for column in row))
-    return Table(name, columns, rows, digest_bytes(content), tuple(not_json))
+    return Table(name, columns, rows, digest_bytes(content))
 
 
 def _text(content: bytes, name: str) -> str:
@@ -88,29 +87,43 @@ def _text(content: bytes, name: str) -> str:
         ) from error
 
 
-def _delimited(text: str, delimiter: str, name: str) -> list[tuple[int, Row]]:
+def _delimited(text: str, delimiter: str, name: str, notes: Notes) -> list[tuple[int, Row]]:
     csv.field_size_limit(_FIELD_LIMIT)
     # strict: without it an open quote swallows the rest of the file in silence
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [column.strip() for column in next(reader, [])]
-        twice = next((column for column in header if header.count(column) > 1), None)
-        if twice is not None:
-            raise InputError(f"the column {twice!r} stands twice in the header", where=f"{name}:1")
-        rows = []
+        named = _named(header, name)
+        rows: list[tuple[int, Row]] = []
+        unnamed_values = 0
         line = reader.line_num + 1
         for values in reader:
             if values:
-                rows.append((line, _fitted(header, values, f"{name}:{line}")))
+                row = _fitted(header, values, f"{name}:{line}")
+                unnamed_values += bool(row.pop("", ""))
+                rows.append((line, row))
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
             "this is not well-formed", where=f"{name}:{reader.line_num}", got=str(error)
         ) from error
+    if named < len(header):
+        notes.add("column without a name: left out", f"{name}:1", len(header) - named)
+    if unnamed_values:
+        notes.add("value in a column without a name: left out", name, unnamed_values)
     return rows
 
 
-def _fitted(header: list[str], values: list[str], where: str) -> Row:
+def _named(header: list[str], name: str) -> int:
+    """How many columns have a name; two of one name are refused."""
+    named = [column for column in header if column]
+    twice = next((column for column in named if named.count(column) > 1), None)
+    if twice is not None:
+        raise InputError(f"the column {twice!r} stands twice in the header", where=f"{name}:1")
+    return len(named)
+
+
+def _fitted(header: list[str], values: list[str], where: str) -> dict[str, Any]:
     if len(values) != len(header):
         raise InputError(
             "the row does not fit the header",
@@ -119,10 +132,13 @@ def _fitted(header: list[str], values: list[str], where: str) -> Row:
             got=f"{len(values)} fields",
             next_step="quote fields that contain the delimiter",
         )
-    return dict(zip(header, values, strict=True))
+    row = dict(zip(header, values, strict=True))
+    if "" in row:  # several columns without a name: one that is filled must not go unnoticed
+        row[""] = "".join(v for column, v in zip(header, values, strict=True) if not column).strip()
+    return row
 
 
-def _json(text: str, name: str, *, lines: bool) -> tuple[list[tuple[int, Row]], list[int]]:
+def _json(text: str, name: str, notes: Notes, *, lines: bool) -> list[tuple[int, Row]]:
     """JSON lines, or one JSON list of objects (rows are then counted from 1)."""
     bare: list[int] = []
     if not lines:
@@ -139,7 +155,14 @@ def _json(text: str, name: str, *, lines: bool) -> tuple[list[tuple[int, Row]], 
     for number, item in numbered:
         if not isinstance(item, dict):
             raise InputError("this is not an object", where=f"{name}:{number}", got=repr(item)[:60])
-    return numbered, sorted(set(bare))
+    if bare:
+        notes.add(
+            "line with a bare NaN or Infinity, which is not JSON",
+            f"line {', '.join(map(str, sorted(set(bare))[:3]))}",
+            len(set(bare)),
+            kind=Kind.REPAIRED,
+        )
+    return numbered
 
 
 def _value(text: str, where: str, number: int, bare: list[int]) -> Any:

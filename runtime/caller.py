@@ -66,6 +66,8 @@ class HeldCaller:
                 paid.settle(price.cost_nano_usd(tokens_in, tokens_out))
                 bill.tokens_in += tokens_in
                 bill.tokens_out += tokens_out
+            bill.tokens_reasoning = _sum(bill.tokens_reasoning, reply.tokens_reasoning)
+            bill.tokens_cached = _sum(bill.tokens_cached, reply.tokens_cached)
         except UpstreamError as error:
             if not error.sent:
                 paid.not_sent()
@@ -79,3 +81,8 @@ class HeldCaller:
             bill.cost_nano_usd += paid.charged_nano_usd or 0
             bill.calls += 1
         return reply
+
+
+def _sum(so_far: int | None, more: int | None) -> int | None:
+    """Unknown once a part is unknown."""
+    return None if so_far is None or more is None else so_far + more

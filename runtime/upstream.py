@@ -88,6 +88,9 @@ class Completion:
         tokens_out: Completion tokens billed over all answers, None when it did not say.
         finish_reasons: One per answer, e.g. ``stop`` or ``length``.
         latency_s: Seconds from request to complete reply.
+        tokens_reasoning: Of `tokens_out`, those that were hidden reasoning; None where it did not
+            say, or said what cannot be.
+        tokens_cached: Of `tokens_in`, those that came from a cache; likewise.
     """
 
     texts: tuple[str, ...]
@@ -95,6 +98,8 @@ class Completion:
     tokens_out: int | None
     finish_reasons: tuple[str, ...]
     latency_s: float
+    tokens_reasoning: int | None = None
+    tokens_cached: int | None = None
 
 
 class _ReplyMessage(msgspec.Struct):
@@ -118,12 +123,20 @@ class _ErrorReply(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
+    prompt_tokens_details: msgspec.Raw = msgspec.Raw(b"null")
+    completion_tokens_details: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 _encoder = msgspec.json.Encoder()
 _reply_decoder = msgspec.json.Decoder(_Reply)
 _error_decoder = msgspec.json.Decoder(_ErrorReply)
 _usage_decoder = msgspec.json.Decoder(_Usage)
+_details_decoder = msgspec.json.Decoder(_Details)
 
 
 class Upstream:
@@ -172,7 +185,7 @@ class Upstream:
             UpstreamRejectedError: It was turned down and cost nothing.
             UpstreamError: Says by `sent` whether the call can have cost anything.
         """
-        body = _encoder.encode(_body(call))
+        body = request_body(call)
         start = time.perf_counter()
         try:
             reply = await self._post(body)
@@ -211,6 +224,11 @@ class Upstream:
             raise UpstreamError(
                 f"the connection to the upstream broke: {type(error).__name__}: {error}"
             ) from error
+
+
+def request_body(call: ChatCall) -> bytes:
+    """Everything that is sent for a call, byte for byte; the same call gives the same bytes."""
+    return _encoder.encode(_body(call))
 
 
 def _endpoint(url: str) -> str:
@@ -293,22 +311,40 @@ def _completion(content: bytes, latency_s: float) -> Completion:
         raise UpstreamError(f"the upstream's reply is not a chat completion: {error}") from error
     if not reply.choices:
         raise UpstreamError("the upstream's reply holds no answer")
-    tokens_in, tokens_out = _usage(reply.usage)
+    usage = _usage(reply.usage)
     return Completion(
         texts=tuple(choice.message.content or "" for choice in reply.choices),
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
+        tokens_in=usage.prompt_tokens if usage else None,
+        tokens_out=usage.completion_tokens if usage else None,
         finish_reasons=tuple(choice.finish_reason or "stop" for choice in reply.choices),
         latency_s=latency_s,
+        tokens_reasoning=_reasoning(usage) if usage else None,
+        tokens_cached=_cached(usage) if usage else None,
     )
 
 
-def _usage(raw: msgspec.Raw) -> tuple[int, int] | tuple[None, None]:
+def _usage(raw: msgspec.Raw) -> _Usage | None:
     """Billed tokens; unknown where they are absent or impossible."""
     try:
         usage = _usage_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
-        return None, None
-    if usage.prompt_tokens <= 0 or usage.completion_tokens < 0:
-        return None, None
-    return usage.prompt_tokens, usage.completion_tokens
+        return None
+    return usage if usage.prompt_tokens > 0 and usage.completion_tokens >= 0 else None
+
+
+def _reasoning(usage: _Usage) -> int | None:
+    tokens = _details(usage.completion_tokens_details).reasoning_tokens
+    return tokens if tokens is not None and 0 <= tokens <= usage.completion_tokens else None
+
+
+def _cached(usage: _Usage) -> int | None:
+    tokens = _details(usage.prompt_tokens_details).cached_tokens
+    return tokens if tokens is not None and 0 <= tokens <= usage.prompt_tokens else None
+
+
+def _details(raw: msgspec.Raw) -> _Details:
+    """What a provider says about kinds of tokens; nothing where it is not of that shape."""
+    try:
+        return _details_decoder.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return _Details()

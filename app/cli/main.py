@@ -28,6 +28,7 @@ EXTRA_OF_PACKAGE = {
     **dict.fromkeys(("duckdb", "highspy", "onnx", "pyarrow", "pyomo", "scipy", "tqdm"), "plan"),
     **dict.fromkeys(("aiohttp", "httptools", "msgspec", "prometheus_client", "uvicorn"), "serve"),
     **dict.fromkeys(("altair", "streamlit"), "app"),
+    "ray": "ray",
 }
 
 

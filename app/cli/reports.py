@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.cli.options import share, table, usd
+from app.cli.options import share, table
 
 if TYPE_CHECKING:
     from profiles.difficulty import ClassFacts, FitReport
-    from profiles.importers import ImportReport
-    from profiles.measure import MeasureReport
-
-
-def import_text(report: ImportReport) -> str:
-    """What an import read, kept, set aside and why."""
-    if report.already_imported:
-        head = f"{report.file}: the same content was imported before; nothing changed"
-    else:
-        head = (
-            f"{report.file} -> {report.workload}: {report.rows} rows, {report.added} added, "
-            f"{report.duplicates} known already, {report.conflicts} in conflict, "
-            f"{report.queries} new queries"
-        )
-    return "\n".join([head, *(f"note: {note}" for note in report.notes)])
-
-
-def measure_text(report: MeasureReport) -> str:
-    """What a measuring run did."""
-    head = (
-        f"{report.planned} outcomes: {report.measured} measured, {report.resumed} in the store "
-        f"already, {report.failed} failed"
-    )
-    return "\n".join([head, *(f"note: {note}" for note in report.failures)])
 
 
 def fit_text(report: FitReport) -> str:
@@ -51,25 +27,6 @@ def fit_text(report: FitReport) -> str:
             *(f"note: {text}" for text in report.remarks),
         ]
     )
-
-
-def cell_table(rows: list[dict[str, Any]]) -> str:
-    """Every cell: accuracy with its 95 % interval, cost, tail, and the queries they rest on."""
-    shown = [
-        (
-            row["class"],
-            row["queries"],
-            share(row["accuracy"]),
-            f"{share(row['accuracy_low'])} .. {share(row['accuracy_high'])}",
-            usd(row["cost_usd"]),
-            "n/a" if row["latency_p95_s"] is None else f"{row['latency_p95_s']:.3g}",
-            ", ".join(row["evidence"]),
-            row["strategy"],
-        )
-        for row in rows
-    ]
-    header = ("class", "queries", "accuracy", "95 % interval", "USD/request", "p95 s", "evidence")
-    return table(shown, (*header, "strategy"))
 
 
 def _best(row: ClassFacts) -> tuple[str, str]:

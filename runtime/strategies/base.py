@@ -78,6 +78,8 @@ class Bill:
         tokens_out: Completion tokens billed, as far as known.
         cost_nano_usd: Charged, unknown calls at their bound.
         usage_known: False once a call's usage is unknown.
+        tokens_reasoning: Of `tokens_out`, hidden reasoning; None once a reply did not say.
+        tokens_cached: Of `tokens_in`, from a cache; None once a reply did not say.
     """
 
     calls: int = 0
@@ -85,6 +87,8 @@ class Bill:
     tokens_out: int = 0
     cost_nano_usd: int = 0
     usage_known: bool = True
+    tokens_reasoning: int | None = 0
+    tokens_cached: int | None = 0
 
 
 class Caller(Protocol):
@@ -116,6 +120,8 @@ class Outcome:
         usage_known: False where a call's usage is unknown, so the cost is a bound.
         finished: False where an error or missing money cut the strategy short.
         finish_reason: Why the chosen answer ended: ``stop`` or ``length``.
+        tokens_reasoning: Of `tokens_out`, hidden reasoning; None where a reply did not say.
+        tokens_cached: Of `tokens_in`, from a cache; None where a reply did not say.
     """
 
     text: str
@@ -126,6 +132,8 @@ class Outcome:
     usage_known: bool
     finished: bool
     finish_reason: str
+    tokens_reasoning: int | None = None
+    tokens_cached: int | None = None
 
 
 class Executor(Protocol):
@@ -297,6 +305,8 @@ def outcome(text: str, finish_reason: str, caller: Caller, *, finished: bool) ->
         usage_known=bill.usage_known,
         finished=finished,
         finish_reason=finish_reason,
+        tokens_reasoning=bill.tokens_reasoning,
+        tokens_cached=bill.tokens_cached,
     )
 
 

@@ -2,6 +2,7 @@ import math
 import statistics
 from collections import defaultdict
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -9,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_worlds import WORKLOAD, observation
 
-from profiles.cells import latency_grid
+from profiles.aggregate import Aggregate
+from profiles.cells import build_profile, latency_grid
+from profiles.coverage import coverage_rows
 from profiles.errors import InputError, UnknownValueError
+from profiles.observation import Evidence
+from profiles.prices import price
 from profiles.query import Query
+from profiles.rates import Rate
 from profiles.report import profile_rows, wilson
 from profiles.store import Store
 
@@ -44,7 +50,8 @@ rows = st.lists(
 def stored(observations, labels=None):
     store = Store.open(":memory:")
     store.add(observations)
-    store.add_queries(WORKLOAD, [Query(q, None, label) for q, label in (labels or {}).items()])
+    if labels:
+        store.add_queries(WORKLOAD, [Query(q, None, label) for q, label in labels.items()])
     return store
 
 
@@ -191,3 +198,160 @@ def test_a_strategy_measured_on_a_part_of_a_class_has_fewer_queries_than_the_cla
     assert (small.queries, small.latency_observations, small.latency_queries) == (3, 4, 3)
     assert found.cell("easy", "big/single").latency_queries == 0
     assert replace(small, latency_queries=-1).latency_queries == 4
+
+
+def test_many_rows_without_labels_have_exact_means():
+    # 64-bit sums would wrap around here
+    with stored([observation(f"q{n}", score=1.0, cost_usd=8.0) for n in range(1000)]) as store:
+        cell = store.profile(WORKLOAD).cell("all", "m/single")
+    assert (cell.accuracy, cell.accuracy_sd, cell.cost_usd, cell.cost_sd_usd) == (1, 0, 8, 0)
+
+
+def test_threads_do_not_change_a_digest(tmp_path):
+    rng = np.random.default_rng(1)
+    with Store.open(tmp_path / "s.duckdb") as store:
+        store.add(
+            observation(
+                f"q{n}", f"m{n % 3}/single", k, score=rng.random(), cost_usd=rng.lognormal(-8, 2)
+            )
+            for n in range(3000)
+            for k in range(2)
+        )
+        digests = set()
+        for threads in (1, 2, 7):
+            with store.reading() as execute:
+                execute(f"SET threads = {threads}", [])
+                digests.add(build_profile(execute, WORKLOAD).digest)
+    assert len(digests) == 1
+
+
+def test_an_expected_score_brings_its_own_variance():
+    rows = [observation(f"q{n}", score=0.5, score_sd=0.5) for n in range(40)]
+    with stored(rows) as store:
+        cell = store.profile(WORKLOAD).cell("all", "m/single")
+    assert cell.accuracy_sd == 0
+    assert math.isclose(cell.score_sd, 0.5 * math.sqrt(40 / 39))
+
+
+def test_times_are_of_one_concurrency_and_scores_of_all():
+    rows = [
+        observation(
+            f"q{n}", score=n % 2, latency_s=level * 1.0, gpu_s=0.1 * level, concurrency=level
+        )
+        for n in range(10)
+        for level in (1, 4)
+    ]
+    with stored(rows) as store:
+        whole = store.profile(WORKLOAD).cell("all", "m/single")
+        part = store.profile(WORKLOAD, concurrency=4).cell("all", "m/single")
+        none = store.profile(WORKLOAD, concurrency=9).cell("all", "m/single")
+    assert (whole.latency_observations, part.latency_observations) == (20, 10)
+    assert (part.latency_p95_s, part.accuracy, part.observations) == (4.0, 0.5, 20)
+    assert math.isclose(part.gpu_s, 0.4)
+    assert math.isclose(whole.gpu_s, 0.25)
+    assert (none.latency_p95_s, none.gpu_s, none.exceeded) == (None, None, None)
+
+
+counts = st.none() | st.integers(0, 50)
+prices = st.none() | st.sampled_from([0.0, 1e-6, 2.5e-6, 3e-5])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.builds(Rate, st.just("m/single"), prices, prices, prices, prices, prices),
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "cost_usd": st.none() | st.just(0.25),
+                "tokens_in": counts,
+                "tokens_out": counts,
+                "tokens_cached": counts,
+                "tokens_reasoning": counts,
+                "gpu_s": st.none() | st.just(2.0),
+            }
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_rows_are_priced_as_outcomes_are(rate, rows):
+    for row in rows:
+        for part, whole in (("tokens_cached", "tokens_in"), ("tokens_reasoning", "tokens_out")):
+            if row[part] is not None:
+                row[part] = min(row[part], row[whole] or 0)
+    outcomes = [observation(f"q{n}", **row) for n, row in enumerate(rows)]
+    expected = [price(row, rate) for row in outcomes]
+    with stored(outcomes) as store:
+        cell = store.profile(WORKLOAD, rates=[rate]).cell("all", "m/single")
+    known = [dollars for dollars in expected if dollars is not None]
+    assert cell.cost_priced == len(known) - sum(row.cost_usd is not None for row in outcomes)
+    if None in expected:
+        assert cell.cost_usd is None
+    else:
+        assert math.isclose(cell.cost_usd, statistics.fmean(known), rel_tol=1e-9, abs_tol=1e-15)
+
+
+def test_two_rates_for_one_strategy_are_an_error():
+    with stored([observation("a")]) as store, pytest.raises(InputError, match="has two rates"):
+        store.profile(WORKLOAD, rates=[Rate("m/single"), Rate("m/single")])
+
+
+def published(class_name, strategy, queries, accuracy=0.8):
+    return Aggregate(WORKLOAD, class_name, strategy, queries, accuracy, cost_usd=0.1)
+
+
+def test_published_cells_fill_what_was_not_observed():
+    with stored([observation("a", score=0.5)], {"a": "easy"}) as store:
+        store.add_aggregates(
+            [
+                published("easy", "m/single", 900),
+                published("easy", "p/single", 50),
+                published("hard", "p/single", 3),
+                published("hard", "q/single", None),
+                published("all", "p/single", 70),
+            ]
+        )
+        profile = store.profile(WORKLOAD)
+    assert set(profile.cells) == {
+        ("easy", "m/single"),
+        ("easy", "p/single"),
+        ("hard", "p/single"),
+    }
+    assert profile.cell("easy", "m/single").accuracy == 0.5
+    cell = profile.cell("easy", "p/single")
+    assert (cell.queries, cell.cost_usd, cell.exceeded) == (50, 0.1, None)
+    assert math.isclose(cell.accuracy_sd, 0.4 * math.sqrt(50 / 49))
+    assert cell.evidence == ("published",)
+    assert profile.classes == ("easy", "hard")
+    assert profile.weights == (0.25, 0.75)
+
+
+def test_a_workload_of_published_cells_alone_is_a_profile():
+    with stored([]) as store:
+        store.add_aggregates([published("x", "p/single", 30), published("x", "q/single", 10)])
+        profile = store.profile(WORKLOAD)
+    assert (profile.queries, profile.weights) == (30, (1.0,))
+    with stored([]) as store:
+        store.add_aggregates([published("x", "p/single", None)])
+        with pytest.raises(InputError, match="no scored observation is stored"):
+            store.profile(WORKLOAD)
+
+
+def test_the_coverage_of_a_profile_says_what_each_pair_rests_on():
+    old, new = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
+    rows = [
+        observation("a", "old/single", observed_at=old),
+        observation("a", "new/single", observed_at=new),
+        observation("a", "derived/single", evidence=Evidence.REPLAYED),
+        observation("b", "new/single", observed_at=new),
+    ]
+    with stored(rows, {"a": "x", "b": "y"}) as store:
+        store.add_aggregates([published("y", "p/single", 5)])
+        profile = store.profile(WORKLOAD)
+    found = coverage_rows(profile, stale_after_days=30, now=datetime(2026, 3, 2, tzinfo=UTC))
+    states = {(row["class"], row["strategy"]): row["state"] for row in found}
+    assert states["x", "old/single"] == "stale"
+    assert states["x", "new/single"] == "measured"
+    assert states["x", "derived/single"] == "derived"
+    assert states["y", "p/single"] == "published"
+    assert states["y", "old/single"] == "missing"

@@ -207,6 +207,29 @@ async def test_impossible_usage_is_unknown_usage(usage: str) -> None:
     assert (found.texts, found.tokens_in, found.tokens_out) == (("x",), None, None)
 
 
+@pytest.mark.parametrize(
+    ("details", "reasoning", "cached"),
+    [
+        ('"completion_tokens_details": {"reasoning_tokens": 3}', 3, None),
+        ('"prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 9}', None, 0),
+        ('"completion_tokens_details": {"reasoning_tokens": 9}', None, None),
+        ('"prompt_tokens_details": {"cached_tokens": -1}', None, None),
+        ('"prompt_tokens_details": {"cached_tokens": "2"}', None, None),
+        ('"completion_tokens_details": null, "prompt_tokens_details": 7', None, None),
+        ('"prompt_tokens_details": {"cached_tokens": null}', None, None),
+    ],
+)
+async def test_kinds_of_tokens_are_read_where_they_are_possible(
+    details: str, reasoning: int | None, cached: int | None
+) -> None:
+    usage = f'{{"prompt_tokens": 5, "completion_tokens": 4, {details}}}'
+    body = b'{"choices": [{"message": {"content": "x"}}], "usage": %b}' % usage.encode()
+    async with served(FakeUpstream(behaviour=raw(body))) as fake, Upstream(fake.url) as upstream:
+        found = await upstream.chat(CALL)
+    assert (found.tokens_in, found.tokens_out) == (5, 4)
+    assert (found.tokens_reasoning, found.tokens_cached) == (reasoning, cached)
+
+
 async def test_a_slow_upstream_is_given_up_with_its_cost_unknown() -> None:
     async with (
         served(FakeUpstream(delay_s=0.5)) as fake,

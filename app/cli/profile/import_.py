@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from app.cli.options import FILE, emit_json, pairs, store_option, workload_option
-from app.cli.reports import import_text
+from profiles.errors import FindingError, InputError
+from profiles.formats import FORMATS
 from profiles.observation import Evidence
+
+if TYPE_CHECKING:
+    from profiles.import_report import ImportReport
+
+_TABLES = ("csv", "tsv", "jsonl", "json", "parquet")
+_TOOLS = ("tot", *(name.replace("_", "-") for name in FORMATS))
+
+
+def _list_mappings(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from profiles.mapping import load_mapping, mapping_names
+
+    for name in mapping_names():
+        click.echo(f"{name}: {load_mapping(name).about}")
+    context.exit()
 
 
 @click.command("import")
-@click.argument("file", type=FILE)
+@click.argument("file", type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @store_option
 @workload_option
+@click.option("--mapping", help="How the table is read: a YAML file, or the name of one of ours.")
+@click.option(
+    "--list-mappings",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_mappings,
+    help="Names of the mappings that come with the package.",
+)
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["csv", "tsv", "jsonl", "json", "parquet"]),
+    type=click.Choice([*_TABLES, *_TOOLS]),
     help="Of FILE; from its name where absent.",
 )
+@click.option("--option", multiple=True, help="Name=value for a tool's format, e.g. model=m.")
 @click.option(
     "--columns", multiple=True, help="Our name=theirs, e.g. query=id,score=resolved,cost_usd=cost."
 )
@@ -29,9 +63,7 @@ from profiles.observation import Evidence
 @click.option(
     "--evidence",
     type=click.Choice([kind.value for kind in Evidence]),
-    default=Evidence.PUBLISHED.value,
-    show_default=True,
-    help="Where these numbers come from.",
+    help="Where these numbers come from; the mapping's word, or else published.",
 )
 @click.option(
     "--report",
@@ -45,29 +77,92 @@ def import_command(
     file: Path,
     store_path: Path,
     workload: str,
+    mapping: str | None,
     file_format: str | None,
+    option: tuple[str, ...],
     columns: tuple[str, ...],
     prompts: Path | None,
     constant: tuple[str, ...],
-    evidence: str,
+    evidence: str | None,
     output_format: str,
 ) -> None:
-    """Read outcomes that were recorded elsewhere."""
+    """Read outcomes that were recorded elsewhere.
+
+    FILE is a table, a tool's own output (--format), or - for standard input. Exit code 1 where a
+    check value of the mapping does not match; the rows are kept all the same.
+    """
     from profiles.importers import import_file
+    from profiles.mapping import load_mapping
     from profiles.store import Store
 
-    with Store.open(store_path) as store:
+    rules = load_mapping(mapping) if mapping else None
+    with _on_disk(file, file_format) as path, Store.open(store_path) as store:
         report = import_file(
             store,
-            file,
+            path,
             workload=workload,
             format=file_format,
             columns=pairs(columns, "--columns"),
             prompts=prompts,
             constants=pairs(constant, "--constant"),
-            evidence=Evidence(evidence),
+            evidence=Evidence(evidence) if evidence else None,
+            mapping=rules,
+            options=pairs(option, "--option"),
         )
+    report = replace(report, file=str(file))
     if output_format == "json":
         emit_json(report.to_json())
     else:
-        click.echo(import_text(report))
+        click.echo(report_text(report))
+    wrong = [check for check in report.checks if not check.ok]
+    if wrong:
+        raise FindingError(f"{len(wrong)} check values do not match what was read")
+
+
+@contextmanager
+def _on_disk(file: Path, file_format: str | None) -> Iterator[Path]:
+    """The file, or standard input as one."""
+    if str(file) != "-":
+        yield file
+        return
+    if file_format is None:
+        raise InputError(
+            "standard input has no name to tell its format",
+            where="-",
+            next_step="name it with --format",
+        )
+    with tempfile.TemporaryDirectory(prefix="inferbudget-") as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield path
+
+
+def report_text(report: ImportReport) -> str:
+    """What an import read, kept, repaired, set aside and why, and what is suspicious."""
+    lines = [f"{report.file} -> {report.workload} ({report.kind})"]
+    if report.already_imported:
+        lines.append("the same content was imported before; nothing changed")
+    lines.append(
+        f"read {report.rows} rows, kept {report.kept}: {report.added} added, "
+        f"{report.duplicates} known already, {report.conflicts} in conflict; "
+        f"{report.queries} new queries"
+    )
+    partly = {name: n for name, n in report.known.items() if n < report.kept}
+    if partly:
+        lines.append(f"known of {report.kept}: " + ", ".join(f"{n} {k}" for k, n in partly.items()))
+    said = [note.text for note in report.notes if note.kind == "set aside"]
+    lines += [
+        f"set aside: {count} x {reason}"
+        for reason, count in report.set_aside.items()
+        if not any(text.startswith(reason) for text in said)
+    ]
+    lines += [f"check {check}" for check in report.checks]
+    for note in sorted(report.notes, key=lambda note: note.kind != "suspicious"):
+        if note.kind == "suspicious":
+            lines.append(f"suspicious: {note.count} x {note.text}")
+            lines += [f"  {example}" for example in note.examples]
+        else:
+            word = "note" if note.kind == "remark" else note.kind
+            lines.append(f"{word}: {note}")
+    return "\n".join(lines)

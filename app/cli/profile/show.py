@@ -2,28 +2,188 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.options import FILE, emit_json, format_option, store_option, workload_option
-from app.cli.reports import cell_table
+from app.cli.options import (
+    FILE,
+    emit_json,
+    format_option,
+    share,
+    store_option,
+    table,
+    usd,
+    workload_option,
+)
+
+if TYPE_CHECKING:
+    from profiles.aggregate import Aggregate
+    from profiles.profile import Profile
+    from profiles.rates import Rate
+    from profiles.store import Store
 
 
 @click.command("show")
 @store_option
 @workload_option
 @click.option("--classes", type=FILE, help="Difficulty graph; labels of the queries without.")
+@click.option("--coverage", is_flag=True, help="What each class and strategy rests on, as a grid.")
+@click.option(
+    "--stale-after",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Cells whose newest row is older count as stale; without it none does.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    help="Times, GPU-seconds and energy only of rows measured at this level.",
+)
+@click.option("--prices", type=FILE, help="Price card for rows without recorded dollars.")
 @format_option
-def show_command(store_path: Path, workload: str, classes: Path | None, output_format: str) -> None:
-    """Every cell: accuracy with interval, cost and tail, and how many queries they rest on."""
-    from app.planning import open_profile
+def show_command(
+    store_path: Path,
+    workload: str,
+    classes: Path | None,
+    coverage: bool,
+    stale_after: float | None,
+    concurrency: int | None,
+    prices: Path | None,
+    output_format: str,
+) -> None:
+    """Every cell: accuracy and cost with intervals, tail, and how many queries they rest on."""
+    from profiles.coverage import coverage_rows
     from profiles.report import profile_rows
+    from profiles.store import Store
 
-    found = open_profile(store_path, workload, classes)
+    with Store.open(store_path, read_only=True) as store:
+        found = _profile(store, workload, classes, concurrency, prices)
+        unused = [a for a in store.aggregates(workload) if not _used(a, found.cells)]
     rows = profile_rows(found)
+    states = coverage_rows(found, stale_after_days=stale_after)
     if output_format == "json":
-        emit_json({"workload": workload, "digest": found.digest, "cells": rows})
+        emit_json(
+            {
+                "workload": workload,
+                "digest": found.digest,
+                "cells": rows,
+                "coverage": states,
+                "set_aside": [_aggregate_row(a) for a in unused],
+            }
+        )
         return
     click.echo(f"{workload}: {found.queries} queries, profile {found.digest[:19]}")
-    click.echo(cell_table(rows))
+    click.echo(_grid(states) if coverage else _table(rows))
+    for aggregate in unused:
+        click.echo(f"note: {_unused_text(aggregate)}")
+
+
+def _profile(
+    store: Store,
+    workload: str,
+    classes: Path | None,
+    concurrency: int | None,
+    prices: Path | None,
+) -> Profile:
+    """By the classes of a difficulty graph or by labels; the strategies to price are its own."""
+    digest = names = None
+    if classes:
+        from profiles.difficulty_graph import read_facts
+
+        facts = read_facts(classes)
+        digest, names = facts.digest, facts.class_names
+
+    def read(rates: Sequence[Rate] = (), *, caps: bool) -> Profile:
+        return store.profile(
+            workload,
+            estimator_digest=digest,
+            class_names=names,
+            concurrency=concurrency,
+            rates=rates,
+            caps=caps,
+        )
+
+    if prices is None:
+        return read(caps=True)
+    from profiles.prices import rates_for, read_dated_card
+
+    card = read_dated_card(prices)
+    return read(rates_for(card, read(caps=False).strategies), caps=True)
+
+
+def _used(aggregate: Aggregate, cells: Mapping[tuple[str, str], Any]) -> bool:
+    return bool(aggregate.queries) and (aggregate.class_name, aggregate.strategy) in cells
+
+
+def _aggregate_row(aggregate: Aggregate) -> dict[str, Any]:
+    return {
+        "class": aggregate.class_name,
+        "strategy": aggregate.strategy,
+        "queries": aggregate.queries,
+        "accuracy": aggregate.accuracy,
+        "cost_usd": aggregate.cost_usd,
+        "source": aggregate.source,
+        "reason": _reason(aggregate),
+    }
+
+
+def _reason(aggregate: Aggregate) -> str:
+    if not aggregate.queries:
+        return "its number of queries is unknown"
+    return "its class is none of this profile's"
+
+
+def _unused_text(aggregate: Aggregate) -> str:
+    return (
+        f"published {aggregate.strategy} in class {aggregate.class_name}, "
+        f"{share(aggregate.accuracy)}, is no cell: {_reason(aggregate)}"
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    shown = [
+        (
+            row["class"],
+            row["queries"],
+            share(row["accuracy"]),
+            f"{share(row['accuracy_low'])} .. {share(row['accuracy_high'])}",
+            _cost(row),
+            _cost_interval(row),
+            "n/a" if row["latency_p95_s"] is None else f"{row['latency_p95_s']:.3g}",
+            ", ".join(row["evidence"]),
+            row["strategy"],
+        )
+        for row in rows
+    ]
+    interval = "95 % interval"
+    header = ("class", "queries", "accuracy", interval, "USD/request", interval, "p95 s")
+    return table(shown, (*header, "evidence", "strategy"))
+
+
+def _cost(row: dict[str, Any]) -> str:
+    """A star marks dollars that were computed from prices, of all rows or some."""
+    return usd(row["cost_usd"]) + ("*" if row["cost_priced"] else "")
+
+
+def _cost_interval(row: dict[str, Any]) -> str:
+    if row["cost_low_usd"] is None:
+        return "n/a"
+    return f"{usd(row['cost_low_usd'])} .. {usd(row['cost_high_usd'])}"
+
+
+def _grid(states: list[dict[str, Any]]) -> str:
+    """Strategies down, classes across: a state and the queries behind it."""
+    by_key = {(row["class"], row["strategy"]): row for row in states}
+    classes = list(dict.fromkeys(row["class"] for row in states))
+    strategies = list(dict.fromkeys(row["strategy"] for row in states))
+    lines = [
+        [strategy, *(_state(by_key[name, strategy]) for name in classes)] for strategy in strategies
+    ]
+    return table(lines, ["strategy", *classes])
+
+
+def _state(row: dict[str, Any]) -> str:
+    return row["state"] if row["state"] == "missing" else f"{row['state']} {row['queries']}"

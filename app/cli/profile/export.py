@@ -1,0 +1,66 @@
+"""`inferbudget profile export`: what a store holds, for other tools and other stores."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from app.cli.options import FILE, store_option, workload_option
+
+
+@click.command("export")
+@store_option
+@workload_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    required=True,
+    help="FILE.parquet, .csv, .json or .jsonl; '-' is JSON lines on stdout.",
+)
+@click.option(
+    "--what",
+    type=click.Choice(["observations", "cells", "queries", "aggregates"]),
+    default="observations",
+    show_default=True,
+    help="What to write.",
+)
+@click.option("--classes", type=FILE, help="Difficulty graph that sorts the cells; else labels.")
+def export_command(
+    store_path: Path, workload: str, output: Path, what: str, classes: Path | None
+) -> None:
+    """Write observations, cells, queries or published cells of a workload to one file.
+
+    The format follows the suffix. An exported Parquet file can be imported into another store, or
+    its folder registered there, and gives the same cells.
+    """
+    if classes and what != "cells":
+        raise click.UsageError("--classes sorts cells: give --what cells")
+    to_stdout = str(output) == "-"
+    if what == "cells":
+        _export_cells(store_path, workload, classes, None if to_stdout else output)
+        return
+    from profiles.export import export_table, stream_table
+    from profiles.store import Store
+
+    with Store.open(store_path, read_only=True) as store:
+        if to_stdout:
+            stream_table(store, what, workload, sys.stdout)
+        else:
+            export_table(store, what, workload, output)
+
+
+def _export_cells(
+    store_path: Path, workload: str, classes: Path | None, output: Path | None
+) -> None:
+    from app.planning import open_profile
+    from profiles.export import export_rows, stream_rows
+    from profiles.report import profile_rows
+
+    rows = profile_rows(open_profile(store_path, workload, classes))
+    if output is None:
+        stream_rows(iter(rows), sys.stdout)
+    else:
+        export_rows(rows, output)

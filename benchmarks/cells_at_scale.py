@@ -1,0 +1,212 @@
+"""Cells of millions of observations against a bare DuckDB aggregation and pandas.
+
+Every contender runs in a process of its own and computes, for 50 classes x 200 strategies: counts,
+mean and deviation of score and dollars, means of tokens and calls, extremes, exceedance of about 60
+latency limits, p95 of latency and p50/p95/p99 of completion tokens. `cells` is `Store.profile`,
+from the file to the finished profile with its digest. `duckdb` is one GROUP BY with native double
+functions over the same join, its limits given. `pandas` starts with all rows in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from profiles.store import Store
+
+RESULT = Path("benchmarks/results/cells_at_scale.json")
+SEED = 7
+CLASSES, STRATEGIES = 50, 200
+MILLIONS = (1, 10, 50)
+RUNS = {1: 3, 10: 3, 50: 1}
+LIMITS_S = np.geomspace(0.05, 20, 60).tolist()
+
+_QUERIES = """
+    INSERT INTO queries (workload, query_id, class_label)
+    SELECT 'made', 'q' || i, 'class' || (i % {classes}) FROM range({queries}) r(i)
+"""
+_ROWS = """
+    INSERT INTO observations (workload, query_id, strategy, sample, score, cost_usd, latency_s,
+        tokens_in, tokens_out, calls, evidence, source)
+    SELECT 'made', 'q' || q, 'model' || s || '/single', 0,
+        (u(q, s, 1) < 0.3 + 0.003 * s)::INT::DOUBLE, 1e-5 * (1 + s) * (0.5 + u(q, s, 2) ** 3),
+        exp(2 * (u(q, s, 3) + u(q, s, 4) + u(q, s, 5) - 1.5)), 50 + hash(q) % 2000,
+        20 + (1000 * u(q, s, 6))::BIGINT, 1, 'measured', 'made'
+    FROM range({queries}) r(q), range({strategies}) t(s)
+"""
+_JOINED = """
+    (SELECT * FROM observations WHERE workload = 'made' AND score IS NOT NULL)
+    LEFT JOIN (SELECT query_id, class_label FROM queries WHERE workload = 'made') USING (query_id)
+"""
+_BARE = """
+    SELECT class_label, strategy, count(*), avg(score), stddev(score), avg(cost_usd),
+        stddev(cost_usd), max(cost_usd), avg(tokens_in), avg(tokens_out), max(tokens_out),
+        avg(calls), count(latency_s), histogram(latency_s, {limits}),
+        quantile_disc(latency_s, 0.95), quantile_disc(tokens_out, [0.5, 0.95, 0.99])
+    FROM {joined} GROUP BY class_label, strategy
+"""
+
+
+def make(file: Path, millions: int) -> None:
+    """A store with this many rows, made inside DuckDB."""
+    Store.open(file).close()
+    queries = millions * 10**6 // STRATEGIES
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(
+            f"CREATE TEMP MACRO u(q, s, k) AS (hash(q, s, k, {SEED}) % 1000003) / 1000003.0::DOUBLE"
+        )
+        connection.execute(_QUERIES.format(classes=CLASSES, queries=queries))
+        connection.execute(_ROWS.format(strategies=STRATEGIES, queries=queries))
+
+
+def cells(file: Path) -> int:
+    """The profile."""
+    with Store.open(file, read_only=True) as store:
+        return len(store.profile("made").cells)
+
+
+def bare(file: Path) -> int:
+    """One GROUP BY, fetched as Arrow."""
+    limits = f"[{', '.join(f'{limit!r}::DOUBLE' for limit in LIMITS_S)}]"
+    with duckdb.connect(str(file), read_only=True) as connection:
+        sql = _BARE.format(limits=limits, joined=_JOINED)
+        return int(connection.sql(sql).to_arrow_table().num_rows)
+
+
+def rows_in_memory(file: Path) -> Any:
+    """What pandas starts from."""
+    columns = "query_id, strategy, score, cost_usd, latency_s, tokens_in, tokens_out, calls"
+    with duckdb.connect(str(file), read_only=True) as connection:
+        rows = connection.sql(f"SELECT {columns} FROM observations").df()  # noqa: S608
+        return rows, connection.sql("SELECT query_id, class_label FROM queries").df()
+
+
+def pandas_cells(given: Any) -> int:
+    """The same numbers by groupby."""
+    rows, queries = given
+    joined = rows.merge(queries, on="query_id", how="left")
+    joined["bin"] = np.searchsorted(LIMITS_S, joined["latency_s"].to_numpy())
+    keys = ["class_label", "strategy"]
+    groups = joined.groupby(keys, sort=False)
+    found = groups.agg(
+        n=("score", "size"),
+        accuracy=("score", "mean"),
+        accuracy_sd=("score", "std"),
+        cost=("cost_usd", "mean"),
+        cost_sd=("cost_usd", "std"),
+        cost_max=("cost_usd", "max"),
+        tokens_in=("tokens_in", "mean"),
+        tokens_out=("tokens_out", "mean"),
+        tokens_out_max=("tokens_out", "max"),
+        calls=("calls", "mean"),
+        timed=("latency_s", "count"),
+    )
+    groups["latency_s"].quantile(0.95, interpolation="lower")
+    groups["tokens_out"].quantile([0.5, 0.95, 0.99], interpolation="lower")
+    joined.groupby([*keys, "bin"], sort=False).size()
+    return len(found)
+
+
+def timed(step: Callable[[Any], int], given: Any) -> dict[str, float]:
+    """One run in this process: wall and processor seconds, and the process's peak memory."""
+    wall, processor = time.perf_counter(), time.process_time()
+    found = step(given)
+    return {
+        "cells": found,
+        "wall_s": time.perf_counter() - wall,
+        "processor_s": time.process_time() - processor,
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+    }
+
+
+def contend(name: str, file: Path, *more: str) -> dict[str, float]:
+    """One contender, in this process."""
+    if name == "make":
+        make(file, int(more[0]))
+        return {}
+    if name == "pandas":
+        return timed(pandas_cells, rows_in_memory(file))
+    return timed({"cells": cells, "duckdb": bare}[name], file)
+
+
+def in_own_process(name: str, file: Path, *more: str) -> dict[str, float]:
+    """One contender, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.cells_at_scale", name, str(file), *more]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ourselves
+    return dict(json.loads(done.stdout))
+
+
+def median_of(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Medians over the runs of one contender."""
+    return {key: round(statistics.median(run[key] for run in runs), 3) for key in runs[0]}
+
+
+def at_size(folder: Path, millions: int) -> dict[str, Any]:
+    """All contenders at one size, in turn, so that a busy machine is busy for all of them."""
+    file = folder / f"{millions}.duckdb"
+    in_own_process("make", file, str(millions))  # else its peak memory would be inherited
+    names = ("cells", "duckdb")
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(RUNS[millions]):
+        for name in names:
+            runs[name].append(in_own_process(name, file))
+    if millions == 10:
+        runs["pandas"] = [in_own_process("pandas", file)]
+    file.unlink()
+    rows: dict[str, Any] = {name: median_of(found) for name, found in runs.items()}
+    print(millions, rows, flush=True)
+    ratios = {
+        f"{what}_of_cells_to_duckdb": round(rows["cells"][what] / rows["duckdb"][what], 3)
+        for what in ("wall_s", "processor_s")
+    }
+    if "pandas" in rows:
+        ratios["wall_s_of_pandas_to_cells"] = round(
+            rows["pandas"]["wall_s"] / rows["cells"]["wall_s"], 1
+        )
+    return {"million_rows": millions, "runs": RUNS[millions], **rows, "ratios": ratios}
+
+
+def main() -> None:
+    """Time and write."""
+    if len(sys.argv) > 1:
+        print(json.dumps(contend(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = [at_size(Path(folder), millions) for millions in MILLIONS]
+    result = {
+        "classes": CLASSES,
+        "strategies": STRATEGIES,
+        "seed": SEED,
+        "sizes": sizes,
+        "cells_wall_s_per_million_rows": {
+            str(size["million_rows"]): round(size["cells"]["wall_s"] / size["million_rows"], 4)
+            for size in sizes
+        },
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("duckdb", "numpy", "pandas", "pyarrow")},
+        },
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

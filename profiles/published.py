@@ -1,0 +1,71 @@
+"""Cells that somebody else measured and published as means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from profiles.aggregate import Aggregate
+from profiles.profile import Cell
+
+_WORST_SD = 0.5  # of a score in 0..1, Popoviciu's inequality
+
+
+def has_cell(published: Aggregate) -> bool:
+    """Whether a plan may rest on it: means of an unknown number of queries promise nothing."""
+    return bool(published.queries)
+
+
+def add_published(
+    cells: dict[tuple[str, str], Cell],
+    counts: dict[str, int],
+    published: Iterable[Aggregate],
+    class_names: Sequence[str] | None,
+    one_class: str,
+) -> dict[str, int]:
+    """Fill pairs that have no observations; returns queries per class.
+
+    A class without observations counts the most queries that any strategy was published with.
+    A published mean over all queries is left out where observations divide them into classes: it
+    would count the same traffic twice. With `class_names` only those classes are taken.
+    """
+    divided = bool(set(counts) - {one_class})
+    new: dict[str, int] = {}
+    for found in published:
+        name, queries = found.class_name, found.queries or 0
+        foreign = class_names is not None and name not in class_names
+        if foreign or (divided and name == one_class and name not in counts):
+            continue
+        if (name, found.strategy) not in cells:
+            cells[name, found.strategy] = _cell(found, queries)
+            new[name] = max(new.get(name, 0), queries)
+    return new | counts
+
+
+def _cell(found: Aggregate, queries: int) -> Cell:
+    """No score in 0..1 spreads wider around its mean than one of 0 or 1 does (Bhatia, Davis)."""
+    spread = found.accuracy * (1 - found.accuracy)
+    sd = math.sqrt(spread * queries / (queries - 1)) if queries > 1 else _WORST_SD
+    return Cell(
+        class_name=found.class_name,
+        strategy=found.strategy,
+        queries=queries,
+        observations=queries,
+        accuracy=found.accuracy,
+        accuracy_sd=sd,
+        score_sd=sd,
+        cost_usd=found.cost_usd,
+        cost_sd_usd=None,
+        cost_max_usd=None,
+        tokens_in=found.tokens_in,
+        tokens_out=found.tokens_out,
+        tokens_out_max=None,
+        calls=found.calls,
+        exceeded=None,
+        latency_observations=0,
+        latency_p95_s=found.latency_p95_s,
+        evidence=(str(found.evidence),),
+        gpu_s=found.gpu_s,
+        energy_j=found.energy_j,
+        observed_until=found.observed_at,
+    )

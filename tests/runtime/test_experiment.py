@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from fake_upstream import PRICES, FakeUpstream, served
+
+from profiles.errors import InputError
+from profiles.measure import measure
+from profiles.money import PriceCard
+from profiles.scorers import Task
+from profiles.store import Store
+from runtime.experiment import Bench, Experiment
+from runtime.journal import journal_of
+
+pytestmark = pytest.mark.asyncio
+SINGLE = "small/single(max_tokens=8)"
+EXPERIMENT = Experiment(
+    endpoint="http://127.0.0.1:9/v1",
+    workload="w",
+    strategies=(SINGLE,),
+    scorer="exact",
+    prices=PRICES,
+)
+TASKS = [Task(f"q{number}", f"prompt {number}", reference="four") for number in range(6)]
+
+
+async def measured(store: Store, bench: Bench, **more: Any) -> Any:
+    return await measure(
+        store,
+        workload="w",
+        problems=TASKS,
+        strategies=bench.experiment.strategies,
+        answer=bench.answer,
+        score=bench.scorers.score,
+        spent_nano_usd=bench.spent_nano_usd,
+        stored=bench.stored,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strategies": ("small/singel",)}, "did you mean 'single'"),
+        ({"strategies": ("small/best_of_n(n=2,verifier=checker)",)}, "no verifier is called"),
+        ({"scorer": None}, "nothing judges this task"),
+        ({"scorer": "unit-tests"}, "task q0"),
+        ({"verifiers": {"checker": "nowhere:check"}}, "cannot import the module 'nowhere'"),
+        ({"api_key_env": "A_KEY_THAT_NOBODY_SET"}, "A_KEY_THAT_NOBODY_SET: this environment"),
+        ({"endpoint": "ftp://host"}, "not the address of a model server"),
+    ],
+)
+async def test_what_cannot_work_is_found_before_anything_is_paid_for(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(EXPERIMENT, **change).check(TASKS)
+
+
+async def test_a_key_travels_in_the_header_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    async def look(request: web.Request, _: dict[str, Any]) -> None:
+        seen.append(request.headers.get("Authorization"))
+
+    monkeypatch.setenv("SOME_KEY", "sesame-7")
+    path = tmp_path / "store.duckdb"
+    async with served(FakeUpstream(behaviour=look)) as fake:
+        experiment = replace(EXPERIMENT, endpoint=fake.url, api_key_env="SOME_KEY")
+        async with experiment.bench(journal_of(path), None) as bench:
+            with Store.open(path) as store:
+                await measured(store, bench)
+            content = path.read_bytes()
+    assert seen == ["Bearer sesame-7"] * 6
+    assert b"sesame" not in content + repr(experiment).encode()
+
+
+async def test_spending_is_the_servers_bill_and_unknown_without_prices(tmp_path: Path) -> None:
+    async with served(FakeUpstream()) as fake:
+        for name, prices in (("known", PRICES), ("unknown", PriceCard())):
+            experiment = replace(EXPERIMENT, endpoint=fake.url, prices=prices)
+            with Store.open(tmp_path / name) as store:
+                async with experiment.bench(tmp_path / f"{name}.calls", None) as bench:
+                    report = await measured(store, bench)
+            if name == "known":
+                assert report.spent_usd == pytest.approx(fake.bill_nano_usd / 1e9)
+            else:
+                assert (report.spent_usd, report.left_usd) == (None, 0)
+
+
+async def test_a_judge_is_paid_from_the_same_purse_and_asked_by_the_same_connection(
+    tmp_path: Path,
+) -> None:
+    class Grading(FakeUpstream):
+        def texts(self, body: dict[str, Any]) -> list[str]:
+            return ["VERDICT: 10" if body["model"] == "large" else "four"] * body.get("n", 1)
+
+    async with served(Grading()) as fake:
+        experiment = replace(EXPERIMENT, endpoint=fake.url, scorer="judge:large")
+        with Store.open(tmp_path / "store") as store:
+            async with experiment.bench(tmp_path / "calls", None) as bench:
+                report = await measured(store, bench)
+            rows = store.observations("w")
+    assert [row.score for row in rows] == [1.0] * 6
+    assert report.spent_usd == pytest.approx(fake.bill_nano_usd / 1e9)
+    # what an outcome costs when it is served knows no judge
+    assert sum(row.cost_usd or 0 for row in rows) < report.spent_usd / 2
+
+
+async def test_a_judge_that_the_cap_does_not_allow_leaves_the_outcome_for_another_run(
+    tmp_path: Path,
+) -> None:
+    async with served(FakeUpstream(reply="VERDICT:9")) as fake:
+        experiment = replace(EXPERIMENT, endpoint=fake.url, scorer="judge:large")
+        with Store.open(tmp_path / "store") as store:
+            async with experiment.bench(tmp_path / "calls", 60_000) as bench:
+                report = await measured(store, bench, concurrency=1)
+            assert (report.measured, report.left) == (0, 6)
+            assert report.stopped
+            calls = len(fake.calls)
+            async with experiment.bench(tmp_path / "calls", None) as bench:
+                again = await measured(store, bench, concurrency=1)
+    assert again.measured == 6
+    # the answers of the first run are not asked for again
+    assert len(fake.calls) == 12
+    assert calls > 0
+
+
+async def test_a_cap_below_the_first_outcome_buys_nothing(tmp_path: Path) -> None:
+    async with served(FakeUpstream()) as fake:
+        experiment = replace(EXPERIMENT, endpoint=fake.url)
+        with Store.open(tmp_path / "store") as store:
+            async with experiment.bench(tmp_path / "calls", 1) as bench:
+                report = await measured(store, bench)
+    assert (report.measured, report.left, report.spent_usd) == (0, 6, 0)
+    assert "no room" in str(report.stopped)
+    assert fake.calls == []
