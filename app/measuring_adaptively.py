@@ -9,10 +9,10 @@ from dataclasses import replace
 from planner.adaptive import Batch, Pool, confirm, next_batches, warm_up
 from planner.spec import Spec
 from profiles.errors import InfeasibleError, InputError
-from profiles.measure import MeasureReport
+from profiles.measuring.measure import MeasureReport
+from profiles.measuring.scorers import Task
 from profiles.profile import Profile
-from profiles.scorers import Task
-from profiles.store import Store
+from profiles.store.store import Store
 from profiles.strategy import canonical
 
 Jobs = Sequence[tuple[str, str, int]]

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from profiles.agenda import agenda
 from profiles.errors import InputError
-from profiles.jobs import Job, Key
-from profiles.measure import MeasureReport, report_of
-from profiles.measuring import Measuring, Result
+from profiles.measuring.agenda import agenda
+from profiles.measuring.jobs import Job, Key
+from profiles.measuring.measure import MeasureReport, report_of
+from profiles.measuring.measuring import Measuring, Result
+from profiles.measuring.outlook import Outlook, Standing
+from profiles.measuring.scorers import Task
 from profiles.observation import Evidence, Observation
-from profiles.outlook import Outlook, Standing
-from profiles.scorers import Task
-from profiles.store import Store
+from profiles.store.store import Store
 from runtime.experiment import Experiment
 from runtime.journal import journal_of
 
@@ -86,7 +86,7 @@ def measure_on_ray(
     limit_nano_usd: int | None = None,
     progress: Callable[[Standing], None] | None = None,
 ) -> MeasureReport:
-    """As `profiles.measure.measure`, on the nodes of a cluster.
+    """As `profiles.measuring.measure.measure`, on the nodes of a cluster.
 
     Args:
         store: Open for writing; only this process writes.
@@ -101,7 +101,7 @@ def measure_on_ray(
         progress: Called after every batch that is stored.
 
     Raises:
-        InputError: No such cluster, or as `profiles.measure.measure`.
+        InputError: No such cluster, or as `profiles.measuring.measure.measure`.
         UpstreamError: Every call of a shard failed.
     """
     to_do = agenda(

@@ -41,7 +41,7 @@ def open_profile(
     store_path: Path, workload: str, classes: Path | None, latency_limits: tuple[float, ...] = ()
 ) -> Profile:
     """The profile of a workload, by the classes of a difficulty graph or by labels."""
-    from profiles.store import Store
+    from profiles.store.store import Store
 
     if not store_path.exists():
         raise InputError(
@@ -51,7 +51,7 @@ def open_profile(
         )
     digest = names = None
     if classes:
-        from profiles.difficulty_graph import read_facts
+        from profiles.difficulty.graph import read_facts
 
         facts = read_facts(classes)
         digest, names = facts.digest, facts.class_names

@@ -26,7 +26,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from profiles.store import Store
+from profiles.store.store import Store
 
 RESULT = Path("benchmarks/results/cells_at_scale.json")
 SEED = 7

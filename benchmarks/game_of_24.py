@@ -16,19 +16,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from profiles.call_sharing import call_sharing
-from profiles.derivable import cascade
-from profiles.derive import derive
-from profiles.drawing import Once, drawing_from
-from profiles.formats.sample_logs import read
-from profiles.ladders import Stage, expected
+from profiles.cells.report import profile_rows
+from profiles.derived.call_sharing import call_sharing
+from profiles.derived.derivable import cascade
+from profiles.derived.derive import derive
+from profiles.derived.drawing import Once, drawing_from
+from profiles.derived.ladders import Stage, expected
+from profiles.derived.recordings import Base, bases
+from profiles.derived.votes import winner
+from profiles.importing.formats.sample_logs import read
 from profiles.notes import Notes
 from profiles.observation import Observation
-from profiles.recordings import Base, bases
-from profiles.report import profile_rows
-from profiles.store import Store
+from profiles.store.store import Store
 from profiles.strategy import parse
-from profiles.votes import winner
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tot_game24"
 RESULT = Path("benchmarks/results/game_of_24.json")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.intervals import clopper_pearson, effective_size, mean_interval, wilson
+from profiles.cells.intervals import clopper_pearson, effective_size, mean_interval, wilson
 
 RESULT = Path("benchmarks/results/interval_coverage.json")
 SEED = 20

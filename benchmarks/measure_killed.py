@@ -27,7 +27,7 @@ from aiohttp import web
 
 from demo.server.app import running_server
 from demo.tasks import problems
-from profiles.store import Store
+from profiles.store.store import Store
 from runtime.journal import journal_of
 
 RESULT = Path("benchmarks/results/measure_killed.json")

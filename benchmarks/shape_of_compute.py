@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from profiles.query_means import MEASURES, QueryMeans
-from profiles.saturation import Curves
-from profiles.scaling import shapes
-from profiles.shape import Shape
+from profiles.scaling.fitting import shapes
+from profiles.scaling.query_means import MEASURES, QueryMeans
+from profiles.scaling.saturation import Curves
+from profiles.scaling.shape import Shape
 
 RESULT = Path("benchmarks/results/shape_of_compute.json")
 LEVELS = np.array([1, 2, 4, 8, 16, 32, 64])

@@ -21,11 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from profiles.expectations import Check, check_all
-from profiles.import_report import ImportReport
-from profiles.importers import import_file
-from profiles.mapping import load_mapping, mapping_names
-from profiles.store import Store
+from profiles.importing.expectations import Check, check_all
+from profiles.importing.import_report import ImportReport
+from profiles.importing.importers import import_file
+from profiles.importing.mapping import load_mapping, mapping_names
+from profiles.store.store import Store
 
 RESULT = Path("benchmarks/results/shared_sources.json")
 BESIDE = Path(__file__).parents[2] / "shared" / "data"

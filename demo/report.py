@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from demo.traffic import Traffic
+from profiles.cells.report import wilson
 from profiles.money import to_usd
-from profiles.report import wilson
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 An optimiser that trusts noisy averages picks the cells that looked good by luck. Three tools:
 
-* `shrink` of `profiles.shrinkage`, which cells of all classes and strategies share.
+* `shrink` of `profiles.cells.shrinkage`, which cells of all classes and strategies share.
 * `Margin`: ``z * |M x + k|``, one second-order cone over the whole allocation, because errors of
   different classes average out.
 * `lower_bounds`: Clopper and Pearson (1934) at the effective sample size of Korn and Graubard,
@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from profiles.shrinkage import MAX_EFFECTIVE_QUERIES, SHARED_NOISE, Array, score_variances, shrink
+from profiles.cells.shrinkage import (
+    MAX_EFFECTIVE_QUERIES,
+    SHARED_NOISE,
+    Array,
+    score_variances,
+    shrink,
+)
 
 __all__ = [
     "MAX_EFFECTIVE_QUERIES",

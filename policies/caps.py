@@ -36,7 +36,7 @@ def choose_prices(draft: Draft) -> Draft:
     card = draft.plan.prices
     models = sorted({model for text in draft.order for model in parse(text).models()})
     if not card.models:
-        return replace(draft, prices=card, warnings=(*draft.warnings, NO_PRICES))
+        return replace(draft, prices=PriceCard(), warnings=(*draft.warnings, NO_PRICES))
     missing = [model for model in models if model not in card.models]
     if missing:
         raise UnknownValueError(

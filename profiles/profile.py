@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from profiles.errors import UnknownValueError
 
 if TYPE_CHECKING:
-    from profiles.caps import CapLine
+    from profiles.cells.caps import CapLine
 
 _NOT_COUNTED = -1
 

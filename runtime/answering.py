@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from profiles.errors import UpstreamError
-from profiles.gpu import GpuMeter
-from profiles.jobs import Job
+from profiles.measuring.gpu import GpuMeter
+from profiles.measuring.jobs import Job
 from profiles.money import PriceCard
 from profiles.observation import LONGEST_ANSWER
 from profiles.query import Answered
@@ -42,7 +42,7 @@ def make_answerer(
     spending: Spending | None = None,
     meter: GpuMeter | None = None,
 ) -> Answerer:
-    """A function from a `Job` to its `Answered`, for `profiles.measure.measure`.
+    """A function from a `Job` to its `Answered`, for `profiles.measuring.measure.measure`.
 
     Args:
         upstream: Where the calls go.

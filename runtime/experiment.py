@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from profiles.errors import InputError
-from profiles.gpu import GpuMeter, gpu_meter
-from profiles.jobs import Key
+from profiles.measuring.gpu import GpuMeter, gpu_meter
+from profiles.measuring.jobs import Key
+from profiles.measuring.scorers import Scored, Scorer, Task, scorer_for
 from profiles.money import PriceCard
-from profiles.scorers import Scored, Scorer, Task, scorer_for
 from profiles.strategy import parse
 from runtime.answering import Answerer, make_answerer
 from runtime.checkers import as_verifiers, load_function
@@ -38,7 +38,8 @@ class Experiment:
         endpoint: OpenAI-compatible base URL.
         workload: Which traffic.
         strategies: Text forms of what will be measured.
-        scorer: As `profiles.scorers.scorer_for` reads it, None where every task names its own.
+        scorer: As `profiles.measuring.scorers.scorer_for` reads it, None where every task
+            names its own.
         prices: Prices of the models.
         verifiers: ``module:function`` by the names that strategies use.
         verdict_by: Name of the verifier whose score is kept with every outcome.
@@ -68,7 +69,7 @@ class Experiment:
 
     @asynccontextmanager
     async def bench(self, journal_path: Path, limit_nano_usd: int | None) -> AsyncIterator[Bench]:
-        """Everything that `profiles.measure.measure` needs, until the block ends.
+        """Everything that `profiles.measuring.measure.measure` needs, until the block ends.
 
         Args:
             journal_path: Keeps the calls that are paid for.
@@ -175,7 +176,7 @@ class Scorers:
             self._of(task).check(task)
 
     async def score(self, task: Task, answer_text: str) -> Scored:
-        """Score one answer; see `profiles.scorers.Scorer`."""
+        """Score one answer; see `profiles.measuring.scorers.Scorer`."""
         return await self._of(task).score(task, answer_text)
 
     def _of(self, task: Task) -> Scorer:

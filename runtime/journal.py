@@ -30,7 +30,7 @@ from typing import Self, TypeAlias
 import msgspec
 
 from profiles.errors import InputError
-from profiles.jobs import Key
+from profiles.measuring.jobs import Key
 from runtime.upstream import ChatCall, Completion, request_body
 
 Send: TypeAlias = Callable[[ChatCall], Awaitable[Completion]]

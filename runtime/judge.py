@@ -6,11 +6,11 @@ import hashlib
 import itertools
 import re
 
-from profiles.answers import final_line, marked_answer
 from profiles.errors import UpstreamError
+from profiles.measuring.answers import final_line, marked_answer
+from profiles.measuring.scorers import Scored, Task, UnscoredError
 from profiles.money import PriceCard, TokenPrice
 from profiles.observation import LONGEST_ANSWER
-from profiles.scorers import Scored, Task, UnscoredError
 from runtime.caller import Chat, HeldCaller
 from runtime.ledger import Hold, Ledger, Scope
 from runtime.strategies.base import prompt_tokens_bound

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from profiles.jobs import Job
+from profiles.measuring.jobs import Job
 from profiles.money import PriceCard, TokenPrice
 from runtime.caller import Chat, HeldCaller
 from runtime.journal import Journal

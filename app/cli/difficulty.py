@@ -26,8 +26,8 @@ def fit_command(
     store_path: Path, workload: str, classes: int, seed: int, output: Path, output_format: str
 ) -> None:
     """Fit text -> class, write it as ONNX, and keep every query's out-of-fold class."""
-    from profiles.difficulty import fit
-    from profiles.store import Store
+    from profiles.difficulty.fit import fit
+    from profiles.store.store import Store
 
     with Store.open(store_path) as store:
         estimator = fit(store, workload, classes=classes, seed=seed)

@@ -12,7 +12,7 @@ from profiles.errors import InputError
 
 if TYPE_CHECKING:
     from policies.policy import PolicyClasses
-    from profiles.importers import Outcomes
+    from profiles.importing.importers import Outcomes
     from runtime.replay import Recorded, ReplayReport
 
 
@@ -40,7 +40,7 @@ def replay_command(
     The budget is scaled to the trace: the policy's dollars per request times its requests.
     """
     from policies.file import read_policy
-    from profiles.importers import read_outcomes
+    from profiles.importing.importers import read_outcomes
     from runtime.replay import replay
 
     wanted = read_policy(policy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from app.cli.options import share, table
 
 if TYPE_CHECKING:
-    from profiles.difficulty import ClassFacts, FitReport
+    from profiles.difficulty.fit import ClassFacts, FitReport
 
 
 def fit_text(report: FitReport) -> str:

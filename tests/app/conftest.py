@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.source import SPEC, STORE
-from profiles.importers import import_file
+from profiles.importing.importers import import_file
 from profiles.observation import Evidence
-from profiles.store import Store
+from profiles.store.store import Store
 
 # accuracy, dollars and seconds per class: cheap and fast, or dear and good where it is hard
 STRATEGIES = {

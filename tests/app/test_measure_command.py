@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from app.cli.profile.measure import measure_command, measure_text
 from profiles.errors import InputError
-from profiles.measure import MeasureReport
+from profiles.measuring.measure import MeasureReport
 from profiles.notes import Note
 
 

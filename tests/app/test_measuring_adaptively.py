@@ -13,11 +13,11 @@ from app.cli.profile.advise import advise_command
 from app.measuring_adaptively import measure_adaptively
 from planner.spec import Spec
 from profiles.errors import InputError
-from profiles.measure import MeasureReport
+from profiles.measuring.measure import MeasureReport
+from profiles.measuring.scorers import Task
 from profiles.observation import Evidence, Observation
 from profiles.query import Query
-from profiles.scorers import Task
-from profiles.store import Store
+from profiles.store.store import Store
 
 ACCURACY = {("easy", "a/single"): 0.9, ("easy", "b/single"): 0.92,
             ("hard", "a/single"): 0.4, ("hard", "b/single"): 0.8}  # fmt: skip

@@ -19,7 +19,7 @@ import pytest
 from benchmarks.measure_killed import CONCURRENCY, SAME, STRATEGIES, measured
 from demo.tasks import problems
 from profiles.observation import Observation
-from profiles.store import Store
+from profiles.store.store import Store
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_worlds import WORKLOAD, observation
 
-from profiles.caps import LEAST_ROWS, cap_line
+from profiles.cells.caps import LEAST_ROWS, cap_line
+from profiles.cells.tails import tail
 from profiles.errors import UnknownValueError
-from profiles.store import Store
-from profiles.tails import tail
+from profiles.store.store import Store
 
 
 def completions(rng, rows):

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from small_worlds import WORKLOAD, observation
 
 from profiles.aggregate import Aggregate
-from profiles.cells import build_profile, latency_grid
-from profiles.coverage import coverage_rows
+from profiles.cells.build import build_profile, latency_grid
+from profiles.cells.coverage import coverage_rows
+from profiles.cells.report import profile_rows, wilson
 from profiles.errors import InputError, UnknownValueError
 from profiles.observation import Evidence
-from profiles.prices import price
+from profiles.pricing.prices import price
+from profiles.pricing.rates import Rate
 from profiles.query import Query
-from profiles.rates import Rate
-from profiles.report import profile_rows, wilson
-from profiles.store import Store
+from profiles.store.store import Store
 
 amounts = st.none() | st.floats(1e-6, 50)
 rows = st.lists(

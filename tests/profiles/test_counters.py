@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.counters import differences
+from profiles.importing.counters import differences
 
 
 def test_a_counter_that_never_falls_has_no_restarts():

@@ -9,18 +9,18 @@ import pytest
 from small_worlds import WORKLOAD, observation
 
 from app.cli.profile.derive import counts
-from profiles.derivable import Judges, cascade, everything
-from profiles.derive import derive
-from profiles.derived_rows import How
-from profiles.drawing import drawing_from, drawing_of
+from profiles.derived.derivable import Judges, cascade, everything
+from profiles.derived.derive import derive
+from profiles.derived.derived_rows import How
+from profiles.derived.drawing import drawing_from, drawing_of
+from profiles.derived.played import Calls
+from profiles.derived.recordings import bases
 from profiles.errors import InputError
-from profiles.formats.sample_logs import read
+from profiles.importing.formats.sample_logs import read
 from profiles.notes import Notes
 from profiles.observation import Evidence, Observation
-from profiles.played import Calls
-from profiles.recordings import bases
-from profiles.records import to_table
-from profiles.store import Store
+from profiles.store.records import to_table
+from profiles.store.store import Store
 from profiles.strategy import parse
 
 BEST_OF_2 = "m/best_of_n(n=2,verifier=v)"
@@ -181,7 +181,16 @@ def test_derived_rows_leave_once_the_strategy_was_run_itself(store):
     run_itself = observation("a", BEST_OF_2, score=0.0, concurrency=4)
     store.add([run_itself])
     rows, report = derived(store, BEST_OF_2)
-    assert (list(rows.values()), report.replaced) == ([run_itself], 1)
+    assert (list(rows.values()), report.replaced) == ([run_itself], 0)
+
+
+def test_an_outcome_takes_the_place_of_what_was_derived_for_its_query(store):
+    store.add([*samples("a", 1.0, 0.0), *samples("b", 1.0, 1.0)])
+    derived(store, BEST_OF_2)
+    assert not any(strategy == BEST_OF_2 for _, strategy, _ in store.measured(WORKLOAD))
+    assert store.add([observation("a", BEST_OF_2)]).added == 1
+    kept = [row for row in store.observations(WORKLOAD) if row.strategy == BEST_OF_2]
+    assert [(row.query_id, row.score_sd is None) for row in kept] == [("a", True), ("b", False)]
 
 
 def test_unscored_outcomes_are_left_out_and_counted(store):

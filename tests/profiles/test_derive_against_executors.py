@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from profiles.call_sharing import call_sharing
-from profiles.derivable import ladder
-from profiles.derive import derive
-from profiles.derived_rows import How
-from profiles.ladders import Stage
+from profiles.derived.call_sharing import call_sharing
+from profiles.derived.derivable import ladder
+from profiles.derived.derive import derive
+from profiles.derived.derived_rows import How
+from profiles.derived.ladders import Stage
+from profiles.derived.played import Calls, play
+from profiles.derived.recordings import bases
 from profiles.observation import Observation
-from profiles.played import Calls, play
-from profiles.recordings import bases
-from profiles.store import Store
+from profiles.store.store import Store
 from runtime.checkers import as_verifiers
 from runtime.strategies import Request, Tools, build
 from runtime.strategies.base import Bill

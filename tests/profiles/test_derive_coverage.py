@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from profiles.call_sharing import CallSharing
-from profiles.drawing import BestOf, Once, Vote
-from profiles.ladders import Stage, expected
-from profiles.recordings import MEASURES, Base, Recording
+from profiles.derived.call_sharing import CallSharing
+from profiles.derived.drawing import BestOf, Once, Vote
+from profiles.derived.ladders import Stage, expected
+from profiles.derived.recordings import MEASURES, Base, Recording
 
 WORLDS, QUERIES, SAMPLES, K = 400, 60, 12, 4
 Z = 1.96

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiles.subsets import best_of_weights, chance_of_none, rounds_run, times_drawn
-from profiles.votes import vote_weights, win_chances, winner
+from profiles.derived.subsets import best_of_weights, chance_of_none, rounds_run, times_drawn
+from profiles.derived.votes import vote_weights, win_chances, winner
 
 VERDICTS = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=6)
 ANSWERS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=6)

@@ -14,8 +14,8 @@ import pytest
 from scipy.sparse import csr_array
 from small_worlds import WORKLOAD, observation, sums
 
-from profiles.difficulty import class_names, features, fit
-from profiles.difficulty_graph import (
+from profiles.difficulty.fit import class_names, features, fit
+from profiles.difficulty.graph import (
     FEATURES,
     STEP_SCALE,
     STEPS,
@@ -24,12 +24,12 @@ from profiles.difficulty_graph import (
     feature_model,
     read_facts,
 )
+from profiles.difficulty.kmeans import nearest, prototypes
+from profiles.difficulty.ridge import solve
 from profiles.errors import InputError
-from profiles.importers import import_file
-from profiles.kmeans import nearest, prototypes
+from profiles.importing.importers import import_file
 from profiles.query import Query
-from profiles.ridge import solve
-from profiles.store import Store
+from profiles.store.store import Store
 
 AWKWARD = [
     "",
@@ -309,8 +309,8 @@ def test_measured_prompts_are_sorted_better_than_by_chance(data_dir, tmp_path):
 
 FITTED = """
 from small_worlds import WORKLOAD, sums
-from profiles.difficulty import fit
-from profiles.store import Store
+from profiles.difficulty.fit import fit
+from profiles.store.store import Store
 with Store.open(":memory:") as store:
     queries, observations = sums(400, seed=8)
     store.add(observations)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.shared_sources import defects, figures, import_all, stored_checks
-from profiles.importers import import_file
-from profiles.mapping import load_mapping, mapping_names
-from profiles.store import Store
+from profiles.importing.importers import import_file
+from profiles.importing.mapping import load_mapping, mapping_names
+from profiles.store.store import Store
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 

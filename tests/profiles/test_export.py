@@ -12,10 +12,10 @@ from small_worlds import WORKLOAD, observation
 from app.cli.main import cli
 from profiles.aggregate import Aggregate
 from profiles.errors import InputError
-from profiles.export import export_table
-from profiles.importers import import_file
+from profiles.importing.importers import import_file
 from profiles.query import Query
-from profiles.store import Store
+from profiles.store.export import export_table
+from profiles.store.store import Store
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 

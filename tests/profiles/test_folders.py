@@ -15,8 +15,8 @@ from app.cli.main import cli
 from profiles.errors import InputError
 from profiles.observation import Evidence
 from profiles.query import Query
-from profiles.records import to_table
-from profiles.store import Store
+from profiles.store.records import to_table
+from profiles.store.store import Store
 
 
 def table(*rows):

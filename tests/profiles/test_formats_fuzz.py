@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profiles.errors import InputError
-from profiles.formats import FORMATS
+from profiles.importing.formats import FORMATS
 from profiles.notes import Notes
 
 FIXTURES = Path(__file__).parent / "fixtures"

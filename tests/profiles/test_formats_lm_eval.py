@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from profiles.errors import InputError
-from profiles.formats import lm_eval
+from profiles.importing.formats import lm_eval
 from profiles.notes import Notes
 from profiles.observation import Evidence
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from profiles.errors import InputError
-from profiles.formats import otlp
+from profiles.importing.formats import otlp
 from profiles.notes import Notes
 from profiles.observation import Evidence
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from profiles.errors import InputError
-from profiles.formats import guidellm, sglang, vllm
+from profiles.importing.formats import guidellm, sglang, vllm
 from profiles.notes import Notes
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiles.gpu import FairShares, GpuMeter, Reading, gpu_meter, read_devices
+from profiles.measuring.gpu import FairShares, GpuMeter, Reading, gpu_meter, read_devices
 
 TICKS = 60
 
@@ -138,6 +138,6 @@ def test_devices_that_compute_or_hold_a_process_are_in_use():
 
 def test_without_nvml_there_is_no_meter_and_the_log_says_why(monkeypatch, caplog):
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
-    with caplog.at_level("INFO", "profiles.gpu"):
+    with caplog.at_level("INFO", "profiles.measuring.gpu"):
         assert gpu_meter() is None
     assert "no GPU-seconds and joules" in caplog.text

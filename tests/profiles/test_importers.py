@@ -9,11 +9,11 @@ from pyarrow import parquet
 from small_worlds import WORKLOAD
 
 from profiles.errors import InputError
-from profiles.importers import import_file, read_outcomes
-from profiles.spelling import strategy_text
-from profiles.store import Store
+from profiles.importing.importers import import_file, read_outcomes
+from profiles.importing.spelling import strategy_text
+from profiles.importing.tables import FORMATS
+from profiles.store.store import Store
 from profiles.strategy import canonical
-from profiles.tables import FORMATS
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from benchmarks.interval_coverage import accuracy_coverage, cost_coverage
-from profiles.intervals import clopper_pearson, effective_size, mean_interval, wilson
+from profiles.cells.intervals import clopper_pearson, effective_size, mean_interval, wilson
 
 REPETITIONS = 1500
 MISS = 0.93, 0.97

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from small_worlds import WORKLOAD
 
 from profiles.errors import InputError
-from profiles.fields import FIELDS
-from profiles.importers import import_file, read_outcomes
-from profiles.mapping import RecordKind, load_mapping, mapping_names
-from profiles.prices import cards
-from profiles.store import Store
+from profiles.importing.fields import FIELDS
+from profiles.importing.importers import import_file, read_outcomes
+from profiles.importing.mapping import RecordKind, load_mapping, mapping_names
+from profiles.pricing.prices import cards
+from profiles.store.store import Store
 
 
 @pytest.fixture

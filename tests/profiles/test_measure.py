@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from small_worlds import WORKLOAD
 
-from profiles import measuring as module
 from profiles.errors import BudgetRefusedError, InputError, UpstreamError
-from profiles.measure import Answered, Scored, Task, measure, seed_of
-from profiles.scorers import Function, UnscoredError
-from profiles.store import Store
+from profiles.measuring import measuring as module
+from profiles.measuring.measure import Answered, Scored, Task, measure, seed_of
+from profiles.measuring.scorers import Function, UnscoredError
+from profiles.store.store import Store
 
 PROBLEMS = [Task(f"q{i:03}", f"prompt {i}") for i in range(30)]
 STRATEGIES = ["a/single", "b/best_of_n( n = 2 )"]
@@ -206,8 +206,8 @@ def go_scored(store, upstream, score, **more):
 
 INTERRUPTED = """
 import asyncio, sys
-from profiles.measure import Answered, Scored, Task, measure
-from profiles.store import Store
+from profiles.measuring.measure import Answered, Scored, Task, measure
+from profiles.store.store import Store
 
 async def right(task, text):
     return Scored(1.0)

@@ -16,7 +16,7 @@ from app.cli.profile import profile
 from profiles.aggregate import Aggregate
 from profiles.errors import InputError
 from profiles.money import Energy, Pool, PriceCard, TokenPrice, to_nano_usd
-from profiles.prices import (
+from profiles.pricing.prices import (
     add_card,
     carbon_g,
     card_in_force,
@@ -27,10 +27,10 @@ from profiles.prices import (
     rates_for,
     read_dated_card,
 )
-from profiles.pricing_check import check_prices
-from profiles.query_means import query_means
-from profiles.rates import Rate
-from profiles.store import Store
+from profiles.pricing.pricing_check import check_prices
+from profiles.pricing.rates import Rate
+from profiles.scaling.query_means import query_means
+from profiles.store.store import Store
 
 DAY = dt.date(2026, 3, 1)
 CARD = """

@@ -14,12 +14,12 @@ from scipy import stats
 from small_worlds import observation
 
 from app.cli.profile import profile
-from profiles.diff import diff_profiles, read_side
+from profiles.cells.diff import diff_profiles, read_side
+from profiles.cells.figures import Figure, Kind, mover
 from profiles.errors import InputError
-from profiles.figures import Figure, Kind, mover
 from profiles.observation import Observation
 from profiles.query import Query
-from profiles.store import Store
+from profiles.store.store import Store
 
 rows = st.lists(
     st.builds(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from profiles.errors import InputError
-from profiles.formats.sample_logs import final_answer, read
+from profiles.importing.formats.sample_logs import final_answer, read
 from profiles.notes import Notes
 from profiles.observation import Evidence
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiles import sandbox_program, sandbox_referee
 from profiles.errors import InputError
-from profiles.sandbox import Limits, run_tests
-from profiles.scorers import Task
-from profiles.unit_tests import UnitTests
+from profiles.measuring import sandbox_program, sandbox_referee
+from profiles.measuring.sandbox import Limits, run_tests
+from profiles.measuring.scorers import Task
+from profiles.measuring.unit_tests import UnitTests
 
 TESTS = "assert double(2) == 4\nassert double(-3) == -6"
 RIGHT = "def double(x):\n    return 2 * x\n"

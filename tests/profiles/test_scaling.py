@@ -19,14 +19,14 @@ from small_worlds import WORKLOAD, observation
 from app.cli.profile import profile
 from profiles.aggregate import Aggregate
 from profiles.errors import InputError, UnknownValueError
-from profiles.families import families, ladder
-from profiles.levels import Unit
-from profiles.paired import fieller, holm, worse_p_value, worse_p_value_unpaired
 from profiles.query import Query
-from profiles.query_means import MEASURES, QueryMeans, query_means
-from profiles.saturation import Curves, fit
-from profiles.scaling import shapes
-from profiles.store import Store
+from profiles.scaling.families import families, ladder
+from profiles.scaling.fitting import shapes
+from profiles.scaling.levels import Unit
+from profiles.scaling.paired import fieller, holm, worse_p_value, worse_p_value_unpaired
+from profiles.scaling.query_means import MEASURES, QueryMeans, query_means
+from profiles.scaling.saturation import Curves, fit
+from profiles.store.store import Store
 
 LEVELS = (1, 2, 4, 8, 16, 32)
 RISING = Curves(*(np.array([value]) for value in (0.8, 1.2, 0.9, 0.0)))

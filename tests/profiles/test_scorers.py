@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiles.answers import choice_letter, last_number, marked_answer, program
 from profiles.errors import InputError
-from profiles.scorers import Exact, Function, MultipleChoice, Numeric, Regex, Task, scorer_for
+from profiles.measuring.answers import choice_letter, last_number, marked_answer, program
+from profiles.measuring.scorers import (
+    Exact,
+    Function,
+    MultipleChoice,
+    Numeric,
+    Regex,
+    Task,
+    scorer_for,
+)
 
 
 def score(scorer, answer, reference=None, **task):

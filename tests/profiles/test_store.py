@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from small_worlds import WORKLOAD, observation
 
 from profiles.errors import InputError
-from profiles.formats.found import SetAside
-from profiles.merge import AddReport
+from profiles.importing.formats.found import SetAside
 from profiles.observation import Evidence, Observation
 from profiles.query import Query
-from profiles.records import to_table
-from profiles.schema import MIGRATIONS
-from profiles.store import Store
+from profiles.store.merge import AddReport
+from profiles.store.records import to_table
+from profiles.store.schema import MIGRATIONS
+from profiles.store.store import Store
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_killed_import_leaves_the_store_readable_and_unchanged(store, tmp_path
 _KILLED = """
 import sys, time
 from profiles.observation import Observation
-from profiles.store import Store
+from profiles.store.store import Store
 store = Store.open(sys.argv[1])
 with store.transaction():
     store.add([Observation("w", f"n{i}", "m/single", 0, 1.0) for i in range(5000)])

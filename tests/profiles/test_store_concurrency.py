@@ -14,7 +14,7 @@ import pytest
 from small_worlds import WORKLOAD, observation
 
 from profiles.errors import InputError
-from profiles.store import Store
+from profiles.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def path(tmp_path):
 _HOLDER = """
 import sys
 from profiles.observation import Observation
-from profiles.store import Store
+from profiles.store.store import Store
 with Store.open(sys.argv[1]) as store, store.transaction():
     store.add([Observation("w", "held", "m/single", 0, 1.0)])
     print("inside", flush=True)
@@ -77,7 +77,7 @@ def test_a_reader_waits_for_the_end_of_another_process_transaction(path, holder)
 
 def test_an_open_store_that_does_nothing_keeps_nobody_out(path):
     with Store.open(path) as store:
-        code = "import sys; from profiles.store import Store; "
+        code = "import sys; from profiles.store.store import Store; "
         code += "print(len(Store.open(sys.argv[1], wait_s=0.5).measured('w')))"
         out, err = start(code, path).communicate(timeout=60)
         assert (out, err) == (b"2\n", b"")
@@ -87,7 +87,7 @@ def test_an_open_store_that_does_nothing_keeps_nobody_out(path):
 _WRITER = """
 import sys
 from profiles.observation import Observation
-from profiles.store import Store
+from profiles.store.store import Store
 name = sys.argv[2]
 with Store.open(sys.argv[1]) as store:
     for turn in range(8):
@@ -176,7 +176,7 @@ import sys
 from pathlib import Path
 from profiles.observation import Observation
 from profiles.query import Query
-from profiles.store import Store
+from profiles.store.store import Store
 with Store.open(sys.argv[1]) as store:
     print("open", flush=True)
     with store.transaction():
@@ -209,7 +209,7 @@ def test_an_import_killed_at_any_moment_happened_wholly_or_not_at_all(path):
 
 
 def test_the_log_of_a_killed_writer_is_read_without_writing(path):
-    code = "import sys, os; from profiles.store import Store; import small_worlds as w; "
+    code = "import sys, os; from profiles.store.store import Store; import small_worlds as w; "
     code += "s = Store.open(sys.argv[1]); c = s._session; "
     code += "t = c.transaction(write=True, prepare=s._registry.create_view); t.__enter__(); "
     code += "c.execute('PRAGMA disable_checkpoint_on_shutdown'); s.add([w.observation('c')]); "
@@ -230,7 +230,7 @@ _FULL = """
 import resource, sys
 from profiles.errors import InputError
 from profiles.observation import Observation
-from profiles.store import Store
+from profiles.store.store import Store
 with Store.open(sys.argv[1]) as store:
     resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
     try:

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiles.importing.suspicious import SMALLEST_CLASS, note_suspicions, suspicions
 from profiles.notes import Notes
-from profiles.suspicious import SMALLEST_CLASS, note_suspicions, suspicions
 
 
 def world(seed, classes=10, strategies=8, n=200, interaction=0.5):

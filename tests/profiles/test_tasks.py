@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from profiles.errors import InputError
-from profiles.scorers import Task
-from profiles.tasks import read_tasks
+from profiles.measuring.scorers import Task
+from profiles.measuring.tasks import read_tasks
 
 
 def written(folder: Path, *lines: str) -> Path:

@@ -4,7 +4,7 @@ import pytest
 from fake_upstream import PRICES, FakeUpstream, InMemory, reply, served
 
 from profiles.errors import BudgetRefusedError, InputError, UnknownValueError, UpstreamError
-from profiles.jobs import Job
+from profiles.measuring.jobs import Job
 from profiles.money import PriceCard
 from profiles.observation import LONGEST_ANSWER
 from runtime.answering import make_answerer, recorded_answer

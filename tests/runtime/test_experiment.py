@@ -9,10 +9,10 @@ from aiohttp import web
 from fake_upstream import PRICES, FakeUpstream, served
 
 from profiles.errors import InputError
-from profiles.measure import measure
+from profiles.measuring.measure import measure
+from profiles.measuring.scorers import Task
 from profiles.money import PriceCard
-from profiles.scorers import Task
-from profiles.store import Store
+from profiles.store.store import Store
 from runtime.experiment import Bench, Experiment
 from runtime.journal import journal_of
 

@@ -13,8 +13,8 @@ import pytest
 from fake_upstream import PRICES, InMemory, reply
 
 from profiles.errors import InputError, UpstreamError
-from profiles.gpu import GpuMeter, Reading
-from profiles.jobs import Job
+from profiles.measuring.gpu import GpuMeter, Reading
+from profiles.measuring.jobs import Job
 from runtime import journal as module
 from runtime.answering import make_answerer
 from runtime.journal import Journal, journal_of

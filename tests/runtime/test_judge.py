@@ -8,8 +8,8 @@ import pytest
 from fake_upstream import PRICES, InMemory, reply
 
 from profiles.errors import BudgetRefusedError, UnknownValueError, UpstreamError
+from profiles.measuring.scorers import Task, UnscoredError
 from profiles.money import PriceCard
-from profiles.scorers import Task, UnscoredError
 from runtime.judge import Judge
 from runtime.ledger import Ledger, Scope
 

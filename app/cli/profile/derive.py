@@ -21,10 +21,10 @@ from app.cli.options import (
 from profiles.errors import InputError
 
 if TYPE_CHECKING:
-    from profiles.derivable import Judges
-    from profiles.derive import DeriveReport
-    from profiles.recordings import Base
-    from profiles.store import Store
+    from profiles.derived.derivable import Judges
+    from profiles.derived.derive import DeriveReport
+    from profiles.derived.recordings import Base
+    from profiles.store.store import Store
 
 
 @click.command("derive")
@@ -81,11 +81,11 @@ def derive_command(
     Scores, dollars and GPU-seconds are exact expectations over every way to draw; time, tokens
     and calls are those of one seeded draw per query. Rows derived earlier give way, outcomes never.
     """
-    from profiles.derivable import Judges, cascade
-    from profiles.derive import derive
-    from profiles.derived_rows import How
-    from profiles.played import Calls
-    from profiles.store import Store
+    from profiles.derived.derivable import Judges, cascade
+    from profiles.derived.derive import derive
+    from profiles.derived.derived_rows import How
+    from profiles.derived.played import Calls
+    from profiles.store.store import Store
 
     named = dict(filter(None, map(_judge, (verifier, accept))))
     judges = Judges(
@@ -199,9 +199,9 @@ def _drawn(
     everything: bool,
 ) -> list[str]:
     """Texts of what is to be drawn from recorded strategies."""
-    from profiles.derivable import everything as all_of
-    from profiles.derivable import samples_everywhere
-    from profiles.drawing import drawing_from
+    from profiles.derived.derivable import everything as all_of
+    from profiles.derived.derivable import samples_everywhere
+    from profiles.derived.drawing import drawing_from
     from profiles.strategy import parse
 
     bases = _recorded(store, workload, sources)
@@ -227,7 +227,7 @@ def _drawn(
 
 def _recorded(store: Store, workload: str, sources: Iterable[str]) -> list[Base]:
     """What was recorded under the given strategies, or under all with several samples."""
-    from profiles.recordings import bases
+    from profiles.derived.recordings import bases
     from profiles.strategy import canonical
 
     names = [canonical(text) for text in sources]

@@ -11,7 +11,7 @@ from app.cli.options import FILE, emit_json, table
 from profiles.errors import ExitCode
 
 if TYPE_CHECKING:
-    from profiles.diff import Change, ProfileDiff, Side
+    from profiles.cells.diff import Change, ProfileDiff, Side
 
 _HEADER = ("before", "after", "95 % interval of the change", "beyond noise", "figure")
 
@@ -44,7 +44,7 @@ def diff_command(
 
     Says nothing where nothing changed. A cell that only one side has counts as beyond noise.
     """
-    from profiles.diff import diff_profiles
+    from profiles.cells.diff import diff_profiles
 
     found = diff_profiles(_side(before, classes), _side(after, classes))
     if output_format == "json":
@@ -56,9 +56,9 @@ def diff_command(
 
 
 def _side(named: str, classes: Path | None) -> Side:
-    from profiles.diff import only_workload, read_side
-    from profiles.difficulty_graph import read_facts
-    from profiles.store import Store
+    from profiles.cells.diff import only_workload, read_side
+    from profiles.difficulty.graph import read_facts
+    from profiles.store.store import Store
 
     facts = read_facts(classes) if classes else None
     path, colon, workload = named.rpartition(":")

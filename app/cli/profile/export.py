@@ -42,8 +42,8 @@ def export_command(
     if what == "cells":
         _export_cells(store_path, workload, classes, None if to_stdout else output)
         return
-    from profiles.export import export_table, stream_table
-    from profiles.store import Store
+    from profiles.store.export import export_table, stream_table
+    from profiles.store.store import Store
 
     with Store.open(store_path, read_only=True) as store:
         if to_stdout:
@@ -56,8 +56,8 @@ def _export_cells(
     store_path: Path, workload: str, classes: Path | None, output: Path | None
 ) -> None:
     from app.planning import open_profile
-    from profiles.export import export_rows, stream_rows
-    from profiles.report import profile_rows
+    from profiles.cells.report import profile_rows
+    from profiles.store.export import export_rows, stream_rows
 
     rows = profile_rows(open_profile(store_path, workload, classes))
     if output is None:

@@ -15,11 +15,11 @@ import click
 
 from app.cli.options import FILE, emit_json, pairs, store_option, workload_option
 from profiles.errors import FindingError, InputError
-from profiles.formats import FORMATS
+from profiles.importing.formats import FORMATS
 from profiles.observation import Evidence
 
 if TYPE_CHECKING:
-    from profiles.import_report import ImportReport
+    from profiles.importing.import_report import ImportReport
 
 _TABLES = ("csv", "tsv", "jsonl", "json", "parquet")
 _TOOLS = ("tot", *(name.replace("_", "-") for name in FORMATS))
@@ -28,7 +28,7 @@ _TOOLS = ("tot", *(name.replace("_", "-") for name in FORMATS))
 def _list_mappings(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
-    from profiles.mapping import load_mapping, mapping_names
+    from profiles.importing.mapping import load_mapping, mapping_names
 
     for name in mapping_names():
         click.echo(f"{name}: {load_mapping(name).about}")
@@ -91,9 +91,9 @@ def import_command(
     FILE is a table, a tool's own output (--format), or - for standard input. Exit code 1 where a
     check value of the mapping does not match; the rows are kept all the same.
     """
-    from profiles.importers import import_file
-    from profiles.mapping import load_mapping
-    from profiles.store import Store
+    from profiles.importing.importers import import_file
+    from profiles.importing.mapping import load_mapping
+    from profiles.store.store import Store
 
     rules = load_mapping(mapping) if mapping else None
     with _on_disk(file, file_format) as path, Store.open(store_path) as store:

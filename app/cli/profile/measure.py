@@ -23,9 +23,9 @@ from app.cli.options import (
 from profiles.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
-    from profiles.measure import MeasureReport, Standing
-    from profiles.scorers import Task
-    from profiles.store import Store
+    from profiles.measuring.measure import MeasureReport, Standing
+    from profiles.measuring.scorers import Task
+    from profiles.store.store import Store
     from runtime.experiment import Experiment
 
 
@@ -149,8 +149,8 @@ def measure_command(
     run has paid for: it is kept in a journal next to the store. Reaching --max-usd ends the command
     with exit code 1 and says what is left.
     """
+    from profiles.measuring.tasks import read_tasks
     from profiles.money import PriceCard
-    from profiles.tasks import read_tasks
     from profiles.yaml_input import read_yaml
     from runtime.experiment import Experiment
 
@@ -202,8 +202,8 @@ async def _here(
     spec_path: Path | None,
 ) -> MeasureReport:
     """Measure in this process: every pair, or what a spec's plan is short of."""
-    from profiles.measure import measure
-    from profiles.store import Store
+    from profiles.measuring.measure import measure
+    from profiles.store.store import Store
     from runtime.journal import journal_of
     from runtime.ledger import limit_nano_usd
 
@@ -272,7 +272,7 @@ def _on_ray(
 ) -> MeasureReport:
     """Measure on a cluster."""
     from app.measuring_on_ray import measure_on_ray
-    from profiles.store import Store
+    from profiles.store.store import Store
     from runtime.ledger import limit_nano_usd
 
     experiment.check(tasks)

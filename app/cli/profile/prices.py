@@ -21,8 +21,8 @@ from profiles.errors import ExitCode
 
 if TYPE_CHECKING:
     from profiles.money import PriceCard
-    from profiles.pricing_check import PricedStrategy
-    from profiles.store import Store
+    from profiles.pricing.pricing_check import PricedStrategy
+    from profiles.store.store import Store
 
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
@@ -37,8 +37,8 @@ def prices_command() -> None:
 @store_option
 def add_command(files: tuple[Path, ...], store_path: Path) -> None:
     """Keep price cards in the store: all of them or none."""
-    from profiles.prices import add_card, read_dated_card
-    from profiles.store import Store
+    from profiles.pricing.prices import add_card, read_dated_card
+    from profiles.store.store import Store
 
     dated = [(path, read_dated_card(path)) for path in files]
     with Store.open(store_path) as store, store.transaction():
@@ -53,8 +53,8 @@ def add_command(files: tuple[Path, ...], store_path: Path) -> None:
 @format_option
 def list_command(store_path: Path, at: dt.datetime | None, output_format: str) -> None:
     """Every stored card, or the prices that hold on a day."""
-    from profiles.prices import card_in_force, cards
-    from profiles.store import Store
+    from profiles.pricing.prices import card_in_force, cards
+    from profiles.store.store import Store
 
     with Store.open(store_path, read_only=True) as store:
         known = cards(store)
@@ -81,8 +81,8 @@ def check_command(
     output_format: str,
 ) -> None:
     """How each strategy's rows are priced; exit code 1 if any row has no price."""
-    from profiles.pricing_check import check_prices
-    from profiles.store import Store
+    from profiles.pricing.pricing_check import check_prices
+    from profiles.store.store import Store
 
     with Store.open(store_path, read_only=True) as store:
         card = _card(store, card_path, at)
@@ -99,7 +99,7 @@ def check_command(
 
 def _card(store: Store, path: Path | None, at: dt.datetime | None) -> PriceCard:
     from profiles.money import PriceCard
-    from profiles.prices import card_in_force, cards
+    from profiles.pricing.prices import card_in_force, cards
     from profiles.yaml_input import read_yaml
 
     if path:

@@ -12,7 +12,7 @@ from app.cli.options import emit_json, format_option, store_option
 from profiles.observation import Evidence
 
 if TYPE_CHECKING:
-    from profiles.folders import FolderReport
+    from profiles.store.folders import FolderReport
 
 
 @click.command("register")
@@ -40,7 +40,7 @@ def register_command(
     where a row breaks a rule or is in the store already. When files come or change later, they are
     checked before anything is read.
     """
-    from profiles.store import Store
+    from profiles.store.store import Store
 
     with Store.open(store_path) as store:
         if remove:

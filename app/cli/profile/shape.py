@@ -20,9 +20,9 @@ from app.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from profiles.levels import Interval
-    from profiles.rates import Rate
-    from profiles.shape import Estimate, Shape
+    from profiles.pricing.rates import Rate
+    from profiles.scaling.levels import Interval
+    from profiles.scaling.shape import Estimate, Shape
 
 _UNITS = ("lever", "tokens", "gpu_s", "cost_usd", "calls", "latency_s")
 
@@ -66,9 +66,9 @@ def shape_command(
     output_format: str,
 ) -> None:
     """Per class and method family: the curve of accuracy over compute, its knee, its downturns."""
-    from profiles.families import ladder
-    from profiles.levels import Unit
-    from profiles.scaling import shapes
+    from profiles.scaling.families import ladder
+    from profiles.scaling.fitting import shapes
+    from profiles.scaling.levels import Unit
 
     observed, published = _read(store_path, workload, classes, card_path)
     found = shapes(
@@ -90,12 +90,12 @@ def shape_command(
 
 
 def _read(store_path: Path, workload: str, classes: Path | None, card_path: Path | None) -> Any:
-    from profiles.difficulty_graph import read_facts
+    from profiles.difficulty.graph import read_facts
     from profiles.errors import InputError
     from profiles.money import PriceCard
-    from profiles.prices import rates_for
-    from profiles.query_means import query_means
-    from profiles.store import Store
+    from profiles.pricing.prices import rates_for
+    from profiles.scaling.query_means import query_means
+    from profiles.store.store import Store
     from profiles.yaml_input import read_yaml
 
     digest = read_facts(classes).digest if classes else None

@@ -21,9 +21,9 @@ from app.cli.options import (
 
 if TYPE_CHECKING:
     from profiles.aggregate import Aggregate
+    from profiles.pricing.rates import Rate
     from profiles.profile import Profile
-    from profiles.rates import Rate
-    from profiles.store import Store
+    from profiles.store.store import Store
 
 
 @click.command("show")
@@ -55,9 +55,9 @@ def show_command(
     output_format: str,
 ) -> None:
     """Every cell: accuracy and cost with intervals, tail, and how many queries they rest on."""
-    from profiles.coverage import coverage_rows
-    from profiles.report import profile_rows
-    from profiles.store import Store
+    from profiles.cells.coverage import coverage_rows
+    from profiles.cells.report import profile_rows
+    from profiles.store.store import Store
 
     with Store.open(store_path, read_only=True) as store:
         found = _profile(store, workload, classes, concurrency, prices)
@@ -91,7 +91,7 @@ def _profile(
     """By the classes of a difficulty graph or by labels; the strategies to price are its own."""
     digest = names = None
     if classes:
-        from profiles.difficulty_graph import read_facts
+        from profiles.difficulty.graph import read_facts
 
         facts = read_facts(classes)
         digest, names = facts.digest, facts.class_names
@@ -108,7 +108,7 @@ def _profile(
 
     if prices is None:
         return read(caps=True)
-    from profiles.prices import rates_for, read_dated_card
+    from profiles.pricing.prices import rates_for, read_dated_card
 
     card = read_dated_card(prices)
     return read(rates_for(card, read(caps=False).strategies), caps=True)

@@ -1,0 +1,1 @@
+"""From observations to cells, and what may be said of them."""

@@ -1,0 +1,183 @@
+"""The aggregates of `profiles.cells.sql` as cells: exact integers become numbers once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+import numpy as np
+
+from profiles.cells.sql import COARSE, MEANS, ONE
+from profiles.profile import Cell
+
+_WORST_SD = 0.5  # of a score in 0..1, Popoviciu's inequality
+_AT_LEVEL = ("gpu_s", "energy_j")
+_NOISE = 2.0**-44
+"""Third moments finer than this share of the cubed range are rounding."""
+
+Numbers = list[Any]
+
+
+def cells_of(
+    columns: Mapping[str, Any], scales: Mapping[str, float], evidence: Sequence[str]
+) -> list[Cell]:
+    """Cells in the order of the columns; a statistic of a measure that nobody recorded is None."""
+    table = _Table(columns, scales)
+    score, cost = table.spread("score"), table.spread("cost_usd")
+    timed = table.plain("timed", 0)
+    by_name: dict[str, Numbers] = {
+        "class_name": list(columns["class_name"]),
+        "strategy": table.plain("strategy"),
+        "queries": table.queries,
+        "observations": table.rows,
+        "accuracy": score.means,
+        "accuracy_sd": [_WORST_SD if sd is None else sd for sd in score.sds],
+        "score_sd": [_WORST_SD if sd is None else sd for sd in score.sds_of_one],
+        "cost_usd": cost.means,
+        "cost_sd_usd": cost.sds_of_one,
+        "cost_mean_sd_usd": cost.sds,
+        "cost_skewness": table.skewness(cost),
+        "cost_max_usd": table.where_known("cost_usd", table.plain("cost_max")),
+        "cost_priced": [
+            known - recorded
+            for known, recorded in zip(
+                table.plain("cost_usd_known", 0), table.plain("recorded", 0), strict=True
+            )
+        ],
+        **{measure: table.means(measure) for measure in MEANS},
+        "tokens_out_max": table.where_known("tokens_out", table.plain("tokens_out_max")),
+        "tokens_out_quantiles": table.where_known(
+            "tokens_out", table.tuples("tokens_out_quantiles")
+        ),
+        "exceeded": _exceeded(table.plain("not_slower"), timed),
+        "latency_observations": timed,
+        "latency_p95_s": table.plain("latency_p95"),
+        "latency_queries": table.plain("timed_queries"),
+        "evidence": _kinds(table.plain("evidence"), evidence),
+        "observed_until": [at and at.replace(tzinfo=UTC) for at in table.plain("observed_until")],
+    }
+    return [
+        Cell(**dict(zip(by_name, row, strict=True))) for row in zip(*by_name.values(), strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Per cell, every query with the same weight; None where unknown or of a single query."""
+
+    means: Numbers
+    sds: Numbers
+    sds_of_one: Numbers
+
+
+class _Table:
+    """Columns as plain lists, and what is known of which cell."""
+
+    def __init__(self, columns: Mapping[str, Any], scales: Mapping[str, float]) -> None:
+        self._columns = columns
+        self._scales = scales
+        self.rows: list[int] = columns["n"].tolist()
+        self.queries: list[int] = columns["queries"].tolist()
+
+    def plain(self, name: str, missing: Any = None) -> Numbers:
+        """A column, None where null; `missing` everywhere where nobody asked for it."""
+        if name not in self._columns:
+            return [missing] * len(self.rows)
+        return list(self._columns[name].tolist())
+
+    def tuples(self, name: str) -> Numbers:
+        """A column of lists."""
+        return [v if v is None else tuple(v.tolist()) for v in self.plain(name)]
+
+    def known(self, measure: str) -> list[bool]:
+        """Per cell: every row that counts has the measure."""
+        if measure not in self._scales:
+            return [False] * len(self.rows)
+        if measure == "score":
+            return [True] * len(self.rows)
+        rows = self.plain("n_at_level") if measure in _AT_LEVEL else self.rows
+        have = self.plain(f"{measure}_known")
+        return [known == n and n > 0 for known, n in zip(have, rows, strict=True)]
+
+    def where_known(self, measure: str, values: Numbers) -> Numbers:
+        """The values, None in cells where any row lacks the measure."""
+        return [v if known else None for v, known in zip(values, self.known(measure), strict=True)]
+
+    def means(self, measure: str) -> Numbers:
+        """Means over queries."""
+        if measure not in self._scales:
+            return [None] * len(self.rows)
+        factor = self._scales[measure]
+        sums, counts = self.plain(f"{measure}_sum"), self.plain(f"{measure}_count")
+        return [
+            int(total) / count / factor if known else None
+            for total, count, known in zip(sums, counts, self.known(measure), strict=True)
+        ]
+
+    def spread(self, measure: str) -> _Spread:
+        """Mean and deviations; one served answer is a query at random, then one of its samples."""
+        means = self.means(measure)
+        factor = self._scales.get(measure, 1.0)
+        sds: Numbers = []
+        ones: Numbers = []
+        for mean, n, total, squares, within in zip(
+            means,
+            self.queries,
+            self.plain(f"{measure}_coarse"),
+            self.plain(f"{measure}_squares"),
+            self.plain(f"{measure}_within"),
+            strict=True,
+        ):
+            if mean is None or n < 2:
+                sds.append(None)
+                ones.append(None)
+                continue
+            between = (n * int(squares) - int(total) ** 2) / n * (COARSE / factor) ** 2
+            inside = int(within or 0) * ONE / factor**2
+            sds.append(math.sqrt(between / (n - 1)))
+            ones.append(math.sqrt((between + inside) / (n - 1)))
+        return _Spread(means, sds, ones)
+
+    def skewness(self, cost: _Spread) -> Numbers:
+        """Third standardised moment, None where it would be made of rounding."""
+        unit = self._scales.get("cost_usd", 1.0) / ONE
+        found: Numbers = []
+        for mean, sd, n, cubes, squares in zip(
+            cost.means,
+            cost.sds,
+            self.queries,
+            self.plain("cost_usd_cubes"),
+            self.plain("cost_usd_squares"),
+            strict=True,
+        ):
+            if n < 3 or not sd or (sd * unit) ** 3 < _NOISE:
+                found.append(None)
+                continue
+            centre = mean * unit
+            second = int(squares) / n * (COARSE / ONE) ** 2
+            third = cubes / ONE / n - 3 * centre * second + 2 * centre**3
+            found.append(third / (second - centre**2) ** 1.5)
+        return found
+
+
+def _exceeded(not_slower: Sequence[Any], timed: Sequence[int]) -> list[tuple[int, ...] | None]:
+    """Rows beyond each limit, from rows between limits; a row on a limit is not beyond it."""
+    found: list[tuple[int, ...] | None] = [None] * len(timed)
+    counted = [row for row, n in enumerate(timed) if n and not_slower[row] is not None]
+    if counted:
+        between = np.stack([not_slower[row] for row in counted]).astype(np.int64)
+        slower = between.sum(axis=1, keepdims=True) - between.cumsum(axis=1)
+        for row, counts in zip(counted, slower.tolist(), strict=True):
+            found[row] = tuple(counts)
+    return found
+
+
+def _kinds(masks: Sequence[int | None], evidence: Sequence[str]) -> list[tuple[str, ...]]:
+    names = {
+        mask: tuple(kind for bit, kind in enumerate(evidence) if mask is None or mask >> bit & 1)
+        for mask in set(masks)
+    }
+    return [names[mask] for mask in masks]

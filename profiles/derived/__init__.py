@@ -1,0 +1,1 @@
+"""Strategies derived from recorded samples, without new runs."""

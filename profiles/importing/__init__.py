@@ -1,0 +1,1 @@
+"""Outcomes that others measured, in the words of the store."""

@@ -1,0 +1,1 @@
+"""Paying for new observations: each once, every one kept."""

@@ -1,0 +1,1 @@
+"""What tokens and GPU-seconds cost, and since when."""

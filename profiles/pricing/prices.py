@@ -1,0 +1,217 @@
+"""Price cards by date, and what one outcome costs where no dollars were recorded.
+
+A model with a token price is billed by tokens, as the runtime charges it; a model that only runs
+on a pool is billed by GPU-seconds. What cannot be priced stays unknown and says why.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+
+from profiles.aggregate import Aggregate
+from profiles.digest import canonical_json, digest
+from profiles.errors import InputError
+from profiles.money import Energy, Pool, PriceCard, TokenPrice
+from profiles.observation import Observation
+from profiles.pricing.rates import Rate
+from profiles.store.store import Store
+from profiles.strategy import parse
+from profiles.yaml_input import parse_yaml, read_yaml
+
+JOULES_PER_KWH = 3_600_000
+_SECONDS_PER_HOUR = 3600
+
+
+def read_dated_card(path: Path) -> PriceCard:
+    """A price card that says when it holds and who says so.
+
+    Raises:
+        InputError: Names file, line and key of the first thing that is wrong or missing.
+    """
+    card = read_yaml(path, PriceCard)
+    for key in ("as_of", "source"):
+        if getattr(card, key) is None:
+            raise InputError(
+                f"{key!r} is missing",
+                where=f"{path}:1: {key}",
+                expected="a card that says from which day it holds and where it was read",
+                next_step="add as_of: YYYY-MM-DD and source: the page or contract",
+            )
+    return card
+
+
+def add_card(store: Store, card: PriceCard) -> bool:
+    """Store a dated card; False where the same card is stored already.
+
+    Raises:
+        InputError: The card has no date or source, or contradicts a stored card of its day.
+    """
+    if card.as_of is None or card.source is None:
+        raise InputError("a stored price card needs 'as_of' and 'source'")
+    content = card.model_dump(mode="json")
+    stored = cards(store)
+    if digest(content) in {digest(known.model_dump(mode="json")) for known in stored}:
+        return False
+    card_in_force([*stored, card], card.as_of)
+    store.add_price_card(digest(content), card.as_of, card.source, canonical_json(content))
+    return True
+
+
+def cards(store: Store) -> list[PriceCard]:
+    """Every stored card, oldest first."""
+    return [
+        parse_yaml(stored.card, PriceCard, f"stored price card {stored.digest[:19]}")
+        for stored in store.price_cards()
+    ]
+
+
+def card_in_force(dated: Iterable[PriceCard], at: dt.date) -> PriceCard:
+    """The prices that hold on a day: of each model, pool and energy the newest not after it.
+
+    A price stays in force until a later card names its model, pool or energy again, so cards of
+    several providers stand side by side.
+
+    Raises:
+        InputError: No card holds on that day, or two cards of one day contradict each other.
+    """
+    old_enough = [card for card in dated if card.as_of is not None and card.as_of <= at]
+    if not old_enough:
+        raise InputError(
+            "no price card holds on this day",
+            where=f"price cards at {at}",
+            next_step="add one with 'inferbudget profile prices add', or choose a later day",
+        )
+    chosen: dict[tuple[str, str], tuple[PriceCard, TokenPrice | Pool | Energy]] = {}
+    old_enough.sort(key=lambda card: (card.as_of, card.source or ""))
+    for card in old_enough:
+        for item, value in _items(card):
+            if item in chosen:
+                _refuse_contradiction(item, chosen[item], (card, value))
+            chosen[item] = (card, value)
+    used = {id(card) for card, _ in chosen.values()}
+    sources = [card.source for card in old_enough if card.source and id(card) in used]
+    return PriceCard(
+        as_of=old_enough[-1].as_of,
+        source="; ".join(dict.fromkeys(sources)) or None,
+        models={n: v for (_, n), (_, v) in chosen.items() if isinstance(v, TokenPrice)},
+        pools={n: v for (_, n), (_, v) in chosen.items() if isinstance(v, Pool)},
+        energy=next((v for _, v in chosen.values() if isinstance(v, Energy)), None),
+    )
+
+
+def _items(card: PriceCard) -> list[tuple[tuple[str, str], TokenPrice | Pool | Energy]]:
+    found: list[tuple[tuple[str, str], TokenPrice | Pool | Energy]] = []
+    found += [(("models", name), price) for name, price in card.models.items()]
+    found += [(("pools", name), pool) for name, pool in card.pools.items()]
+    return found + ([(("energy", ""), card.energy)] if card.energy else [])
+
+
+def _refuse_contradiction(
+    item: tuple[str, str], known: tuple[PriceCard, object], new: tuple[PriceCard, object]
+) -> None:
+    if known[0].as_of == new[0].as_of and known[1] != new[1]:
+        raise InputError(
+            "two price cards of one day say different things",
+            where=f"{'.'.join(item).rstrip('.')} as of {new[0].as_of}",
+            expected="one price",
+            got=f"{known[1]} from {known[0].source} and {new[1]} from {new[0].source}",
+            next_step="keep one of them, or give the later one its own day",
+        )
+
+
+def rates_for(card: PriceCard, strategies: Iterable[str]) -> tuple[Rate, ...]:
+    """What a unit of each strategy costs; a strategy that cannot be priced has no rate.
+
+    A combination has a rate only where all its models have the same price: otherwise its cost
+    depends on which of them answered, and its rows do not say.
+    """
+    found = (rate_or_reason(card, strategy) for strategy in strategies)
+    return tuple(rate for rate in found if isinstance(rate, Rate))
+
+
+def rate_or_reason(card: PriceCard, strategy: str) -> Rate | str:
+    """The rate of a strategy, or in words why it has none."""
+    models = parse(strategy).models()
+    pools = {m: [pool for pool in card.pools.values() if m in pool.models] for m in models}
+    unknown = [model for model in models if model not in card.models and not pools[model]]
+    if unknown or not models:
+        named = ", ".join(unknown)
+        return f"the card has no price for {named}" if named else "the strategy names no model"
+    by_token = [card.models[model] for model in models if model in card.models]
+    if len(by_token) == len(models) and all(price == by_token[0] for price in by_token):
+        return _token_rate(strategy, by_token[0])
+    hourly = {pool.usd_per_gpu_hour for found in pools.values() for pool in found}
+    if not by_token and len(hourly) == 1:
+        per_hour = Decimal(str(hourly.pop()))
+        return Rate(strategy, usd_per_gpu_s=float(per_hour / _SECONDS_PER_HOUR))
+    if by_token:
+        return "its models have different prices and the rows do not say which answered"
+    return "it runs on pools of different prices and the rows do not say on which"
+
+
+def _token_rate(strategy: str, price: TokenPrice) -> Rate:
+    def per_token(usd_per_million: float | None) -> float | None:
+        return None if usd_per_million is None else float(Decimal(str(usd_per_million)) / 10**6)
+
+    return Rate(
+        strategy,
+        usd_per_token_in=per_token(price.input),
+        usd_per_token_out=per_token(price.output),
+        usd_per_token_cached=per_token(price.cached),
+        usd_per_token_reasoning=per_token(price.reasoning),
+    )
+
+
+def price(outcome: Observation | Aggregate, rate: Rate) -> float | None:
+    """Dollars of one request: as recorded, else by tokens, else by GPU-seconds, else unknown.
+
+    Where a card has a cached or a reasoning price but the outcome does not say how many tokens it
+    is about, the dearer price of that side holds for all of them: nothing is understated.
+    """
+    if outcome.cost_usd is not None:
+        return outcome.cost_usd
+    if rate.usd_per_token_in is None or rate.usd_per_token_out is None:
+        if rate.usd_per_gpu_s is None or outcome.gpu_s is None:
+            return None
+        return float(Decimal(str(outcome.gpu_s)) * Decimal(str(rate.usd_per_gpu_s)))
+    cached, reasoning = _token_classes(outcome)
+    prompt = _side(outcome.tokens_in, cached, rate.usd_per_token_in, rate.usd_per_token_cached)
+    answer = _side(
+        outcome.tokens_out, reasoning, rate.usd_per_token_out, rate.usd_per_token_reasoning
+    )
+    return None if prompt is None or answer is None else float(prompt + answer)
+
+
+def _token_classes(outcome: Observation | Aggregate) -> tuple[float | None, float | None]:
+    if isinstance(outcome, Aggregate):
+        return None, None
+    return outcome.tokens_cached, outcome.tokens_reasoning
+
+
+def _side(
+    tokens: float | None, special: float | None, usd: float, usd_special: float | None
+) -> Decimal | None:
+    """Dollars of prompt or completion tokens of which `special` have their own price."""
+    if tokens is None or (special is not None and special > tokens):
+        return None
+    plain, other = Decimal(str(usd)), Decimal(str(usd if usd_special is None else usd_special))
+    if special is None:
+        return Decimal(str(tokens)) * max(plain, other)
+    return Decimal(str(tokens - special)) * plain + Decimal(str(special)) * other
+
+
+def energy_cost_usd(energy_j: float | None, energy: Energy | None) -> float | None:
+    """Dollars of the energy of one request, None where joules or price are unknown."""
+    if energy_j is None or energy is None or energy.usd_per_kwh is None:
+        return None
+    return energy_j / JOULES_PER_KWH * energy.usd_per_kwh
+
+
+def carbon_g(energy_j: float | None, energy: Energy | None) -> float | None:
+    """Grams of CO2 equivalent of one request, None where joules or intensity are unknown."""
+    if energy_j is None or energy is None or energy.carbon_g_per_kwh is None:
+        return None
+    return energy_j / JOULES_PER_KWH * energy.carbon_g_per_kwh

@@ -1,0 +1,1 @@
+"""The profile store: one DuckDB file, Parquet folders beside it."""
