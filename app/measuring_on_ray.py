@@ -15,7 +15,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -23,14 +24,14 @@ from zlib import crc32
 from profiles.errors import InputError
 from profiles.measuring.agenda import agenda
 from profiles.measuring.jobs import Job, Key
-from profiles.measuring.measure import MeasureReport, report_of
+from profiles.measuring.measure import MeasureReport, keep, report_of
 from profiles.measuring.measuring import Measuring, Result
-from profiles.measuring.outlook import Outlook, Standing
+from profiles.measuring.outlook import Outlook, Paid, Standing
 from profiles.measuring.scorers import Task
 from profiles.observation import Evidence, Observation
 from profiles.store.store import Store
 from runtime.experiment import Experiment
-from runtime.journal import journal_of
+from runtime.journal import Journal, journal_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,13 @@ class Word:
     """What a shard reports.
 
     Attributes:
-        paid_nano_usd: Newly paid by the shard so far, None where a price is unknown.
+        paid: Newly, by the shard so far.
         rows: New observations.
         result: What came of the shard: its last word has it, unless an error came first.
         error: What ended it before its end.
     """
 
-    paid_nano_usd: int | None
+    paid: Paid
     rows: tuple[Observation, ...] = ()
     result: Result | None = None
     error: Exception | None = None
@@ -88,6 +89,8 @@ def measure_on_ray(
 ) -> MeasureReport:
     """As `profiles.measuring.measure.measure`, on the nodes of a cluster.
 
+    The journal of a run in one process is held meanwhile: two runs never measure into one store.
+
     Args:
         store: Open for writing; only this process writes.
         store_path: Where it lies.
@@ -104,58 +107,62 @@ def measure_on_ray(
         InputError: No such cluster, or as `profiles.measuring.measure.measure`.
         UpstreamError: Every call of a shard failed.
     """
-    to_do = agenda(
-        store,
-        experiment.workload,
-        problems,
-        strategies=experiment.strategies,
-        samples=samples,
-        concurrency=concurrency,
-    )
-    tasks = {task.query_id: task for task in problems}
-    paid: dict[tuple[int, int], int | None] = {}
-    outlook = Outlook(to_do.blocks, to_do.mean_usd, lambda: _sum(paid))
-    results: list[Result] = []
-    with _cluster(address) as cluster:
-        for block in filter(None, to_do.blocks):
-            if any(result.stopped for result in results):
-                break
-            left = None if limit_nano_usd is None else limit_nano_usd - (_sum(paid) or 0)
-            most = shards or cluster.cpus()
-            parts = _shards(
-                experiment,
-                journal_of(store_path),
-                block,
-                tasks,
-                to_do.known,
-                most=most,
-                limit_nano_usd=left,
-            )
-            for number, word in cluster.run(parts):
-                paid[block[0].concurrency, number] = word.paid_nano_usd
-                if word.error:
-                    raise word.error
-                if word.result:
-                    results.append(word.result)
-                _store(store, word.rows, outlook)
-                if progress:
-                    progress(outlook.standing())
-    if not outlook.left:
-        for journal in store_path.parent.glob(f"{journal_of(store_path).name}.shard-*"):
-            journal.unlink()
-    return report_of(to_do, results, outlook)
+    journal = journal_of(store_path)
+    with Journal(journal, workload=experiment.workload, endpoint=experiment.endpoint):
+        to_do = agenda(
+            store,
+            experiment.workload,
+            problems,
+            strategies=experiment.strategies,
+            samples=samples,
+            concurrency=concurrency,
+        )
+        tasks = {task.query_id: task for task in problems}
+        paid: dict[tuple[int, int], Paid] = {}
+        outlook = Outlook(to_do.blocks, to_do.mean_usd, lambda: _sum(paid))
+        results: list[Result] = []
+        stored_elsewhere = 0
+        with _cluster(address) as cluster:
+            for block in filter(None, to_do.blocks):
+                if any(result.stopped for result in results):
+                    break
+                left = (
+                    None if limit_nano_usd is None else limit_nano_usd - (_sum(paid).nano_usd or 0)
+                )
+                most = shards or cluster.cpus()
+                parts = _shards(
+                    experiment,
+                    journal,
+                    block,
+                    tasks,
+                    to_do.known,
+                    most=most,
+                    limit_nano_usd=left,
+                )
+                for number, word in cluster.run(parts):
+                    paid[block[0].concurrency, number] = word.paid
+                    if word.error:
+                        raise word.error
+                    if word.result:
+                        results.append(word.result)
+                    stored_elsewhere += _store(store, word.rows, outlook)
+                    if progress:
+                        progress(outlook.standing())
+        if not outlook.left:
+            for shard in journal.parent.glob(f"{escape(journal.name)}.shard-*"):
+                shard.unlink()
+        return replace(report_of(to_do, results, outlook), stored_elsewhere=stored_elsewhere)
 
 
-def _store(store: Store, rows: Sequence[Observation], outlook: Outlook) -> None:
-    if rows:
-        store.add(rows)
+def _store(store: Store, rows: Sequence[Observation], outlook: Outlook) -> int:
+    """Store a shard's rows; how many of them somebody else had stored first."""
     for row in rows:
         outlook.measured(row.strategy, row.cost_usd)
+    return keep(store, rows) if rows else 0
 
 
-def _sum(paid: Mapping[tuple[int, int], int | None]) -> int | None:
-    known = [amount for amount in paid.values() if amount is not None]
-    return sum(known) if len(known) == len(paid) else None
+def _sum(paid: Mapping[tuple[int, int], Paid]) -> Paid:
+    return sum(paid.values(), start=Paid(0))
 
 
 def _shards(
@@ -209,23 +216,28 @@ async def _measure(shard: Shard, tell: Callable[[Word], None]) -> Word:
     try:
         async with shard.experiment.bench(shard.journal, shard.limit_nano_usd) as bench:
             bench.stored(shard.known)
+
+            def add(rows: Sequence[Observation]) -> int:
+                tell(Word(bench.paid(), tuple(rows)))
+                return 0  # the driver knows
+
             run = Measuring(
-                add=lambda rows: tell(Word(bench.spent_nano_usd(), tuple(rows))),
+                add=add,
                 workload=shard.experiment.workload,
                 tasks=shard.tasks,
                 answer=bench.answer,
                 score=bench.scorers.score,
                 stored=lambda _: None,
-                outlook=Outlook([shard.jobs], {}, bench.spent_nano_usd),
+                outlook=Outlook([shard.jobs], {}, bench.paid),
                 progress=None,
                 evidence=Evidence.MEASURED,
                 source=shard.experiment.endpoint,
                 workers=shard.workers,
             )
             await run.all([shard.jobs])
-            return Word(bench.spent_nano_usd(), result=run.result())
+            return Word(bench.paid(), result=run.result())
     except Exception as error:  # it travels to the driver, which raises it
-        return Word(None, error=error)
+        return Word(Paid(), error=error)
 
 
 class _Cluster:

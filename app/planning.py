@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiles.errors import InputError
+from profiles.money import PriceCard
 from profiles.profile import Profile
 
 if TYPE_CHECKING:
     from planner.planner import Planner
     from planner.spec import Spec
+    from profiles.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Question:
         profile: Measured cells, sorted by the classes that the spec names.
         base: Folder that paths in the spec are relative to.
         estimator: The difficulty graph, None for labels.
+        prices: The spec's card, else what the store's cards say today.
     """
 
     spec: Spec
     profile: Profile
     base: Path
     estimator: Path | None
+    prices: PriceCard
 
     def planner(self) -> Planner:
         """A planner over this profile, built once and solved many times."""
@@ -37,10 +41,42 @@ class Question:
         return Planner(self.profile, self.spec)
 
 
-def open_profile(
-    store_path: Path, workload: str, classes: Path | None, latency_limits: tuple[float, ...] = ()
+def open_profile(store_path: Path, workload: str, classes: Path | None) -> Profile:
+    """The profile of a workload, by the classes of a difficulty graph or by labels.
+
+    Rows without dollars are priced by the cards that the store holds.
+    """
+    with _opened(store_path) as store:
+        return build_profile(store, workload, classes)
+
+
+def build_profile(
+    store: Store,
+    workload: str,
+    classes: Path | None,
+    *,
+    prices: PriceCard | None = None,
+    latency_limits: tuple[float, ...] = (),
 ) -> Profile:
-    """The profile of a workload, by the classes of a difficulty graph or by labels."""
+    """The profile of a workload; rows without dollars are priced by `prices_of` the card."""
+    from profiles.pricing.prices import rates_of
+
+    digest = names = None
+    if classes:
+        from profiles.difficulty.graph import read_facts
+
+        facts = read_facts(classes)
+        digest, names = facts.digest, facts.class_names
+    return store.profile(
+        workload,
+        estimator_digest=digest,
+        class_names=names,
+        latency_limits=latency_limits,
+        rates=rates_of(store, workload, prices),
+    )
+
+
+def _opened(store_path: Path) -> Store:
     from profiles.store.store import Store
 
     if not store_path.exists():
@@ -49,26 +85,31 @@ def open_profile(
             where=str(store_path),
             next_step="fill one with 'inferbudget profile import' or 'profile measure'",
         )
-    digest = names = None
-    if classes:
-        from profiles.difficulty.graph import read_facts
-
-        facts = read_facts(classes)
-        digest, names = facts.digest, facts.class_names
-    with Store.open(store_path, read_only=True) as store:
-        return store.profile(
-            workload, estimator_digest=digest, class_names=names, latency_limits=latency_limits
-        )
+    return Store.open(store_path, read_only=True)
 
 
 def ask(spec_path: Path, store_path: Path) -> Question:
     """Read a spec and the profile that it is about."""
     from planner.spec import read_spec
+    from profiles.pricing.prices import prices_of
 
     spec = read_spec(spec_path)
-    base = spec_path.parent
-    estimator = None if spec.classes == "label" else base / spec.classes
-    if estimator and not estimator.exists():
+    estimator = graph_of(spec, spec_path)
+    limits = (spec.limits.latency.p95_s,) if spec.limits.latency else ()
+    with _opened(store_path) as store:
+        prices = prices_of(store, spec.price_card(spec_path.parent))
+        profile = build_profile(
+            store, spec.workload, estimator, prices=prices, latency_limits=limits
+        )
+    return Question(spec, profile, spec_path.parent, estimator, prices)
+
+
+def graph_of(spec: Spec, spec_path: Path) -> Path | None:
+    """The difficulty graph that a spec's classes come from, None for labels."""
+    if spec.classes == "label":
+        return None
+    estimator = spec_path.parent / spec.classes
+    if not estimator.exists():
         raise InputError(
             "the difficulty graph does not exist",
             where=f"{spec_path}: classes",
@@ -76,7 +117,4 @@ def ask(spec_path: Path, store_path: Path) -> Question:
             got=spec.classes,
             next_step="write it with 'inferbudget difficulty fit -o ...'",
         )
-    limits = (spec.limits.latency.p95_s,) if spec.limits.latency else ()
-    return Question(
-        spec, open_profile(store_path, spec.workload, estimator, limits), base, estimator
-    )
+    return estimator

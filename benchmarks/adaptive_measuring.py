@@ -1,40 +1,71 @@
 """Adaptive against uniform measuring: paid queries until the same certified plan cost.
 
 Replayed from recorded outcomes, so only what a run has paid for is visible to it. A run draws its
-own random order of the queries of every class. Uniform measuring asks every strategy the same half
+own random order of the queries of every class. Uniform measuring asks every strategy the same share
 of the recorded queries; adaptive measuring starts with ten queries of every cell and pays for what
-is worth most to the plan. Compared are means over runs at equal numbers of paid queries.
+is worth most to the plan, until everything recorded is paid for. Compared are the two on the same
+order, run by run; `DEFINITIONS` says how, and is written with the figures.
+
+    python -m benchmarks.adaptive_measuring [SOURCE ...] [--demo demo/out/profiles.duckdb]
+
+The demo's store is what `python -m demo` leaves, with the `difficulty.onnx` beside it.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import platform
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.adaptive import WARM_UP, Batch, next_batches
+from planner.adaptive import WARM_UP, next_batches
 from planner.planner import Planner
+from planner.pool import Batch
 from planner.spec import Spec
+from profiles.difficulty.graph import read_facts
 from profiles.errors import InfeasibleError
 from profiles.profile import Cell, Profile
+from profiles.store.store import Store
 
 RESULT = Path("benchmarks/results/adaptive_measuring.json")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 DEMO = Path("demo/out/profiles.duckdb")
-RUNS = 30
-UNIFORM_SHARE = 0.5
-PER: tuple[Literal["query", "usd"], ...] = ("query", "usd")
+RUNS = 20
+UNIFORM_SHARES = (0.25, 0.5, 0.8)
+OTHER_FLOORS = (0.03, 0.05, 0.08, 0.1, 0.12)
+GOAL = 0.3
+Per = Literal["query", "usd"]
+PER: tuple[Per, ...] = ("query", "usd")
 REQUESTS = 10_000_000
+DEFINITIONS = {
+    "run": "One random order of the recorded queries; uniform and adaptive measuring share it. "
+    "Standard errors are over orders of one recording, not over recordings.",
+    "per_run": "Only runs in which uniform measuring certifies a plan at its share count. An "
+    "adaptive run reaches uniform's certified cost at its first round whose certified cost is no "
+    "higher and stays so in every later round, until everything recorded is paid for. Rounds "
+    "without a certificate are above every cost. A run that pays as much as uniform measuring "
+    "before that never reached it and saves 0.",
+    "fewer_queries, fewer_dollars": "1 - adaptive's bill / uniform's bill at that round, each with "
+    "its own count of runs that never reached it.",
+    "mean_curve": "Mean certified cost over all runs at equal numbers of paid queries. Runs "
+    "without a certificate are charged what the most accurate strategy costs for everything "
+    "(usd_per_request_without_a_plan), on both sides. So this figure also pays for certifying at "
+    "all: where uniform measuring rarely certifies it says little about the cost of plans. Its "
+    "standard error is a bootstrap over runs.",
+    "shares_and_floors": "The uniform shares were chosen. So was each source's accuracy floor, by "
+    "hand and once per source, as a distance below its most accurate strategy. Savings were not "
+    "measured at other floors; uniform_certifies_at_floors says how often uniform measuring "
+    "certifies there.",
+}
 Floats = NDArray[np.float64]
 
 
@@ -49,6 +80,7 @@ class Recorded:
         score: Shape (queries, strategies), 0..1.
         cost_usd: Same shape.
         below_best: The accuracy floor lies this far under the best single strategy.
+        made: Where the outcomes come from and how they were made.
     """
 
     name: str
@@ -57,6 +89,7 @@ class Recorded:
     score: Floats
     cost_usd: Floats
     below_best: float
+    made: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -210,14 +243,14 @@ class Replay:
 
 @dataclass(frozen=True)
 class Point:
-    """Where a run stands. Without a certified plan, everything goes to the most accurate strategy.
+    """Where a run stands.
 
     Attributes:
         queries: Paid so far.
         usd: What they cost.
-        certified: The certified plan's expected dollars per request.
-        true: What it really costs, by all recorded outcomes.
-        broken: Whether its true accuracy is under the floor.
+        certified: The certified plan's expected dollars per request; infinite without one.
+        true: What it really costs, by all recorded outcomes; NaN without one.
+        broken: Whether its true accuracy is under the floor; False without one.
     """
 
     queries: int
@@ -226,12 +259,15 @@ class Point:
     true: float
     broken: bool
 
+    @property
+    def has_plan(self) -> bool:
+        """Whether a plan is certified here."""
+        return bool(np.isfinite(self.certified))
+
 
 def _point(replay: Replay) -> Point:
     certified, true, above = replay.plan()
-    if np.isinf(certified):
-        certified = true = replay.recorded.without_a_plan
-    return Point(replay.queries, replay.usd, certified, true, above < 0)
+    return Point(replay.queries, replay.usd, certified, true, bool(above < 0))
 
 
 def uniform(recorded: Recorded, seed: int, share: float) -> Point:
@@ -241,12 +277,12 @@ def uniform(recorded: Recorded, seed: int, share: float) -> Point:
     return _point(replay)
 
 
-def adaptive(recorded: Recorded, seed: int, per: Literal["query", "usd"]) -> list[Point]:
-    """Round after round by value of information, until as much is paid for as uniformly."""
+def adaptive(recorded: Recorded, seed: int, per: Per) -> list[Point]:
+    """Round after round by value of information, until everything recorded is paid for."""
     replay = Replay(recorded, seed)
     replay.paid[:] = np.minimum(WARM_UP, replay.sizes)[:, None]
     path = [_point(replay)]
-    while replay.queries < UNIFORM_SHARE * recorded.score.size:
+    while replay.queries < recorded.score.size:
         batches = next_batches(
             replay.profile(), replay.spec, replay.left(), per=per, until_worthless=False
         )
@@ -257,16 +293,31 @@ def adaptive(recorded: Recorded, seed: int, per: Literal["query", "usd"]) -> lis
     return path
 
 
-def demo() -> Recorded:
+def demo(path: Path) -> Recorded:
     """The demo's models, classes by its fitted difficulty graph."""
-    with duckdb.connect(str(DEMO), read_only=True) as store:
-        rows = store.execute(
-            "SELECT query_id, strategy, avg(score), avg(cost_usd), any_value(class_name) "
-            "FROM observations JOIN classes USING (workload, query_id) "
-            "WHERE workload = 'demo' GROUP BY ALL ORDER BY ALL"
+    facts = read_facts(path.parent / "difficulty.onnx")
+    with Store.open(path, read_only=True) as store, store.reading() as execute:
+        rows = execute(
+            "SELECT query_id, strategy, avg(score), avg(cost_usd), any_value(class_name), "
+            "max(observed_at) FROM observations JOIN classes USING (workload, query_id) "
+            "WHERE workload = 'demo' AND estimator_digest = ? GROUP BY ALL ORDER BY ALL",
+            [facts.digest],
         ).fetchall()
-    cells = {(q, s): (score, cost, name) for q, s, score, cost, name in rows}
-    return _recorded("demo", cells, 0.08)
+        profile: Profile = store.profile(
+            "demo", estimator_digest=facts.digest, class_names=facts.class_names
+        )
+    cells = {(q, s): (score, cost, name) for q, s, score, cost, name, _ in rows}
+    made: dict[str, object] = {
+        "by": "python -m demo",
+        "store": str(path),
+        "problem_seeds": sorted({int(query.split("-")[2]) for query, *_ in rows}),
+        "queries": profile.queries,
+        "strategies": list(profile.strategies),
+        "profile_digest": profile.digest,
+        "estimator_digest": facts.digest,
+        "measured_until": max(row[-1] for row in rows).isoformat(timespec="seconds"),
+    }
+    return _recorded("demo", cells, 0.08, made)
 
 
 def paretobandit() -> Recorded:
@@ -281,7 +332,7 @@ def paretobandit() -> Recorded:
         )
         for row in _rows(folder / "outcomes.csv")
     }
-    return _recorded("paretobandit", cells, 0.05)
+    return _recorded("paretobandit", cells, 0.05, {"data": "paretobandit/outcomes.csv"})
 
 
 def swebench() -> Recorded:
@@ -296,7 +347,8 @@ def swebench() -> Recorded:
         for row in _rows(DATA / "swebench_minisweagent" / "runs.csv")
         if not row["model"].startswith("Claude 3.7")
     }
-    return _recorded("swebench_minisweagent", cells, 0.10)
+    made = {"data": "swebench_minisweagent/runs.csv"}
+    return _recorded("swebench_minisweagent", cells, 0.10, made)
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
@@ -305,7 +357,10 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _recorded(
-    name: str, cells: dict[tuple[str, str], tuple[float, float, str]], below_best: float
+    name: str,
+    cells: Mapping[tuple[str, str], tuple[float, float, str]],
+    below_best: float,
+    made: Mapping[str, object],
 ) -> Recorded:
     queries = sorted({query for query, _ in cells})
     strategies = sorted({strategy for _, strategy in cells})
@@ -317,11 +372,11 @@ def _recorded(
         score=found[:, :, 0],
         cost_usd=found[:, :, 1],
         below_best=below_best,
+        made=made,
     )
 
 
 SOURCES: dict[str, Callable[[], Recorded]] = {
-    "demo": demo,
     "paretobandit": paretobandit,
     "swebench_minisweagent": swebench,
 }
@@ -329,73 +384,159 @@ SOURCES: dict[str, Callable[[], Recorded]] = {
 
 def compare(recorded: Recorded, runs: int) -> dict[str, object]:
     """Both ways of measuring, run by run on the same orders of queries."""
-    even = [uniform(recorded, seed, UNIFORM_SHARE) for seed in range(runs)]
-    found: dict[str, object] = {
+    paths: dict[Per, list[list[Point]]] = {
+        per: [adaptive(recorded, seed, per) for seed in range(runs)] for per in PER
+    }
+    return {
+        "made": dict(recorded.made),
         "queries": len(recorded.class_of),
         "classes": len(recorded.classes),
         "strategies": len(recorded.strategies),
         "accuracy_floor": _digits(recorded.floor),
+        "floor_below_the_most_accurate": recorded.below_best,
         "usd_per_request_without_a_plan": _digits(recorded.without_a_plan),
-        "runs": runs,
-        "uniform": _figures(even),
+        "uniform_certifies_at_floors": _certifies(recorded, runs),
+        "at_uniform_shares": {
+            f"{share:g}": _at_share(recorded, share, paths) for share in UNIFORM_SHARES
+        },
     }
+
+
+def _certifies(recorded: Recorded, runs: int) -> dict[str, dict[str, float]]:
+    """Share of uniform runs with a certificate, by floor below the best and by share."""
+    return {
+        f"{below:g} below": {
+            f"{share:g}": float(
+                np.mean(
+                    [
+                        uniform(replace(recorded, below_best=below), seed, share).has_plan
+                        for seed in range(runs)
+                    ]
+                )
+            )
+            for share in UNIFORM_SHARES
+        }
+        for below in sorted({*OTHER_FLOORS, recorded.below_best})
+    }
+
+
+def _at_share(
+    recorded: Recorded, share: float, paths: Mapping[Per, list[list[Point]]]
+) -> dict[str, object]:
+    runs = len(paths[PER[0]])
+    even = [uniform(recorded, seed, share) for seed in range(runs)]
+    found: dict[str, object] = {"uniform": _figures(even)}
     for per in PER:
-        paths = [adaptive(recorded, seed, per) for seed in range(runs)]
         found[f"adaptive_by_value_per_{per}"] = {
-            "to_the_same_certified_cost": _savings(paths, even, "certified"),
-            "to_the_same_true_cost": _savings(paths, even, "true"),
-            "at_as_many_paid_queries": _figures([path[-1] for path in paths]),
-            "broken_floors_of_all_rounds": _mean([p.broken for path in paths for p in path]),
+            "per_run": _per_run(paths[per], even),
+            "mean_curve": _mean_curve(paths[per], even, recorded.without_a_plan),
+            "at_uniforms_queries": _figures(
+                [
+                    [point for point in path if point.queries <= paid.queries][-1]
+                    for path, paid in zip(paths[per], even, strict=True)
+                ]
+            ),
         }
     return found
 
 
-def _savings(
-    paths: list[list[Point]], even: list[Point], cost: Literal["certified", "true"]
-) -> dict[str, object]:
+def _per_run(paths: list[list[Point]], even: list[Point]) -> dict[str, object]:
+    """What each adaptive run saved until uniform's certified cost on the same order of queries."""
+    pairs = [(path, paid) for path, paid in zip(paths, even, strict=True) if paid.has_plan]
+    if not pairs:
+        return {"runs_compared": 0}
+    reached = [(_reached(path, paid.certified), paid) for path, paid in pairs]
+    return {
+        "runs_compared": len(pairs),
+        "fewer_queries": _saved(
+            [1 - point.queries / paid.queries if point else None for point, paid in reached]
+        ),
+        "fewer_dollars": _saved(
+            [1 - point.usd / paid.usd if point else None for point, paid in reached]
+        ),
+    }
+
+
+def _reached(path: list[Point], cost: float) -> Point | None:
+    """The first round from which on the certified cost is never above `cost`."""
+    above = [i for i, point in enumerate(path) if point.certified > cost]
+    first = above[-1] + 1 if above else 0
+    return path[first] if first < len(path) else None
+
+
+def _saved(found: Sequence[float | None]) -> dict[str, object]:
+    in_time = [saved for saved in found if saved is not None and saved > 0]
+    savings = in_time + [0.0] * (len(found) - len(in_time))
+    return {
+        **_mean(savings),
+        "median": _digits(float(np.median(savings))),
+        "runs_with_30_percent": _digits(float(np.mean(np.array(savings) >= GOAL))),
+        "runs_that_never_reached_it": _digits(1 - len(in_time) / len(found)),
+    }
+
+
+def _mean_curve(paths: list[list[Point]], even: list[Point], charged: float) -> dict[str, object]:
     """What adaptive runs have paid when their mean cost is, and stays, no higher than the even one.
 
-    Means over runs at equal numbers of paid queries: a run that stops when it looks lucky would
-    flatter whoever looks more often. The standard error is a bootstrap over runs.
+    Args:
+        paths: The adaptive runs.
+        even: The uniform ones.
+        charged: Dollars per request of a run without a certificate.
     """
+
+    def cost(point: Point) -> float:
+        return point.certified if point.has_plan else charged
+
     at = np.unique([point.queries for path in paths for point in path])
     last = [[max(0, sum(p.queries <= q for p in path) - 1) for q in at] for path in paths]
-    costs = np.array(
-        [[getattr(path[i], cost) for i in row] for path, row in zip(paths, last, strict=True)]
-    )
-    dollars = np.array([[path[i].usd for i in row] for path, row in zip(paths, last, strict=True)])
-    target = np.array([getattr(point, cost) for point in even])
+    rounds = [[path[i] for i in row] for path, row in zip(paths, last, strict=True)]
+    costs = np.array([[cost(point) for point in row] for row in rounds])
+    dollars = np.array([[point.usd for point in row] for row in rounds])
+    target = np.array([cost(point) for point in even])
     usd = np.array([point.usd for point in even])
 
-    def saved(rows: NDArray[np.intp]) -> tuple[float, float, float]:
+    def saved(rows: NDArray[np.intp]) -> tuple[float, float]:
         above = np.flatnonzero(costs[rows].mean(axis=0) > target[rows].mean())
         first = int(above[-1]) + 1 if len(above) else 0
-        if first == len(at):
-            return np.nan, np.nan, np.nan
-        fewer = 1 - at[first] / float(np.mean([point.queries for point in even]))
-        return float(at[first]), fewer, 1 - float(dollars[rows, first].mean() / usd[rows].mean())
+        if first == len(at) or at[first] >= even[0].queries:
+            return np.nan, np.nan
+        fewer = 1 - at[first] / even[0].queries
+        return float(fewer), 1 - float(dollars[rows, first].mean() / usd[rows].mean())
 
     rng = np.random.default_rng(0)
     again = np.array([saved(rng.integers(0, len(even), len(even))) for _ in range(500)])
-    queries, fewer, cheaper = saved(np.arange(len(even)))
-    errors = np.nanstd(again, axis=0)
+    missed = np.isnan(again[:, 0])
+    fewer, cheaper = saved(np.arange(len(even)))
     return {
-        "mean_usd_per_request": _digits(float(target.mean())),
-        "paid_queries": queries,
-        "fewer_queries": {"mean": _digits(fewer), "standard_error": _digits(errors[1])},
-        "fewer_dollars": {"mean": _digits(cheaper), "standard_error": _digits(errors[2])},
-        "bootstraps_that_never_reached_it": int(np.isnan(again[:, 0]).sum()),
+        "uniform_runs_charged_for_no_certificate": sum(not point.has_plan for point in even),
+        "usd_per_request": _digits(float(target.mean())),
+        "fewer_queries": _bootstrapped(fewer, again[~missed, 0]),
+        "fewer_dollars": _bootstrapped(cheaper, again[~missed, 1]),
+        "bootstraps_that_never_reached_it": int(missed.sum()),
     }
+
+
+def _bootstrapped(value: float, again: Floats) -> dict[str, float] | None:
+    if np.isnan(value):
+        return None
+    return {"mean": _digits(value), "standard_error": _digits(float(again.std()))}
 
 
 def _figures(points: list[Point]) -> dict[str, object]:
-    return {
+    planned = [point for point in points if point.has_plan]
+    found: dict[str, object] = {
+        "runs": len(points),
+        "runs_with_a_certificate": len(planned),
         "paid_queries": _mean([point.queries for point in points]),
         "paid_usd": _mean([point.usd for point in points]),
-        "certified_usd_per_request": _mean([point.certified for point in points]),
-        "true_usd_per_request": _mean([point.true for point in points]),
-        "broken_floors": _mean([point.broken for point in points]),
     }
+    if planned:
+        found |= {
+            "certified_usd_per_request": _mean([point.certified for point in planned]),
+            "true_usd_per_request": _mean([point.true for point in planned]),
+            "certificates_with_a_broken_floor": sum(point.broken for point in planned),
+        }
+    return found
 
 
 def _mean(values: Sequence[float]) -> dict[str, float]:
@@ -410,13 +551,14 @@ def _digits(value: float) -> float:
 
 def main() -> None:
     """Replay every source that is there and write."""
-    names = sys.argv[1:] or list(SOURCES)
+    arguments = _arguments()
+    sources: dict[str, Callable[[], Recorded]] = {"demo": partial(demo, arguments.demo), **SOURCES}
     result = {
         "confidence": 0.95,
         "requests_per_window": REQUESTS,
-        "uniform_measures": f"{UNIFORM_SHARE:g} of the recorded queries",
+        "definitions": DEFINITIONS,
         "seeds": f"0..{RUNS - 1}",
-        "sources": {name: compare(SOURCES[name](), RUNS) for name in names},
+        "sources": {name: compare(sources[name](), RUNS) for name in arguments.sources},
         "machine": {
             "processor": platform.machine(),
             "python": platform.python_version(),
@@ -426,6 +568,17 @@ def main() -> None:
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
+
+
+def _arguments() -> argparse.Namespace:
+    names = ["demo", *SOURCES]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.adaptive_measuring")
+    parser.add_argument("sources", nargs="*", default=names, metavar="SOURCE")
+    parser.add_argument("--demo", type=Path, default=DEMO, help="The store of a run of the demo.")
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.sources) - set(names)):
+        parser.error(f"no such source: {unknown[0]}; known: {', '.join(names)}")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Cells of millions of observations against a bare DuckDB aggregation and pandas.
 
 Every contender runs in a process of its own and computes, for 50 classes x 200 strategies: counts,
-mean and deviation of score and dollars, means of tokens and calls, extremes, exceedance of about 60
-latency limits, p95 of latency and p50/p95/p99 of completion tokens. `cells` is `Store.profile`,
-from the file to the finished profile with its digest. `duckdb` is one GROUP BY with native double
-functions over the same join, its limits given. `pandas` starts with all rows in memory.
+mean and deviation of score and dollars, skewness of dollars, means of tokens and calls, extremes,
+exceedance of about 60 latency limits, p95 of latency and p50/p95/p99 of completion tokens. `cells`
+is `Store.profile`, from the file to the finished profile with its digest. `duckdb` is one GROUP BY
+with native double functions over the same join, its limits given. `pandas` starts with all rows in
+memory; reading them from the same file, which `cells` does too, is timed apart as `load_wall_s`.
+`cells_of_samples` has two samples of every query and half as many queries: means by query first.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ RESULT = Path("benchmarks/results/cells_at_scale.json")
 SEED = 7
 CLASSES, STRATEGIES = 50, 200
 MILLIONS = (1, 10, 50)
-RUNS = {1: 3, 10: 3, 50: 1}
+RUNS = {1: 5, 10: 5, 50: 1}
+RUNS_OF_PANDAS = 3
 LIMITS_S = np.geomspace(0.05, 20, 60).tolist()
 
 _QUERIES = """
@@ -42,7 +45,7 @@ _QUERIES = """
 _ROWS = """
     INSERT INTO observations (workload, query_id, strategy, sample, score, cost_usd, latency_s,
         tokens_in, tokens_out, calls, evidence, source)
-    SELECT 'made', 'q' || q, 'model' || s || '/single', 0,
+    SELECT 'made', 'q' || q // {samples}, 'model' || s || '/single', q % {samples},
         (u(q, s, 1) < 0.3 + 0.003 * s)::INT::DOUBLE, 1e-5 * (1 + s) * (0.5 + u(q, s, 2) ** 3),
         exp(2 * (u(q, s, 3) + u(q, s, 4) + u(q, s, 5) - 1.5)), 50 + hash(q) % 2000,
         20 + (1000 * u(q, s, 6))::BIGINT, 1, 'measured', 'made'
@@ -54,14 +57,14 @@ _JOINED = """
 """
 _BARE = """
     SELECT class_label, strategy, count(*), avg(score), stddev(score), avg(cost_usd),
-        stddev(cost_usd), max(cost_usd), avg(tokens_in), avg(tokens_out), max(tokens_out),
-        avg(calls), count(latency_s), histogram(latency_s, {limits}),
+        stddev(cost_usd), skewness(cost_usd), max(cost_usd), avg(tokens_in), avg(tokens_out),
+        max(tokens_out), avg(calls), count(latency_s), histogram(latency_s, {limits}),
         quantile_disc(latency_s, 0.95), quantile_disc(tokens_out, [0.5, 0.95, 0.99])
     FROM {joined} GROUP BY class_label, strategy
 """
 
 
-def make(file: Path, millions: int) -> None:
+def make(file: Path, millions: int, samples: int) -> None:
     """A store with this many rows, made inside DuckDB."""
     Store.open(file).close()
     queries = millions * 10**6 // STRATEGIES
@@ -69,8 +72,9 @@ def make(file: Path, millions: int) -> None:
         connection.execute(
             f"CREATE TEMP MACRO u(q, s, k) AS (hash(q, s, k, {SEED}) % 1000003) / 1000003.0::DOUBLE"
         )
-        connection.execute(_QUERIES.format(classes=CLASSES, queries=queries))
-        connection.execute(_ROWS.format(strategies=STRATEGIES, queries=queries))
+        connection.execute(_QUERIES.format(classes=CLASSES, queries=queries // samples))
+        rows = _ROWS.format(strategies=STRATEGIES, queries=queries, samples=samples)
+        connection.execute(rows)
 
 
 def cells(file: Path) -> int:
@@ -108,6 +112,7 @@ def pandas_cells(given: Any) -> int:
         accuracy_sd=("score", "std"),
         cost=("cost_usd", "mean"),
         cost_sd=("cost_usd", "std"),
+        cost_skewness=("cost_usd", "skew"),
         cost_max=("cost_usd", "max"),
         tokens_in=("tokens_in", "mean"),
         tokens_out=("tokens_out", "mean"),
@@ -136,10 +141,13 @@ def timed(step: Callable[[Any], int], given: Any) -> dict[str, float]:
 def contend(name: str, file: Path, *more: str) -> dict[str, float]:
     """One contender, in this process."""
     if name == "make":
-        make(file, int(more[0]))
+        make(file, int(more[0]), int(more[1]))
         return {}
     if name == "pandas":
-        return timed(pandas_cells, rows_in_memory(file))
+        start = time.perf_counter()
+        rows = rows_in_memory(file)
+        load = time.perf_counter() - start
+        return timed(pandas_cells, rows) | {"load_wall_s": load}
     return timed({"cells": cells, "duckdb": bare}[name], file)
 
 
@@ -150,34 +158,57 @@ def in_own_process(name: str, file: Path, *more: str) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
-def median_of(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Medians over the runs of one contender."""
-    return {key: round(statistics.median(run[key] for run in runs), 3) for key in runs[0]}
+def summary_of(runs: list[dict[str, float]]) -> dict[str, Any]:
+    """Medians over the runs of one contender, and from which to which seconds they went."""
+    medians = {key: round(statistics.median(run[key] for run in runs), 3) for key in runs[0]}
+    spread = {
+        f"{key}_from_to": [round(f(run[key] for run in runs), 3) for f in (min, max)]
+        for key in ("wall_s", "processor_s")
+    }
+    return {"runs": len(runs), **medians, **spread}
 
 
 def at_size(folder: Path, millions: int) -> dict[str, Any]:
     """All contenders at one size, in turn, so that a busy machine is busy for all of them."""
     file = folder / f"{millions}.duckdb"
-    in_own_process("make", file, str(millions))  # else its peak memory would be inherited
-    names = ("cells", "duckdb")
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for _ in range(RUNS[millions]):
-        for name in names:
-            runs[name].append(in_own_process(name, file))
-    if millions == 10:
-        runs["pandas"] = [in_own_process("pandas", file)]
+    in_own_process("make", file, str(millions), "1")  # else its peak memory would be inherited
+    runs: dict[str, list[dict[str, float]]] = {"cells": [], "duckdb": [], "pandas": []}
+    loads = []
+    for run in range(RUNS[millions]):
+        loads.append(os.getloadavg()[0])
+        for name, found in runs.items():
+            if name != "pandas" or (millions == 10 and run < RUNS_OF_PANDAS):
+                found.append(in_own_process(name, file))
     file.unlink()
-    rows: dict[str, Any] = {name: median_of(found) for name, found in runs.items()}
+    rows = {name: summary_of(found) for name, found in runs.items() if found}
     print(millions, rows, flush=True)
-    ratios = {
-        f"{what}_of_cells_to_duckdb": round(rows["cells"][what] / rows["duckdb"][what], 3)
-        for what in ("wall_s", "processor_s")
+    found = {"million_rows": millions, **rows, "ratios": ratios_of(rows)}
+    return found | {"load_average_at_each_run": [round(load, 1) for load in loads]}
+
+
+def ratios_of(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Of medians."""
+    cells, bare, pandas = rows["cells"], rows["duckdb"], rows.get("pandas")
+    found = {
+        f"{what}_of_cells_to_duckdb": cells[what] / bare[what] for what in ("wall_s", "processor_s")
     }
-    if "pandas" in rows:
-        ratios["wall_s_of_pandas_to_cells"] = round(
-            rows["pandas"]["wall_s"] / rows["cells"]["wall_s"], 1
+    if pandas:
+        loaded = pandas["wall_s"] + pandas["load_wall_s"]
+        found["wall_s_of_pandas_in_memory_to_cells"] = pandas["wall_s"] / cells["wall_s"]
+        found["wall_s_of_pandas_with_load_to_cells"] = loaded / cells["wall_s"]
+        found["processor_s_of_pandas_in_memory_to_cells"] = (
+            pandas["processor_s"] / cells["processor_s"]
         )
-    return {"million_rows": millions, "runs": RUNS[millions], **rows, "ratios": ratios}
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def of_samples(folder: Path, millions: int) -> dict[str, Any]:
+    """Cells where a query has two rows per strategy."""
+    file = folder / "samples.duckdb"
+    in_own_process("make", file, str(millions), "2")
+    found = summary_of([in_own_process("cells", file)])
+    file.unlink()
+    return {"million_rows": millions, "samples": 2, **found}
 
 
 def main() -> None:
@@ -187,13 +218,15 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         sizes = [at_size(Path(folder), millions) for millions in MILLIONS]
+        samples = of_samples(Path(folder), 10)
     result = {
         "classes": CLASSES,
         "strategies": STRATEGIES,
         "seed": SEED,
         "sizes": sizes,
-        "cells_wall_s_per_million_rows": {
-            str(size["million_rows"]): round(size["cells"]["wall_s"] / size["million_rows"], 4)
+        "cells_of_samples": samples,
+        "cells_processor_s_per_million_rows": {
+            str(size["million_rows"]): round(size["cells"]["processor_s"] / size["million_rows"], 4)
             for size in sizes
         },
         "machine": {

@@ -95,8 +95,7 @@ def own_call_usd(base: Base) -> float | None:
 def as_recorded(base: Base) -> float:
     """Self-consistency of all samples in the order they were drawn: ties go to the first seen."""
     scores = [
-        recording["score"][winner([str(answer) for answer in recording.answers])]
-        for recording in base.queries.values()
+        recording["score"][winner(recording.ballots or ())] for recording in base.queries.values()
     ]
     return float(sum(scores) / len(scores))
 

@@ -2,7 +2,9 @@
 
 True accuracies are drawn anew in every repetition, uniformly from a band: at one fixed accuracy the
 coverage of any interval for 0-or-1 scores jumps with the count (Brown, Cai and DasGupta 2001).
-Fixed extremes, where it jumps most, stand beside them.
+Fixed extremes, where it jumps most, stand beside them; one or two failures at a time, no interval
+can cover 95 % of the samples there, and the ones in use rather cover more. The seed took no part in
+choosing the constants of `profiles.cells.intervals`.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from numpy.typing import NDArray
 from profiles.cells.intervals import clopper_pearson, effective_size, mean_interval, wilson
 
 RESULT = Path("benchmarks/results/interval_coverage.json")
-SEED = 20
+SEED = 6174
 COUNTS = (50, 100, 200, 500, 1000)
-BANDS = ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 0.95), (0.02, 0.02), (0.98, 0.98))
+BANDS = ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 0.95))
+EXTREMES = ((0.01, 0.01), (0.02, 0.02), (0.98, 0.98), (0.99, 0.99))
 SAMPLES = 8
 REPETITIONS = 4000
 
@@ -102,7 +105,7 @@ def accuracy_rows() -> list[dict[str, Any]]:
         for kind in ("single", "clustered", "graded")
         for name, interval in intervals.items()
         for queries in COUNTS
-        for band in BANDS
+        for band in (*BANDS, *EXTREMES)
     ]
 
 

@@ -1,8 +1,9 @@
 """Shape of compute against worlds whose truth is known: knee intervals and false alarms.
 
 Worlds: scores of 0 and 1 whose means follow the fitted form; best-of-n of queries with
-beta-distributed chances, a form that the curve only approaches; a world that turns down; and
-worlds where more compute does nothing at all, for the false alarms.
+beta-distributed chances, a form that the curve only approaches; a world that turns down; worlds
+where more compute does nothing at all, for the false alarms and for the curve's own interval; and
+a step, which no curve of the form follows.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from profiles.scaling.fitting import shapes
+from profiles.scaling.fitting import LEVEL, shapes
+from profiles.scaling.paired import worse_p_value
 from profiles.scaling.query_means import MEASURES, QueryMeans
 from profiles.scaling.saturation import Curves
 from profiles.scaling.shape import Shape
 
 RESULT = Path("benchmarks/results/shape_of_compute.json")
 LEVELS = np.array([1, 2, 4, 8, 16, 32, 64])
-KNEE_RUNS = 400
-ALARM_RUNS = 2000
+KNEE_RUNS = 200
+ALARM_RUNS = 1000
+FLAT_RUNS = 200
 RESAMPLES = 400
 QUERIES = (100, 400)
 POINTS = 0.02
@@ -106,7 +109,8 @@ def knee_row(name: str, world: World, queries: int, truth: float) -> dict[str, o
     held, widths = [], []
     for run in range(KNEE_RUNS):
         knee = shape_of(world(rng, queries), run, RESAMPLES).knee
-        assert knee is not None  # noqa: S101 - seven levels always have a curve
+        if knee is None:
+            continue
         low, high = (math.inf if end is None else end for end in (knee.low, knee.high))
         held.append(low <= truth * (1 + 1e-9) and truth * (1 - 1e-9) <= high)
         widths.append(math.log2(min(high, LEVELS[-1]) / min(low, LEVELS[-1])))
@@ -115,8 +119,9 @@ def knee_row(name: str, world: World, queries: int, truth: float) -> dict[str, o
         "world": name,
         "queries": queries,
         "true_knee": round(truth, 2),
-        "coverage": share,
-        "standard_error": standard_error(share, KNEE_RUNS),
+        "withheld": 1 - len(held) / KNEE_RUNS,
+        "coverage": round(share, 4),
+        "standard_error": standard_error(share, len(held)),
         "median_width_doublings": round(float(np.median(widths)), 2),
     }
 
@@ -131,6 +136,61 @@ def alarm_row(name: str, world: World, queries: int) -> dict[str, object]:
         "queries": queries,
         "false_alarms": share,
         "standard_error": standard_error(share, ALARM_RUNS),
+    }
+
+
+def rare_gain_row(queries: int) -> dict[str, object]:
+    """False alarms of one pair whose differences are nearly always the same small loss."""
+    rng = np.random.default_rng([13, queries])
+    alarms = [
+        worse_p_value(np.zeros(queries), np.where(rng.random(queries) < 0.05, 0.38, -0.02)) <= LEVEL
+        for _ in range(ALARM_RUNS)
+    ]
+    share = float(np.mean(alarms))
+    return {
+        "world": "nothing changes on average: gains of 0.38 in 5 %, losses of 0.02 else",
+        "queries": queries,
+        "false_alarms": share,
+        "standard_error": standard_error(share, ALARM_RUNS),
+    }
+
+
+def flat_row(queries: int, chance: float) -> dict[str, object]:
+    """How often the curve's interval at 8 holds an accuracy that compute does not change."""
+    rng = np.random.default_rng([17, queries])
+    held, widths = [], []
+    for run in range(FLAT_RUNS):
+        scores = (rng.random((len(LEVELS), queries)) < chance).astype(float)
+        shape = shape_of(scores, run, RESAMPLES)
+        if shape.curve is not None:
+            answer = shape.at(8)
+            held.append(answer.low <= chance <= answer.high)
+            widths.append(answer.high - answer.low)
+    share = float(np.mean(held))
+    return {
+        "accuracy": chance,
+        "queries": queries,
+        "withheld": round(1 - len(held) / FLAT_RUNS, 4),
+        "coverage": round(share, 4),
+        "standard_error": standard_error(share, len(held)),
+        "smallest_width": round(min(widths), 4),
+    }
+
+
+def step_row(queries: int) -> dict[str, object]:
+    """How often the curve is withheld where accuracy jumps from 0.1 to 0.9 at 4."""
+    rng = np.random.default_rng([19, queries])
+    chances = np.where(LEVELS < 4, 0.1, 0.9)[:, None]
+    withheld = [
+        shape_of((rng.random((len(LEVELS), queries)) < chances).astype(float), run, RESAMPLES).curve
+        is None
+        for run in range(FLAT_RUNS)
+    ]
+    share = float(np.mean(withheld))
+    return {
+        "queries": queries,
+        "withheld": share,
+        "standard_error": standard_error(share, FLAT_RUNS),
     }
 
 
@@ -159,6 +219,7 @@ def main() -> None:
         "scipy": version("scipy"),
         "knee_runs": KNEE_RUNS,
         "alarm_runs": ALARM_RUNS,
+        "flat_runs": FLAT_RUNS,
         "resamples": RESAMPLES,
         "points": POINTS,
         "levels": LEVELS.tolist(),
@@ -169,7 +230,13 @@ def main() -> None:
         ],
         "downturn_test_5": [
             alarm_row(name, world, queries) for name, world in idle.items() for queries in QUERIES
+        ]
+        + [rare_gain_row(queries) for queries in (15, 100)],
+        "interval_95_of_a_flat_curve": [
+            flat_row(queries, chance)
+            for queries, chance in ((20, 0.5), (20, 0.9), (20, 0.97), (50, 0.98), (200, 0.8))
         ],
+        "misfit_test_of_a_step": [step_row(queries) for queries in (20, 50, 200)],
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
 

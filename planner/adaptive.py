@@ -5,16 +5,14 @@ round's queries greedily: always to the cell whose next batch is worth most per 
 query), as if the batches already handed out had shown what is expected of them. Rounds grow with
 what was measured, so a run takes few of them.
 
-Within a cell queries come in one fixed order that does not depend on any outcome (`Pool`). Where
-nothing more is worth its cost, `confirm` tops up the cells that the plan rests on: a run that stops
-when its numbers look good must not stop on a handful of them.
+Within a cell queries come in one fixed order that does not depend on any outcome (`planner.pool`).
+Where nothing more is worth its cost, `confirm` tops up the cells that the plan rests on: a run that
+stops when its numbers look good must not stop on a handful of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -23,9 +21,10 @@ from numpy.typing import NDArray
 from planner.information import Information, position
 from planner.margin import Array
 from planner.planner import Planner
+from planner.pool import Batch, Cell
 from planner.spec import Spec
+from profiles.errors import InfeasibleError
 from profiles.profile import Profile
-from profiles.strategy import canonical
 
 BATCHES = (10, 20, 50, 100, 200, 500, 1000)
 """Batch sizes looked ahead to: a cell may need many queries before it can change a plan."""
@@ -43,80 +42,6 @@ worlds, whoever chose the queries."""
 
 STEPS = 40
 """A round is handed out in about this many portions."""
-
-Cell = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Queries to measure next in one cell.
-
-    Attributes:
-        class_name: The class.
-        strategy: Canonical text.
-        queries: How many, at least 1.
-        value_usd: Expected improvement of the plan per window of traffic; None where no price says
-            (before anything is known, without traffic, or while no plan can be certified).
-        cost_usd: Expected dollars of measuring them, None where unknown.
-    """
-
-    class_name: str
-    strategy: str
-    queries: int
-    value_usd: float | None = None
-    cost_usd: float | None = None
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Queries that could be measured, in one fixed order per class.
-
-    Attributes:
-        queries: Query ids per class, in the order in which every cell takes them.
-    """
-
-    queries: Mapping[str, tuple[str, ...]]
-
-    @classmethod
-    def of(cls, class_of: Mapping[str, str], seed: int = 0) -> Pool:
-        """Order the queries by a hash of seed and id: random, and independent of every outcome.
-
-        Args:
-            class_of: Class by query id, known before anything is paid for.
-            seed: Of the order.
-        """
-        queries: dict[str, list[str]] = {}
-        for query_id in sorted(class_of, key=lambda name: _rank(seed, name)):
-            queries.setdefault(class_of[query_id], []).append(query_id)
-        return cls({name: tuple(ids) for name, ids in queries.items()})
-
-    def left(self, done: Collection[tuple[str, str]], strategies: Sequence[str]) -> dict[Cell, int]:
-        """Queries that can still be measured, per cell.
-
-        Args:
-            done: (query id, strategy) of what was measured or tried.
-            strategies: Text forms.
-        """
-        return {
-            (name, strategy): sum((query_id, strategy) not in done for query_id in ids)
-            for name, ids in self.queries.items()
-            for strategy in map(canonical, strategies)
-        }
-
-    def jobs(
-        self, batches: Sequence[Batch], done: Collection[tuple[str, str]]
-    ) -> list[tuple[str, str]]:
-        """(query id, strategy) of every measurement that the batches ask for."""
-        jobs = []
-        for batch in batches:
-            ids = self.queries[batch.class_name]
-            fresh = [(query_id, batch.strategy) for query_id in ids]
-            jobs += [job for job in fresh if job not in done][: batch.queries]
-        return jobs
-
-
-def _rank(seed: int, query_id: str) -> bytes:
-    return hashlib.sha256(f"{seed}\0{query_id}".encode()).digest()
 
 
 def warm_up(left: Mapping[Cell, int], measured: Mapping[Cell, int]) -> tuple[Batch, ...]:
@@ -174,6 +99,29 @@ def confirm(profile: Profile, spec: Spec, left: Mapping[Cell, int]) -> tuple[Bat
         if share > 0 and short > 0:
             cost = None if cell.cost_usd is None else short * cell.cost_usd
             batches.append(Batch(*key, short, None, cost))
+    return tuple(batches)
+
+
+def towards_hindsight(profile: Profile, spec: Spec, left: Mapping[Cell, int]) -> tuple[Batch, ...]:
+    """The next round where several limits cannot be certified at once, so nothing has a value.
+
+    Each cell of the plan that would be best, were every measured mean the truth, is measured as
+    often again. Empty where there is no such plan either, or its cells have no queries left.
+
+    Raises:
+        UnknownValueError: A class without cells, an unknown cost or tail that the plan needs.
+    """
+    bold = Planner(profile, spec).on_point_estimates()
+    try:
+        answer = bold.answer(spec.objective, bold.limits)
+    except InfeasibleError:
+        return ()
+    batches = []
+    for cell, share in zip(bold.estimates.cells, answer.x, strict=True):
+        queries = min(max(cell.queries, WARM_UP), left.get((cell.class_name, cell.strategy), 0))
+        if share > 0 and queries > 0:
+            cost = None if cell.cost_usd is None else queries * cell.cost_usd
+            batches.append(Batch(cell.class_name, cell.strategy, queries, None, cost))
     return tuple(batches)
 
 

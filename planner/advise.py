@@ -7,11 +7,11 @@ limit blocks, which cells to measure and about how many more queries would do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from planner.adaptive import BATCHES, dollars_per_window
+from planner.adaptive import BATCHES, dollars_per_window, towards_hindsight
+from planner.advice import SEVERAL, Advice, Row
+from planner.advice_in_words import of_several_limits, reason, summary
 from planner.information import ACCURACY, COST, Information
 from planner.model import OVERALL
 from planner.planner import Planner
@@ -22,67 +22,10 @@ from profiles.profile import Profile
 MOST_TIMES = 1e4
 """More than this many times the queries of today is no advice."""
 
+MOST_QUERIES = 10**9
+
 NEGLIGIBLE = 1e-9
 """Relative to the objective: an improvement below this is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One piece of advice.
-
-    Attributes:
-        class_name: The class.
-        strategy: Canonical text.
-        queries: More queries to measure there.
-        value: Expected improvement of the plan's objective per request, in `Advice.unit`.
-        value_usd: The same in dollars per window of traffic; None where no price or no traffic
-            says.
-        cost_usd: Dollars of measuring, at the cell's mean cost; None where unknown.
-        measured: Queries that the cell rests on today; 0 where it was never measured.
-        share: Share of the class that it answers in today's plan, 0..1.
-        reason: Why, in words.
-    """
-
-    class_name: str
-    strategy: str
-    queries: int
-    value: float
-    value_usd: float | None
-    cost_usd: float | None
-    measured: int
-    share: float
-    reason: str
-
-    @property
-    def worth_it(self) -> bool | None:
-        """Whether one window pays for the measuring; None where either is unknown."""
-        if self.value_usd is None or self.cost_usd is None:
-            return None
-        return self.value_usd > self.cost_usd
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What to measure, most valuable first.
-
-    Attributes:
-        unit: What `Row.value` counts: dollars per request, accuracy, or points towards a limit.
-        certified: The certified plan's objective; None where no plan can be certified.
-        hindsight: The same, were every measured mean the truth; None where even that is
-            infeasible. The distance of the two is what missing evidence costs.
-        missing_evidence_usd: That distance in dollars per window; None where no price says.
-        blocked: The limit that cannot be certified, None where a plan exists.
-        summary: What stands in the way, in words.
-        rows: The list.
-    """
-
-    unit: str
-    certified: float | None
-    hindsight: float | None
-    missing_evidence_usd: float | None
-    blocked: str | None
-    summary: str
-    rows: tuple[Row, ...]
 
 
 def advise(
@@ -102,14 +45,18 @@ def advise(
         limit: At most so many rows.
 
     Raises:
-        InfeasibleError: The limits cannot be kept by moving a single one.
+        LimitsClashError: No plan would keep the limits, were every measured mean the truth, and
+            moving a single limit is not enough.
         UnknownValueError: A class without cells, an unknown cost or tail that the question needs.
         InputError: A limit below 1 or a budget that is no amount.
     """
     if limit < 1 or (budget_usd is not None and not budget_usd > 0):
         raise InputError("a list needs at least one row and a budget above 0", where="advise")
     planner = Planner(profile, spec)
-    information = Information(planner)
+    try:
+        information = Information(planner)
+    except InfeasibleError:
+        return _of_several(planner, budget_usd, limit)
     rows = _rows(information, spec)
     needed = None
     if information.position.blocked == OVERALL:
@@ -120,7 +67,8 @@ def advise(
     certified = None if blocked else information.position.value
     distance = None
     if certified is not None and hindsight is not None and usd is not None:
-        distance = abs(certified - hindsight) * usd
+        gap = abs(certified - hindsight)
+        distance = gap * usd if gap > NEGLIGIBLE * abs(certified) else 0.0
     if needed is not None:
         rows = _scaled(information, needed)
     return Advice(
@@ -129,7 +77,41 @@ def advise(
         hindsight=hindsight,
         missing_evidence_usd=distance,
         blocked=blocked,
-        summary=_summary(information, rows, needed, distance),
+        summary=summary(information, rows, scaled=needed is not None, distance_usd=distance),
+        rows=tuple(_within(rows, budget_usd))[:limit],
+    )
+
+
+def _of_several(planner: Planner, budget_usd: float | None, limit: int) -> Advice:
+    """Where no single limit is to blame: what the plan in hindsight rests on, as often again."""
+    profile, spec = planner.profile, planner.spec
+    bold = planner.on_point_estimates()
+    answer = bold.explained(bold.limits)
+    cells = zip(bold.estimates.cells, answer.x, strict=True)
+    of = {(cell.class_name, cell.strategy): (cell, float(x)) for cell, x in cells}
+    rows = []
+    for batch in towards_hindsight(profile, spec, dict.fromkeys(profile.cells, MOST_QUERIES)):
+        cell, x = of[batch.class_name, batch.strategy]
+        rows.append(
+            Row(
+                class_name=batch.class_name,
+                strategy=batch.strategy,
+                queries=batch.queries,
+                value=None,
+                value_usd=None,
+                cost_usd=batch.cost_usd,
+                measured=cell.queries,
+                share=x,
+                reason=f"would answer {x:.0%} of its class, were every measured mean the truth",
+            )
+        )
+    return Advice(
+        unit=f"towards {SEVERAL}",
+        certified=None,
+        hindsight=answer.value,
+        missing_evidence_usd=None,
+        blocked=SEVERAL,
+        summary=of_several_limits(rows),
         rows=tuple(_within(rows, budget_usd))[:limit],
     )
 
@@ -170,7 +152,7 @@ def _rows(information: Information, spec: Spec) -> list[Row]:
 def _merit(row: Row) -> tuple[bool, float]:
     """By value less cost; where a figure is unknown, by value per query, after all others."""
     if row.value_usd is None or row.cost_usd is None:
-        return False, row.value / row.queries
+        return False, (row.value or 0.0) / row.queries
     return True, row.value_usd - row.cost_usd
 
 
@@ -188,33 +170,13 @@ def _row(
         cost_usd=cost * queries if np.isfinite(cost) else None,
         measured=int(b.queries[entry]),
         share=_share(information, entry),
-        reason=_reason(information, entry, queries),
+        reason=reason(information, entry, queries, _share(information, entry)),
     )
 
 
 def _share(information: Information, entry: int) -> float:
     x = information.position.x
     return float(x[entry]) if entry < len(x) else 0.0
-
-
-def _reason(information: Information, entry: int, queries: int) -> str:
-    b = information.beliefs
-    if b.queries[entry] == 0:
-        return (
-            f"never measured in this class; its other classes suggest {b.accuracy[entry]:.0%}, "
-            "and a strategy without a cell cannot be planned with"
-        )
-    share = _share(information, entry)
-    if share > 0:
-        outlook = b.after(float(queries))
-        now, then = b.after(0.0).accuracy_sd[entry], outlook.accuracy_sd[entry]
-        return (
-            f"answers {share:.0%} of its class; the standard error of its accuracy would fall "
-            f"from {100 * now:.1f} to {100 * then:.1f} points"
-        )
-    chance = information.chance(entry, queries)
-    likely = f"{chance:.0%} chance" if chance >= 0.01 else "less than 1% chance"
-    return f"not in use; {likely} that {queries} more queries make it the better choice"
 
 
 def _scaled(information: Information, times: float) -> list[Row]:
@@ -228,7 +190,7 @@ def _scaled(information: Information, times: float) -> list[Row]:
         for j in used
         if extra[j] > 0
     ]
-    return sorted(rows, key=lambda row: row.value, reverse=True)
+    return sorted(rows, key=lambda row: row.value or 0.0, reverse=True)
 
 
 def _times_needed(information: Information) -> float | None:
@@ -252,7 +214,7 @@ def _within(rows: list[Row], budget_usd: float | None) -> list[Row]:
         return rows
 
     def rate(row: Row) -> float:
-        return row.value / row.cost_usd if row.cost_usd else np.inf
+        return (row.value or 0.0) / row.cost_usd if row.cost_usd else np.inf
 
     taken, left = [], budget_usd
     for row in sorted((row for row in rows if row.cost_usd is not None), key=rate, reverse=True):
@@ -260,31 +222,3 @@ def _within(rows: list[Row], budget_usd: float | None) -> list[Row]:
             taken.append(row)
             left -= row.cost_usd
     return taken
-
-
-def _summary(
-    information: Information, rows: list[Row], needed: float | None, distance: float | None
-) -> str:
-    blocked = information.position.blocked
-    if blocked is None:
-        return _of_a_plan(rows, distance)
-    short = f"{blocked} cannot be certified: it is missed by {information.position.value:.3g}"
-    if needed is not None:
-        more = sum(row.queries for row in rows)
-        known = [row.cost_usd for row in rows if row.cost_usd is not None]
-        dollars = f" for about {sum(known):.3g} USD" if len(known) == len(rows) else ""
-        return f"{short}; about {more} more queries of the cells listed would do{dollars}"
-    if blocked == OVERALL:
-        return f"{short}; with today's means more queries of the same cells would not do"
-    return f"{short}; the list says what brings it nearest"
-
-
-def _of_a_plan(rows: list[Row], distance: float | None) -> str:
-    if distance is None:
-        start = "no price turns this plan's improvements into dollars per window"
-    else:
-        start = f"missing evidence costs this plan about {distance:.3g} USD per window"
-    worth = [row for row in rows if row.worth_it]
-    if distance is not None and not worth:
-        return f"{start}; no cell is worth measuring further at this traffic"
-    return start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from planner.estimates import TAIL, Estimates, tail_of
-from planner.margin import Array, Margin, aggregate_matrix, z_of
+from planner.margin import Array, Margin, aggregate_matrix, z_of, z_of_chosen
 from planner.plan import Figures
 
 SMALLEST_SHARE = 1e-6
@@ -31,16 +31,11 @@ class Accounts:
         self.estimates = estimates
         self._judged = judged
         self.z = z_of(estimates.level)
-        self.chosen_z = self._quantile(len(estimates.strategies))
+        self.chosen_z = z_of_chosen(estimates.level, len(estimates.strategies))
         self.accuracy_margin = self._margin(
             self.chosen_z, estimates.accuracy_careful, estimates.accuracy_sd
         )
         self.cost_margin = self._margin(self.z, estimates.cost_usd, estimates.cost_sd)
-
-    def _quantile(self, choices: int) -> float:
-        """Bonferroni's quantile: the best looking of many choices looks good by luck alone."""
-        level = self.estimates.level
-        return z_of(None if level is None else 1 - (1 - level) / choices)
 
     def _margin(self, z: float, values: Array, sds: Array) -> Margin:
         e = self.estimates
@@ -49,19 +44,19 @@ class Accounts:
     def latency_margin(self, row: int) -> Margin:
         """The margin of the share of requests slower than a grid limit."""
         e = self.estimates
-        return self._margin(self.chosen_z, e.exceedance[row], e.exceedance_sd[row])
+        return self._margin(self.chosen_z, e.exceedance_careful[row], e.exceedance_sd[row])
 
     def margin_of(self, careful: Array, sds: Array) -> Margin:
         """The margin of accuracy, had the cells these careful means and standard errors."""
         return self._margin(self.chosen_z, careful, sds)
 
-    def tail_missed(self, x: Array, slow: Array, total: Array) -> float:
-        """By how much too many requests are slow, had `slow` of `total` latencies been, per column.
+    def tail_missed(self, x: Array, slow: Array, timed: Array) -> float:
+        """By how much too many requests are slow, had `slow` of `timed` queries been, per column.
 
         Negative where the promise of a 95th percentile would hold.
         """
         e = self.estimates
-        share, sds = tail_of(slow, total, e.level)
+        share, sds = tail_of(slow, timed, self.chosen_z)
         return (
             _dot(e.traffic_share * x, share)
             + self._margin(self.chosen_z, share, sds).value(x)
@@ -83,7 +78,7 @@ class Accounts:
         reference[e.class_of[single > 0]] = e.accuracy_sd[single > 0]
         sds = np.where(single > 0, 0.0, np.hypot(e.accuracy_sd, reference[e.class_of]))
         member = np.equal.outer(np.arange(len(e.weights)), e.class_of)
-        return Margin(self._quantile(moves), e.weights[:, None] * member * sds)
+        return Margin(z_of_chosen(e.level, moves), e.weights[:, None] * member * sds)
 
     def shows(self, x: Array, single: Array) -> bool:
         """Whether an allocation's gain over one strategy could be seen at all.
@@ -155,7 +150,7 @@ class Accounts:
         for row, limit_s in enumerate(e.grid_s):
             if not np.isfinite(e.exceedance[row][(x > 0) & (share > 0)]).all():
                 return None
-            slow = _dot(share * x, e.exceedance[row])
+            slow = _dot(share * x, (e.exceedance_careful if margins else e.exceedance)[row])
             if margins:
                 slow += self._known(self.latency_margin(row), x)
             if slow <= TAIL + 1e-9:

@@ -65,7 +65,8 @@ class Beliefs:
         common: Share of sampling variance that certificates add for queries in common.
         cost_usd: Expected dollars per request, nan where unknown.
         cost_variance: Of one request's dollars.
-        slow: Expected share of requests beyond the latency limit, nan where unknown or unasked.
+        slow: Careful share of requests beyond the latency limit, as the plan counts it; nan where
+            unknown or unasked.
         z2: Square of the confidence's quantile; 0 for point estimates.
         floor_alpha: Level of a class floor's bound; 1 for point estimates.
     """
@@ -136,7 +137,9 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
     shrunken = not np.allclose(e.accuracy_sd**2, variance / queries)
     common = SHARED_NOISE if shrunken else 0.0
     doubt = np.maximum(e.accuracy_sd**2 - common * variance / queries, 1e-15)
-    slow = np.full(e.columns, np.nan) if latency_row is None else e.exceedance[latency_row]
+    slow = np.full(e.columns, np.nan)
+    if latency_row is not None:
+        slow = e.exceedance_careful[latency_row]
     missing_class, missing_strategy = _missing(e)
     blank = np.zeros(len(missing_class))
     mean, mean_variance = _additive(e, seen, missing_class, missing_strategy)
@@ -153,7 +156,7 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
         measured=e.columns,
         queries=np.concatenate([queries, blank]),
         latencies=np.concatenate(
-            [np.array([float(cell.latency_observations) for cell in e.cells]), blank]
+            [np.array([float(cell.latency_queries) for cell in e.cells]), blank]
         ),
         accuracy=np.concatenate([e.accuracy, mean]),
         seen=np.concatenate([seen, mean]),

@@ -8,8 +8,9 @@ from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv, ndtr
 
-from planner.margin import Array, lower_bounds, score_variances, shrink, z_of
+from planner.margin import Array, lower_bounds, score_variances, shrink, z_of, z_of_chosen
 from planner.spec import Spec
 from profiles.errors import InputError, UnknownValueError
 from profiles.profile import Cell, Profile
@@ -38,7 +39,8 @@ class Estimates:
         cost_usd: Mean dollars per request.
         cost_sd: Standard error of it.
         exceedance: Shape (grid, columns): share of requests slower than each grid limit.
-        exceedance_sd: Standard errors of it.
+        exceedance_careful: What latency limits and promises start from, see `tail_of`.
+        exceedance_sd: Standard errors of that.
         grid_s: Ascending latency limits, seconds.
         queries: Queries of the profile.
         class_queries: Of these, in each class; empty where the profile does not say.
@@ -59,6 +61,7 @@ class Estimates:
     cost_usd: Array
     cost_sd: Array
     exceedance: Array
+    exceedance_careful: Array
     exceedance_sd: Array
     grid_s: tuple[float, ...]
     queries: int
@@ -143,7 +146,8 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
     class_of = np.array([d for d, _ in pairs], dtype=np.intp)
     strategy_of = np.array([s for _, s in pairs], dtype=np.intp)
     accuracy, accuracy_sd = _accuracies(cells, class_of, strategy_of, spec.level)
-    exceedance, exceedance_sd = _tails(cells, len(profile.latency_grid_s), spec.level)
+    slow, timed = timed_queries(cells, len(profile.latency_grid_s))
+    careful, exceedance_sd = tail_of(slow, timed, z_of_chosen(spec.level, len(strategies)))
     return Estimates(
         classes=profile.classes,
         strategies=strategies,
@@ -157,7 +161,8 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         accuracy_floor=_floors(cells, spec),
         cost_usd=_column([cell.cost_usd for cell in cells]),
         cost_sd=_cost_sds(cells),
-        exceedance=exceedance,
+        exceedance=slow / timed if spec.level is None else (slow + 0.5) / (timed + 1),
+        exceedance_careful=careful,
         exceedance_sd=exceedance_sd,
         grid_s=profile.latency_grid_s,
         queries=profile.queries,
@@ -282,23 +287,35 @@ def _cost_sds(cells: Sequence[Cell]) -> Array:
     return np.asarray(_column(spread) / np.sqrt(_column([cell.queries for cell in cells])))
 
 
-def _tails(cells: Sequence[Cell], limits: int, level: float | None) -> tuple[Array, Array]:
-    """Exceedances with Jeffreys' prior, ``(k + 1/2) / (n + 1)``; raw ones as point estimates.
+def timed_queries(cells: Sequence[Cell], limits: int) -> tuple[Array, Array]:
+    """Queries slower than each grid limit, shape (grid, cells), and queries with a latency.
 
-    Shape (grid, cells); nan where no latency was recorded.
+    Samples of one query are slow together, so each query counts once, by the share of its samples
+    that were slow. nan where no latency was recorded.
     """
-    share = np.full((limits, len(cells)), np.nan)
-    sds = np.full((limits, len(cells)), np.nan)
+    slow = np.full((limits, len(cells)), np.nan)
+    timed = np.full(len(cells), np.nan)
     for column, cell in enumerate(cells):
-        n = cell.latency_observations
-        if cell.exceeded is None or n == 0:
-            continue
-        slow = np.asarray(cell.exceeded, dtype=np.float64)
-        share[:, column], sds[:, column] = tail_of(slow, np.full(limits, float(n)), level)
-    return share, sds
+        if cell.exceeded is not None and cell.latency_observations:
+            timed[column] = cell.latency_queries
+            share = np.asarray(cell.exceeded, dtype=np.float64) / cell.latency_observations
+            slow[:, column] = share * cell.latency_queries
+    return slow, timed
 
 
-def tail_of(slow: Array, total: Array, level: float | None) -> tuple[Array, Array]:
-    """Shares of slow requests and their standard errors, `slow` of `total` latencies each."""
-    share = slow / total if level is None else (slow + 0.5) / (total + 1)
-    return share, np.sqrt(share * (1 - share) / total)
+def tail_of(slow: Array, timed: Array, z: float) -> tuple[Array, Array]:
+    """Careful shares of slow requests and standard errors, of `slow` in `timed` queries per cell.
+
+    The share is Wilson's centre, ``(k + z^2 / 2) / (n + z^2)``, and z errors above it lies Clopper
+    and Pearson's bound (Biometrika 26 (1934)): a share near zero has hardly any spread of its own.
+    Bounds of several classes are joined around their centres (Zou and Donner, "Construction of
+    confidence limits about effect measures", Statistics in Medicine 27 (2008)). z is that of the
+    margin, as of many cells some look fast by luck. At z = 0 these are the measured shares.
+    """
+    centre = (slow + z * z / 2) / (timed + z * z)
+    if z == 0:
+        return centre, np.sqrt(centre * (1 - centre) / timed)
+    pairs, place = np.unique(slow + 1j * timed, return_inverse=True)  # many cells have equal counts
+    late, in_time = pairs.real, pairs.imag - pairs.real
+    above = betaincinv(late + 1, np.maximum(in_time, 1e-9), ndtr(z))[place].reshape(centre.shape)
+    return centre, (above - centre) / z

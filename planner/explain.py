@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from planner.estimates import timed_queries
 from planner.limits import LimitSet
 from planner.margin import Array
 from planner.model import LATENCY, OVERALL, SPEND
@@ -162,15 +163,14 @@ def _for_want_of_latencies(planner: Planner, p95_s: float) -> list[str]:
     """About how many more latencies the fastest allocation needs, where more would help."""
     e = planner.estimates
     row = e.latency_row(p95_s)
-    slow = np.array([cell.exceeded[row] if cell.exceeded else 0.0 for cell in e.cells])
-    total = np.array([float(cell.latency_observations) for cell in e.cells])
+    slow, timed = timed_queries(e.cells, len(e.grid_s))
     x = planner.fastest(p95_s)
     for factor in np.geomspace(1.0, MOST_TIMES, 200):
-        if planner.accounts.tail_missed(x, factor * slow, factor * total) <= 0:
-            measured = sum(_fewest(planner, x, "latency_observations").values())
+        if planner.accounts.tail_missed(x, factor * slow[row], factor * timed) <= 0:
+            measured = sum(_fewest(planner, x, "latency_queries").values())
             more = math.ceil(measured * (factor - 1))
             return [
-                f"  with only {measured} latencies it cannot be promised; about {more} more of "
+                f"  with only {measured} timed queries it cannot be promised; about {more} more of "
                 "the same traffic would do"
             ]
     return [f"  even {e.grid_s[-1]:g} s, the slowest limit of the profile, cannot be promised"]

@@ -301,8 +301,7 @@ class Information:
             order = own[np.argsort(losses[own], kind="stable")]
             best[d] = losses[order[0]]
             others[own] = best[d]
-            if len(order) > 1:
-                others[order[0]] = losses[order[1]]
+            others[order[0]] = losses[order[1]] if len(order) > 1 else np.inf
         return best, others
 
 

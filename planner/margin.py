@@ -36,6 +36,7 @@ __all__ = [
     "score_variances",
     "shrink",
     "z_of",
+    "z_of_chosen",
 ]
 
 
@@ -54,6 +55,11 @@ def lower_bounds(means: Array, sds: Array, queries: Array, alpha: float) -> Arra
     good = means * effective
     bounds = betaincinv(np.maximum(good, 1e-9), effective - good + 1, alpha)
     return np.where(good > 0, bounds, 0.0)
+
+
+def z_of_chosen(level: float | None, choices: int) -> float:
+    """Bonferroni's quantile: the best looking of many choices looks good by luck alone."""
+    return z_of(None if level is None else 1 - (1 - level) / choices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def build_model(estimates: Estimates, *, latency_row: int | None) -> Any:
     m.accuracy = pyo.Objective(expr=OBJECTIVE_SCALE * (accuracy - m.doubt), sense=pyo.maximize)
 
     if latency_row is not None:
-        p = [float(v) for v in estimates.exceedance[latency_row]]
+        p = [float(v) for v in estimates.exceedance_careful[latency_row]]
         slow = sum(share[i] * p[i] * m.x[i] for i in m.COLUMNS)
         m.latency_slack = pyo.Var(bounds=(0, 0))
         m.latency = pyo.Constraint(expr=slow - m.latency_slack <= TAIL)

@@ -130,7 +130,8 @@ class Planner:
         "Safe policy improvement by minimizing robust baseline regret", NIPS 2016). The three most
         accurate undominated strategies that keep the limits are tried as the one to beat, and the
         best answer wins; where none keeps them, the doubt is about the accuracy itself. A gain that
-        traffic could not show (`Accounts.shows`) is not taken: the answer is the single strategy.
+        traffic could not show (`Accounts.shows`) is not taken: the answer is the single strategy,
+        or what less money than it costs would buy where that is better: more money never buys less.
 
         Raises:
             InfeasibleError: No allocation keeps all limits.
@@ -147,7 +148,8 @@ class Planner:
         single = self._unbeaten(x, objective, limits)
         if single is not None:
             accuracy = float(self.estimates.traffic_share * single @ self.estimates.accuracy)
-            return Answer(single, accuracy, {})
+            cheaper = self._below(single, objective, limits)
+            return cheaper if cheaper and cheaper.value > accuracy else Answer(single, accuracy, {})
         return Answer(x, self._natural(best.value, objective), self._shadow_prices(best, objective))
 
     def slack(self, limits: LimitSet, name: str) -> float:
@@ -277,6 +279,17 @@ class Planner:
         single = next(kept, None)
         return None if single is None or self.accounts.shows(x, single) else single
 
+    def _below(self, single: Array, objective: Objective, limits: LimitSet) -> Answer | None:
+        """The answer for less money than a single strategy needs, None where there is none."""
+        if not self.costs_known:
+            return None
+        cost = float(self.estimates.traffic_share * single @ self.estimates.cost_usd)
+        needed = cost + self.accounts.cost_margin.value(single)
+        try:
+            return self.answer(objective, replace(limits, usd_per_request=needed * (1 - 1e-6)))
+        except InfeasibleError:
+            return None
+
     def _doubt(self, limits: LimitSet, strategy: str, single: Array) -> str:
         """Name of the margin over one strategy, made known to the session."""
         name = f"doubt against {strategy}"
@@ -312,7 +325,7 @@ class Planner:
                 yield name, value - float(x[own] @ e.accuracy_floor[own])
             elif name == LATENCY:
                 row = e.latency_row(value)
-                slow = float(share @ e.exceedance[row])
+                slow = float(share @ e.exceedance_careful[row])
                 yield name, slow + accounts.latency_margin(row).value(x) - TAIL
             else:
                 cost = float(share @ e.cost_usd) + accounts.cost_margin.value(x)

@@ -169,10 +169,10 @@ def _partly_measured(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
 
 
 def _thin_tails(planner: Planner, rung: Rung) -> list[str]:
-    """A tail of 5 % needs about 200 latencies: ten beyond the limit."""
+    """A tail of 5 % needs about 200 timed queries: ten beyond the limit."""
     return [
-        f"{LATENCY} rests on {cell.latency_observations} latencies of {cell.strategy} in class "
+        f"{LATENCY} rests on {cell.latency_queries} timed queries of {cell.strategy} in class "
         f"{cell.class_name}; measure at least 200"
         for cell in planner.estimates.cells
-        if cell.strategy in rung.allocation[cell.class_name] and cell.latency_observations < 200
+        if cell.strategy in rung.allocation[cell.class_name] and cell.latency_queries < 200
     ]

@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     INFEASIBLE = 3
     UNPROVEN = 4
+    UPSTREAM = 5
     BUG = 70
 
 
@@ -86,6 +87,8 @@ class UpstreamError(InferbudgetError):
         status: HTTP status that the upstream sent, None when none arrived.
         sent: False only on proof that no byte of the request left: the one case without a charge.
     """
+
+    exit_code = ExitCode.UPSTREAM
 
     def __init__(self, message: str, *, status: int | None = None, sent: bool = True) -> None:
         self.status = status

@@ -24,7 +24,7 @@ class Note:
     """One kind of remark.
 
     Attributes:
-        text: What happened, e.g. ``score outside 0..1: row set aside``.
+        text: What happened, e.g. ``score outside 0..1``; the kind says what became of it.
         count: How often.
         examples: Where, and what was found there.
         kind: What it is about.
@@ -41,20 +41,20 @@ class Note:
 
 @dataclass(slots=True)
 class Notes:
-    """Collects remarks by kind, in order of first appearance."""
+    """Collects remarks by kind and text, in order of first appearance."""
 
-    _found: dict[str, tuple[int, list[str], Kind]] = field(default_factory=dict)
+    _found: dict[tuple[str, Kind], tuple[int, list[str]]] = field(default_factory=dict)
 
     def add(self, text: str, example: str, count: int = 1, *, kind: Kind = Kind.REMARK) -> None:
         """Count one more of a text; only first examples are kept, suspects in full."""
-        seen, examples, first = self._found.get(text, (0, [], kind))
-        if len(examples) < (_SUSPECTS if first is Kind.SUSPICIOUS else _EXAMPLES):
+        seen, examples = self._found.get((text, kind), (0, []))
+        if len(examples) < (_SUSPECTS if kind is Kind.SUSPICIOUS else _EXAMPLES):
             examples.append(example)
-        self._found[text] = (seen + count, examples, first)
+        self._found[text, kind] = (seen + count, examples)
 
     def all(self) -> tuple[Note, ...]:
         """Every remark so far."""
         return tuple(
             Note(text, count, tuple(examples), kind)
-            for text, (count, examples, kind) in self._found.items()
+            for (text, kind), (count, examples) in self._found.items()
         )

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from typing import Any
 from profiles.errors import InputError
 from profiles.measuring.gpu import GpuMeter, gpu_meter
 from profiles.measuring.jobs import Key
+from profiles.measuring.outlook import Paid
 from profiles.measuring.scorers import Scored, Scorer, Task, scorer_for
 from profiles.money import PriceCard
 from profiles.strategy import parse
 from runtime.answering import Answerer, make_answerer
 from runtime.checkers import as_verifiers, load_function
 from runtime.journal import Journal
-from runtime.judge import Judge
+from runtime.judge import Judge, verdict_in
 from runtime.spending import Spending
 from runtime.strategies import Tools, build
 from runtime.upstream import Upstream
@@ -100,12 +101,18 @@ class Experiment:
                 spending=spending,
                 meter=meter,
             )
-            paid_once = spending.repeatable(upstream, self.prices)
+            paid_once = spending.repeatable(
+                upstream, self.prices, lambda reply: verdict_in(reply.texts[0]) is not None
+            )
             scorers = Scorers(self.scorer, self._load, partial(Judge, paid_once, self.prices))
             yield Bench(self, answer, scorers, spending, journal, self._unpriced())
 
-    def check(self, tasks: Iterable[Task]) -> None:
+    def check(self, tasks: Iterable[Task], *, limited: bool = False) -> None:
         """Whether every strategy can run and every task be judged, before anything is paid for.
+
+        Args:
+            tasks: What will be asked.
+            limited: The money is: then every model, a judge too, must have a price.
 
         Raises:
             InputError: Names the first that cannot.
@@ -114,8 +121,12 @@ class Experiment:
         tools = Tools(as_verifiers(functions))
         for text in self.strategies:
             build(text, tools)
-        judge = partial(Judge, Upstream(self.endpoint, self._api_key()), self.prices)
-        Scorers(self.scorer, self._load, judge).check(tasks)
+        upstream = Upstream(self.endpoint, self._api_key(), timeout_s=self.timeout_s)
+        judge = partial(Judge, upstream, self.prices)
+        scorers = Scorers(self.scorer, self._load, judge)
+        scorers.check(tasks)
+        for model in sorted(self._unpriced() | scorers.judges) if limited else ():
+            self.prices.price(model)
 
     def _unpriced(self) -> frozenset[str]:
         models = {model for text in self.strategies for model in parse(text).models()}
@@ -216,10 +227,10 @@ class Bench:
     journal: Journal
     unpriced: frozenset[str]
 
-    def spent_nano_usd(self) -> int | None:
-        """What this run has newly paid, None where a price is unknown."""
+    def paid(self) -> Paid:
+        """What this run has newly paid; dollars are None where a price is unknown."""
         unknown = self.unpriced or self.scorers.judges - set(self.experiment.prices.models)
-        return None if unknown else self.spending.paid_nano_usd
+        return replace(self.spending.paid, nano_usd=None) if unknown else self.spending.paid
 
     def stored(self, keys: Iterable[Key]) -> None:
         """These outcomes are in the store, so their calls need not be kept."""

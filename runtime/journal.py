@@ -7,7 +7,8 @@ is answered from it and takes as long as it took, so that latencies stay what th
 Each reply is one line and one unbuffered write. A killed process loses none that was written, for
 the page cache outlives it; a torn last line is dropped. There is no fsync: a machine that loses
 power may lose, and pay again, the calls of the last seconds. Errors are not kept, nor is a reply
-that could not be read: the next run asks again.
+that could not be read or used: the next run asks again. A line that cannot be true is refused with
+its number.
 
 Lines whose outcome the store holds are dropped: when the journal is opened, and whenever they make
 up more than half of a file of at least 1 MiB. So the file holds at most twice what is unfinished
@@ -23,6 +24,7 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -31,10 +33,13 @@ import msgspec
 
 from profiles.errors import InputError
 from profiles.measuring.jobs import Key
-from runtime.upstream import ChatCall, Completion, request_body
+from runtime.upstream import LONGEST_TIMEOUT_S, MOST_TOKENS, ChatCall, Completion, request_body
 
 Send: TypeAlias = Callable[[ChatCall], Awaitable[Completion]]
+Useful: TypeAlias = Callable[[Completion], bool]
 _COMPACT_BYTES = 1 << 20
+# A call is sent a second time where the first try did not leave this machine.
+_LONGEST_CALL_S = 2 * LONGEST_TIMEOUT_S
 _REPEATABLE: Key = ("", "", 0, None)
 
 
@@ -53,8 +58,9 @@ _decoder = msgspec.json.Decoder(_Entry)
 
 
 def journal_of(store: Path) -> Path:
-    """Where the journal of a store lies: next to it."""
-    return store.with_name(f"{store.name}.calls")
+    """Where the journal of a store lies: next to the file itself, whatever link leads to it."""
+    file = store.resolve()
+    return file.with_name(f"{file.name}.calls")
 
 
 class Journal:
@@ -98,16 +104,19 @@ class Journal:
     def close(self) -> None:
         """Release the file, and remove it where nothing unfinished is in it."""
         if not self._lines and not self._failed:
-            self._path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)  # still locked: see `_open`
         os.close(self._file)
 
     def outcome(self, key: Key, send: Send) -> RecordedCalls:
         """The calls of one outcome; `send` pays for those that are not in the journal."""
         return RecordedCalls(self, key, send)
 
-    def repeatable(self, send: Send) -> RecordedCalls:
-        """Calls whose reply depends on nothing but what is sent: each is paid for once in a run."""
-        return RecordedCalls(self, _REPEATABLE, send)
+    def repeatable(self, send: Send, useful: Useful = lambda _: True) -> RecordedCalls:
+        """Calls whose reply depends on nothing but what is sent: each is paid for once in a run.
+
+        A reply that is not `useful` is not kept, and the next time is asked for again.
+        """
+        return RecordedCalls(self, _REPEATABLE, send, useful)
 
     def forget(self, outcomes: Iterable[Key]) -> None:
         """Drop the calls of outcomes that the store holds now."""
@@ -170,17 +179,31 @@ class Journal:
         return self._failed
 
     def _open(self) -> int:
-        try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as error:
-            raise self._fail(str(error)) from error
-        try:
-            self._lock(file)
-            self._read(file)
-        except BaseException:
+        """The file, locked and read.
+
+        Another process may remove or replace it, as this one does at its end, between the opening
+        and the locking. A lock on a file without a name locks nobody out, so it is opened anew.
+        """
+        while True:
+            try:
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            except OSError as error:
+                raise self._fail(str(error)) from error
+            try:
+                self._lock(file)
+                if self._is_in_place(file):
+                    self._read(file)
+                    return file
+            except BaseException:
+                os.close(file)
+                raise
             os.close(file)
-            raise
-        return file
+
+    def _is_in_place(self, file: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _lock(self, file: int) -> None:
         try:
@@ -200,7 +223,7 @@ class Journal:
         for number, line in enumerate(content[: self._size].splitlines(keepends=True), start=1):
             try:
                 self._take(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
                 raise InputError(
                     "this line is no paid call",
                     where=f"{self._path}:{number}",
@@ -210,30 +233,62 @@ class Journal:
 
     def _take(self, line: bytes) -> None:
         entry = _decoder.decode(line)
+        reply = _possible(entry.reply)
         self._lines.setdefault((entry.workload, entry.outcome), []).append(line)
         if entry.workload == self._workload:
-            self._replies[entry.outcome, entry.call, entry.occurrence] = entry.reply
+            self._replies[entry.outcome, entry.call, entry.occurrence] = reply
 
     def _compact(self) -> None:
         """Write the living lines to a file of their own and put it in the place of this one."""
         fresh_path = self._path.with_name(self._path.name + ".new")
         content = b"".join(line for lines in self._lines.values() for line in lines)
         with suppress(OSError):  # the longer file serves as well
-            fresh_path.write_bytes(content)
-            fresh = os.open(fresh_path, os.O_RDWR | os.O_APPEND)
-            fcntl.flock(fresh, fcntl.LOCK_EX)
-            fresh_path.replace(self._path)
+            fresh_path.unlink(missing_ok=True)
+            fresh = os.open(fresh_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            try:
+                fcntl.flock(fresh, fcntl.LOCK_EX)
+                with open(fresh, "wb", closefd=False) as file:
+                    file.write(content)
+                fresh_path.replace(self._path)
+            except OSError:
+                os.close(fresh)
+                fresh_path.unlink(missing_ok=True)
+                raise
             os.close(self._file)
             self._file, self._size = fresh, len(content)
+
+
+def _possible(reply: Completion) -> Completion:
+    """A reply as an upstream can have given it; usage beyond `MOST_TOKENS` is unknown.
+
+    Raises:
+        ValueError: No call can have brought this.
+    """
+    if not reply.texts or len(reply.finish_reasons) != len(reply.texts):
+        raise ValueError("a reply has at least one text, and a finish reason for each")
+    if not 0 <= reply.latency_s <= _LONGEST_CALL_S:
+        raise ValueError(f"no call takes {reply.latency_s:g} s")
+    counts = (reply.tokens_in, reply.tokens_out, reply.tokens_reasoning, reply.tokens_cached)
+    known = [count for count in counts if count is not None]
+    if any(count < 0 for count in known):
+        raise ValueError("a reply has no negative number of tokens")
+    if any(count > MOST_TOKENS for count in known):
+        return replace(
+            reply, tokens_in=None, tokens_out=None, tokens_reasoning=None, tokens_cached=None
+        )
+    return reply
 
 
 class RecordedCalls:
     """The calls of one outcome, those of an earlier run answered from the journal."""
 
-    def __init__(self, journal: Journal, key: Key, send: Send) -> None:
+    def __init__(
+        self, journal: Journal, key: Key, send: Send, useful: Useful = lambda _: True
+    ) -> None:
         self._journal = journal
         self._key = key
         self._send = send
+        self._useful = useful
         self._seen: Counter[str] = Counter()
 
     async def chat(self, call: ChatCall) -> Completion:
@@ -248,10 +303,11 @@ class RecordedCalls:
         occurrence = 0 if self._key == _REPEATABLE else self._seen[digest]
         self._seen[digest] += 1
         known = self._journal.find(self._key, digest, occurrence)
-        if known is not None:
+        if known is not None and self._useful(known):
             if self._key != _REPEATABLE:
                 await asyncio.sleep(known.latency_s)
             return known
         reply = await self._send(call)
-        self._journal.append(self._key, digest, occurrence, reply)
+        if self._useful(reply):
+            self._journal.append(self._key, digest, occurrence, reply)
         return reply

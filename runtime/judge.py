@@ -30,6 +30,12 @@ _INSTRUCTIONS = (
 )
 
 
+def verdict_in(text: str) -> int | None:
+    """The last verdict of a judge's reply, 0..10; None where it holds none."""
+    verdicts = _VERDICT.findall(text)
+    return int(verdicts[-1]) if verdicts and int(verdicts[-1]) <= 10 else None
+
+
 class Judge:
     """Scores answers with a model.
 
@@ -77,12 +83,12 @@ class Judge:
             text, cost = await self._ask(call, hold)
         finally:
             hold.close()
-        verdicts = _VERDICT.findall(text)
-        if not verdicts or int(verdicts[-1]) > 10:
+        verdict = verdict_in(text)
+        if verdict is None:
             message = f"the judge {self._model} gave no verdict: {text[-200:]!r}"
             raise UnscoredError(message, cost_nano_usd=cost)
         found = marked_answer(answer_text) or final_line(answer_text)
-        return Scored(int(verdicts[-1]) / 10, cost, found and found[:LONGEST_ANSWER])
+        return Scored(verdict / 10, cost, found and found[:LONGEST_ANSWER])
 
     async def _ask(self, call: ChatCall, hold: Hold) -> tuple[str, int | None]:
         caller = HeldCaller(self._upstream, self._prices, hold)

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from profiles.errors import UpstreamError
 from profiles.measuring.jobs import Job
+from profiles.measuring.outlook import Paid
 from profiles.money import PriceCard, TokenPrice
 from runtime.caller import Chat, HeldCaller
-from runtime.journal import Journal
+from runtime.journal import Journal, Useful
 from runtime.ledger import Hold, Ledger, Scope
 from runtime.strategies.base import prompt_tokens_bound
-from runtime.upstream import ChatCall, Completion
+from runtime.upstream import ChatCall, Completion, UpstreamRejectedError
 
 UNPRICED = TokenPrice(input=0, output=0)
 _SCOPE = "measuring"
@@ -53,11 +55,18 @@ class Spending:
         self._outcomes = Ledger([Scope("outcomes")])
         self._journal = journal
         self._numbers = itertools.count()
+        self._at_bound = 0
+        self._beyond_cap = 0
 
     @property
     def paid_nano_usd(self) -> int:
         """Newly paid at known prices; calls of unknown outcome count at their bound."""
         return self._ledger.state(_SCOPE).spent_nano_usd
+
+    @property
+    def paid(self) -> Paid:
+        """Newly paid, and what is not sure about it."""
+        return Paid(self.paid_nano_usd, self._at_bound, self._beyond_cap)
 
     @contextmanager
     def calls(
@@ -70,7 +79,7 @@ class Spending:
             InputError: The journal could not keep a reply.
         """
         with self._held(self._ledger, bound_nano_usd) as paid:
-            sender = HeldCaller(upstream, prices, paid)
+            sender = HeldCaller(_Watched(self, upstream), prices, paid)
             if self._journal is None:
                 yield OutcomeCalls(sender, sender)
                 return
@@ -80,13 +89,20 @@ class Spending:
             # a strategy may have passed over the failure and answered from the calls it had
             self._journal.require_sound()
 
-    def repeatable(self, upstream: Chat, prices: PriceCard) -> Chat:
+    def repeatable(self, upstream: Chat, prices: PriceCard, useful: Useful) -> Chat:
         """Calls outside of outcomes, a judge's: each is held for on its own, and paid for once.
 
-        A model without a price is asked only where nothing is limited.
+        A reply that is not `useful` is asked for again the next time. A model without a price is
+        asked only where nothing is limited.
         """
-        paid = _PaidCalls(self, upstream, prices)
-        return self._journal.repeatable(paid.chat) if self._journal else paid
+        paid = _PaidCalls(self, _Watched(self, upstream), prices)
+        return self._journal.repeatable(paid.chat, useful) if self._journal else paid
+
+    def watch(self, call: ChatCall, reply: Completion | None) -> None:
+        """Count what a call that was sent leaves in doubt; no reply is one that says nothing."""
+        tokens_in, tokens_out = (reply.tokens_in, reply.tokens_out) if reply else (None, None)
+        self._at_bound += tokens_in is None or tokens_out is None
+        self._beyond_cap += (tokens_out or 0) > call.n * call.max_tokens
 
     @contextmanager
     def call(self, bound_nano_usd: int) -> Iterator[Hold]:
@@ -105,6 +121,27 @@ class Spending:
             yield hold
         finally:
             hold.close()
+
+
+class _Watched:
+    """Calls on their way out; those that `HeldCaller` charges at their bound are counted."""
+
+    def __init__(self, spending: Spending, upstream: Chat) -> None:
+        self._spending = spending
+        self._upstream = upstream
+
+    async def chat(self, call: ChatCall) -> Completion:
+        try:
+            reply = await self._upstream.chat(call)
+        except UpstreamError as error:
+            if error.sent and not isinstance(error, UpstreamRejectedError):
+                self._spending.watch(call, None)
+            raise
+        except BaseException:  # cancelled in flight
+            self._spending.watch(call, None)
+            raise
+        self._spending.watch(call, reply)
+        return reply
 
 
 class _PaidCalls:

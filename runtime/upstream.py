@@ -18,6 +18,9 @@ from profiles.errors import InputError, UpstreamError
 # its outcome unknown, and unknown is charged in full. So let go of idle connections first.
 _KEEPALIVE_S = 4.0
 _CONNECT_S = 10.0
+# Far above any call that was ever billed, far below what a 64-bit column holds in sums.
+MOST_TOKENS = 1 << 40
+LONGEST_TIMEOUT_S = 86_400.0
 _MAX_REPLY_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _EXCERPT_BYTES = 300
@@ -84,8 +87,9 @@ class Completion:
 
     Attributes:
         texts: One per answer, at least one.
-        tokens_in: Prompt tokens billed, None when the upstream did not say.
-        tokens_out: Completion tokens billed over all answers, None when it did not say.
+        tokens_in: Prompt tokens billed, None when the upstream did not say, or said what cannot be
+            (more than `MOST_TOKENS` included).
+        tokens_out: Completion tokens billed over all answers; likewise.
         finish_reasons: One per answer, e.g. ``stop`` or ``length``.
         latency_s: Seconds from request to complete reply.
         tokens_reasoning: Of `tokens_out`, those that were hidden reasoning; None where it did not
@@ -146,15 +150,16 @@ class Upstream:
         url: Base address as OpenAI clients write it, e.g. ``http://localhost:8000/v1``; ``/v1`` is
             added to an address without a path.
         api_key: Sent as bearer token.
-        timeout_s: Seconds until a call without a complete reply is given up.
+        timeout_s: Seconds until a call without a complete reply is given up, at most
+            `LONGEST_TIMEOUT_S`.
 
     Raises:
-        InputError: No address of a server, or a key that no header can carry.
+        InputError: No address of a server, a key that no header can carry, no such time.
     """
 
     def __init__(self, url: str, api_key: str | None = None, *, timeout_s: float = 120.0) -> None:
         self._endpoint = _endpoint(url)
-        self._timeout_s = timeout_s
+        self._timeout_s = _timeout_s(timeout_s)
         self._headers = {"content-type": "application/json"}
         key = _key(api_key)
         if key:
@@ -261,6 +266,17 @@ def _key(api_key: str | None) -> str:
     return key
 
 
+def _timeout_s(seconds: float) -> float:
+    if not 0 < seconds <= LONGEST_TIMEOUT_S:
+        raise InputError(
+            "a call cannot be given up after this time",
+            where="timeout",
+            expected=f"more than 0 and at most {LONGEST_TIMEOUT_S:g} s",
+            got=f"{seconds:g} s",
+        )
+    return seconds
+
+
 def _body(call: ChatCall) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": call.model,
@@ -329,7 +345,10 @@ def _usage(raw: msgspec.Raw) -> _Usage | None:
         usage = _usage_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return usage if usage.prompt_tokens > 0 and usage.completion_tokens >= 0 else None
+    possible = (
+        0 < usage.prompt_tokens <= MOST_TOKENS and 0 <= usage.completion_tokens <= MOST_TOKENS
+    )
+    return usage if possible else None
 
 
 def _reasoning(usage: _Usage) -> int | None:

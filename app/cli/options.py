@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,18 +21,78 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
+class StorePath(click.Path):
+    """A file that is a store, or can become one."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """Refuse what keeps nothing, and what is no place."""
+        path = Path(value)
+        if str(path) == ":memory:":
+            self.fail("':memory:' keeps nothing; name a file", param, ctx)
+        try:
+            path.stat()
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            self.fail(f"{str(value)!r}: {error}", param, ctx)
+        super().convert(path, param, ctx)
+        return path
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers within a range; neither infinity nor 'nan', which is in every range."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+class Name(click.ParamType[str]):
+    """A name that a store keeps and files can hold."""
+
+    name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Refuse what is blank and what is no text."""
+        text = str(value)
+        if not text.strip():
+            self.fail("a name must not be blank", param, ctx)
+        if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+            self.fail(f"{text!r} is no text that a file can hold", param, ctx)
+        return text
+
+
 def store_option(command: Command) -> Command:
     """`--profiles`: the DuckDB store."""
     return click.option(
-        "--profiles", "store_path", type=OUTPUT, required=True, help="Profile store (DuckDB file)."
+        "--profiles",
+        "store_path",
+        type=StorePath(),
+        required=True,
+        help="Profile store (DuckDB file).",
     )(command)
 
 
 def workload_option(command: Command) -> Command:
     """`--workload`: the traffic in question."""
-    return click.option("--workload", required=True, help="Name of the traffic in the store.")(
-        command
-    )
+    return click.option(
+        "--workload", type=Name(), required=True, help="Name of the traffic in the store."
+    )(command)
 
 
 def format_option(command: Command) -> Command:

@@ -39,7 +39,7 @@ def plan(spec: Path, store_path: Path, output: Path, output_format: str) -> None
     solved = solve(
         question.profile,
         question.spec,
-        prices=question.spec.price_card(question.base),
+        prices=question.prices,
         estimator=_beside(question.estimator, output) if question.estimator else None,
     )
     with writing(output):

@@ -7,9 +7,8 @@ and the same digest whatever order they are stored in and however many threads r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from profiles.aggregate import Aggregate
 from profiles.cells import sql
 from profiles.cells.caps import cap_lines
 from profiles.cells.columns import cells_of
+from profiles.cells.content import profile_digest
 from profiles.cells.published import add_published, has_cell
-from profiles.digest import digest
 from profiles.errors import InputError
 from profiles.pricing.rates import Rate
 from profiles.profile import Cell, Profile
@@ -55,7 +54,7 @@ def build_profile(
     cells, counts, grid = reading.cells(latency_limits)
     if caps:
         cells = reading.with_cap_lines(cells)
-    counts = add_published(cells, counts, published, class_names, ONE_CLASS)
+    counts = add_published(cells, counts, published, class_names, ONE_CLASS, rates=rates)
     if not cells:
         raise reading.nothing()
     names = _class_order(cells, counts, class_names, workload)
@@ -72,17 +71,8 @@ def build_profile(
         "class_queries": class_queries,
         "concurrency": concurrency,
     }
-    rows = [_content(cells[key]) for key in sorted(cells)]
-    return Profile(**about, cells=cells, digest=digest({**about, "cells": rows}))
-
-
-_DIGESTED = tuple(n for n in Cell.__slots__ if n not in {"observed_until", "cap_line"})
-_fields_of = attrgetter(*_DIGESTED)
-
-
-def _content(cell: Cell) -> tuple[Any, ...]:
-    """What a digest covers of a cell."""
-    return *_fields_of(cell), cell.observed_until and cell.observed_until.isoformat()
+    in_order = [cells[key] for key in sorted(cells)]
+    return Profile(**about, cells=cells, digest=profile_digest(about, in_order))
 
 
 def latency_grid(latency_s: Floats, limits: Sequence[float]) -> tuple[float, ...]:
@@ -120,14 +110,14 @@ class _Reading:
     def cells(self, limits: Sequence[float]) -> tuple[Cells, dict[str, int], tuple[float, ...]]:
         """Cells, queries per class and the latency grid; empty without rows."""
         known = self._survey()
-        if not known["n"]:
-            return {}, {}, latency_grid(np.empty(0), limits)
-        ends = np.array([known["fastest"], known["slowest"]], dtype=np.float64)
+        ends = np.array([known.fastest, known.most.get("latency_s")], dtype=np.float64)
         grid = latency_grid(ends, limits)
+        if not known.rows:
+            return {}, {}, grid
         scales = sql.scales_of(known)
-        columns = self._columns(known, grid if known["timed"] else (), scales)
+        columns = self._columns(known, grid, scales)
         columns["class_name"] = self._classified(columns["class_name"])
-        found = cells_of(columns, scales, sorted(known["evidence"]))
+        found = cells_of(columns, scales, known)
         return {(c.class_name, c.strategy): c for c in found}, self._class_queries(found), grid
 
     def with_cap_lines(self, cells: Cells) -> Cells:
@@ -149,24 +139,27 @@ class _Reading:
         """A query without a prompt cannot be predicted and is no part of an estimator's profile."""
         return sql.classed(self._rows, self._classes, inner=self.estimator_digest is not None)
 
-    def _survey(self) -> dict[str, Any]:
+    def _survey(self) -> sql.Known:
         # labels leave out no row, so that nothing need be joined to look at all of them
         source = self._rows if self.estimator_digest is None else self._source
         cursor = self._run(sql.survey(source))
         names = [column[0] for column in cursor.description]
-        return dict(zip(names, cursor.fetchone() or (), strict=True))
+        return sql.known_of(dict(zip(names, cursor.fetchone() or (), strict=True)))
 
     def _columns(
-        self, known: Mapping[str, Any], grid: Sequence[float], scales: Mapping[str, float]
+        self, known: sql.Known, grid: Sequence[float], scales: sql.Scales
     ) -> dict[str, Any]:
         """All aggregates by class and strategy, in one pass where a query has but one row."""
-        inside = known["score_sd_most"] is not None
-        source = sql.per_row(self._source, scales, spread_inside=inside)
+        inside = known.expected or not known.single
+        source = sql.per_row(self._source, scales, spread_inside=known.expected)
         by_row = sql.row_statistics(
-            grid, sorted(known["evidence"]), scales, dated=bool(known["dated"])
+            grid if "latency_s" in known.most else (),
+            known,
+            priced=bool(self.rates),
+            levels=self.concurrency is not None,
         )
-        by_query = sql.moments(scales, spread_inside=inside or not known["single"])
-        if known["single"]:
+        by_query = sql.moments(scales, known, spread_inside=inside)
+        if known.single:
             return self._run(sql.grouped(f"{by_row}, {by_query}", source)).fetchnumpy()
         columns = self._run(sql.grouped(by_row, source)).fetchnumpy()
         return columns | self._spilling(sql.grouped(by_query, sql.per_query(source, scales)))

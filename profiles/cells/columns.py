@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC
 from typing import Any
 
 import numpy as np
 
-from profiles.cells.sql import COARSE, MEANS, ONE
+from profiles.cells.sql import MEANS, ONE, Known, Scales
 from profiles.profile import Cell
 
 _WORST_SD = 0.5  # of a score in 0..1, Popoviciu's inequality
@@ -18,16 +18,15 @@ _AT_LEVEL = ("gpu_s", "energy_j")
 _NOISE = 2.0**-44
 """Third moments finer than this share of the cubed range are rounding."""
 
+_FIELDS = tuple(field.name for field in fields(Cell) if field.name != "cap_line")
 Numbers = list[Any]
 
 
-def cells_of(
-    columns: Mapping[str, Any], scales: Mapping[str, float], evidence: Sequence[str]
-) -> list[Cell]:
+def cells_of(columns: Mapping[str, Any], scales: Scales, known: Known) -> list[Cell]:
     """Cells in the order of the columns; a statistic of a measure that nobody recorded is None."""
-    table = _Table(columns, scales)
+    table = _Table(columns, scales, known)
     score, cost = table.spread("score"), table.spread("cost_usd")
-    timed = table.plain("timed", 0)
+    timed = table.having("latency_s")
     by_name: dict[str, Numbers] = {
         "class_name": list(columns["class_name"]),
         "strategy": table.plain("strategy"),
@@ -41,12 +40,7 @@ def cells_of(
         "cost_mean_sd_usd": cost.sds,
         "cost_skewness": table.skewness(cost),
         "cost_max_usd": table.where_known("cost_usd", table.plain("cost_max")),
-        "cost_priced": [
-            known - recorded
-            for known, recorded in zip(
-                table.plain("cost_usd_known", 0), table.plain("recorded", 0), strict=True
-            )
-        ],
+        "cost_priced": table.priced(),
         **{measure: table.means(measure) for measure in MEANS},
         "tokens_out_max": table.where_known("tokens_out", table.plain("tokens_out_max")),
         "tokens_out_quantiles": table.where_known(
@@ -55,13 +49,11 @@ def cells_of(
         "exceeded": _exceeded(table.plain("not_slower"), timed),
         "latency_observations": timed,
         "latency_p95_s": table.plain("latency_p95"),
-        "latency_queries": table.plain("timed_queries"),
-        "evidence": _kinds(table.plain("evidence"), evidence),
+        "latency_queries": table.timed_queries(),
+        "evidence": _kinds(table.plain("evidence"), known.evidence),
         "observed_until": [at and at.replace(tzinfo=UTC) for at in table.plain("observed_until")],
     }
-    return [
-        Cell(**dict(zip(by_name, row, strict=True))) for row in zip(*by_name.values(), strict=True)
-    ]
+    return list(map(Cell, *(by_name[name] for name in _FIELDS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +68,11 @@ class _Spread:
 class _Table:
     """Columns as plain lists, and what is known of which cell."""
 
-    def __init__(self, columns: Mapping[str, Any], scales: Mapping[str, float]) -> None:
+    def __init__(self, columns: Mapping[str, Any], scales: Scales, known: Known) -> None:
         self._columns = columns
-        self._scales = scales
+        self._factors = scales.factors
+        self._largest = math.ldexp(1, scales.bits)
+        self._known = known
         self.rows: list[int] = columns["n"].tolist()
         self.queries: list[int] = columns["queries"].tolist()
 
@@ -92,15 +86,30 @@ class _Table:
         """A column of lists."""
         return [v if v is None else tuple(v.tolist()) for v in self.plain(name)]
 
+    def having(self, measure: str) -> list[int]:
+        """Rows per cell that have a measure or a latency."""
+        if measure in self._known.partial:
+            return self.plain(f"{measure}_known")
+        return self.rows if measure in self._known.most else [0] * len(self.rows)
+
+    def timed_queries(self) -> list[int]:
+        """Queries per cell with a latency."""
+        if "latency_s" in self._known.partial:
+            return self.plain("timed_queries")
+        return self.queries if "latency_s" in self._known.most else [0] * len(self.rows)
+
+    def priced(self) -> list[int]:
+        """Rows per cell whose dollars come from rates."""
+        if "recorded" not in self._columns:
+            return [0] * len(self.rows)
+        pairs = zip(self.having("cost_usd"), self.plain("recorded"), strict=True)
+        return [known - recorded for known, recorded in pairs]
+
     def known(self, measure: str) -> list[bool]:
         """Per cell: every row that counts has the measure."""
-        if measure not in self._scales:
-            return [False] * len(self.rows)
-        if measure == "score":
-            return [True] * len(self.rows)
-        rows = self.plain("n_at_level") if measure in _AT_LEVEL else self.rows
-        have = self.plain(f"{measure}_known")
-        return [known == n and n > 0 for known, n in zip(have, rows, strict=True)]
+        at_level = measure in _AT_LEVEL and "n_at_level" in self._columns
+        rows = self.plain("n_at_level") if at_level else self.rows
+        return [have == n and n > 0 for have, n in zip(self.having(measure), rows, strict=True)]
 
     def where_known(self, measure: str, values: Numbers) -> Numbers:
         """The values, None in cells where any row lacks the measure."""
@@ -108,10 +117,11 @@ class _Table:
 
     def means(self, measure: str) -> Numbers:
         """Means over queries."""
-        if measure not in self._scales:
+        if measure not in self._factors:
             return [None] * len(self.rows)
-        factor = self._scales[measure]
-        sums, counts = self.plain(f"{measure}_sum"), self.plain(f"{measure}_count")
+        factor, sums = self._factors[measure], self.plain(f"{measure}_sum")
+        partial = measure in self._known.partial
+        counts = self.plain(f"{measure}_count") if partial else self.queries
         return [
             int(total) / count / factor if known else None
             for total, count, known in zip(sums, counts, self.known(measure), strict=True)
@@ -120,13 +130,13 @@ class _Table:
     def spread(self, measure: str) -> _Spread:
         """Mean and deviations; one served answer is a query at random, then one of its samples."""
         means = self.means(measure)
-        factor = self._scales.get(measure, 1.0)
+        factor = self._factors.get(measure, 1.0)
         sds: Numbers = []
         ones: Numbers = []
         for mean, n, total, squares, within in zip(
             means,
             self.queries,
-            self.plain(f"{measure}_coarse"),
+            self.plain(f"{measure}_sum"),
             self.plain(f"{measure}_squares"),
             self.plain(f"{measure}_within"),
             strict=True,
@@ -135,15 +145,15 @@ class _Table:
                 sds.append(None)
                 ones.append(None)
                 continue
-            between = (n * int(squares) - int(total) ** 2) / n * (COARSE / factor) ** 2
-            inside = int(within or 0) * ONE / factor**2
+            between = (n * int(squares) - int(total) ** 2) / n / factor**2
+            inside = int(within or 0) / ONE * (self._largest / factor) ** 2
             sds.append(math.sqrt(between / (n - 1)))
             ones.append(math.sqrt((between + inside) / (n - 1)))
         return _Spread(means, sds, ones)
 
     def skewness(self, cost: _Spread) -> Numbers:
         """Third standardised moment, None where it would be made of rounding."""
-        unit = self._scales.get("cost_usd", 1.0) / ONE
+        unit = self._factors.get("cost_usd", 1.0) / self._largest
         found: Numbers = []
         for mean, sd, n, cubes, squares in zip(
             cost.means,
@@ -157,7 +167,7 @@ class _Table:
                 found.append(None)
                 continue
             centre = mean * unit
-            second = int(squares) / n * (COARSE / ONE) ** 2
+            second = int(squares) / n / self._largest**2
             third = cubes / ONE / n - 3 * centre * second + 2 * centre**3
             found.append(third / (second - centre**2) ** 1.5)
         return found

@@ -25,8 +25,8 @@ class Side:
     Attributes:
         label: Store and workload, as a person named them.
         profile: Its cells.
-        means: Query means by (class, strategy).
-        latency_s: Sorted latencies of the rows by (class, strategy).
+        means: Query means by (class, strategy); published cells have none.
+        latency_s: Sorted latencies of the rows by (class, strategy); published cells have none.
     """
 
     label: str
@@ -47,8 +47,11 @@ class Change:
         after: None where it is not known.
         low: Lower end of the 95 % interval of after - before, None where nothing bounds it.
         high: Upper end.
-        beyond_noise: Whether the difference stays clear of 0 at 95 % over all comparisons.
+        beyond_noise: Whether the difference stays clear of 0 at 95 % over all comparisons, or the
+            figure is known on one side only.
         shared_queries: Queries that stand behind both figures.
+        uncertainty_unknown: A published mean of which nobody says how sure it is; noise cannot be
+            judged.
     """
 
     class_name: str
@@ -60,6 +63,7 @@ class Change:
     high: float | None = None
     beyond_noise: bool = False
     shared_queries: int = 0
+    uncertainty_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class ProfileDiff:
 
     @property
     def beyond_noise(self) -> bool:
-        """Some figure changed beyond noise, or a cell is on one side only."""
+        """Some figure changed beyond noise, or a figure or a cell is on one side only."""
         return bool(
             self.only_before or self.only_after or any(one.beyond_noise for one in self.changes)
         )
@@ -144,7 +148,8 @@ def diff_profiles(before: Side, after: Side) -> ProfileDiff:
     each side - Wilson's for shares and accuracies, Student's for costs, order statistics over
     queries for the 95th percentile - and, for means, from the correlation over the queries that
     stand behind both sides. Whether a difference is beyond noise is judged by the same interval
-    at a confidence corrected for the number of comparisons (Bonferroni).
+    at a confidence corrected for the number of comparisons (Bonferroni). Published cells are
+    compared as if on other queries; their costs and latencies have no interval.
     """
     pairs = [*_shares(before, after), *_cells(before, after)]
     comparisons = sum(pair.before is not None and pair.after is not None for pair in pairs)
@@ -184,7 +189,7 @@ class _Pair:
             shared_queries=self.shared,
         )
         if self.before is None or self.after is None:
-            return change
+            return replace(change, beyond_noise=True)
         low, high = mover(self.before, self.after, self.correlation, CONFIDENCE)
         corrected = 1 - (1 - CONFIDENCE) / comparisons
         strict = mover(self.before, self.after, self.correlation, corrected)
@@ -193,6 +198,7 @@ class _Pair:
             low=low if math.isfinite(low) else None,
             high=high if math.isfinite(high) else None,
             beyond_noise=strict[0] > 0 or strict[1] < 0,
+            uncertainty_unknown=self.before.error is None or self.after.error is None,
         )
 
 
@@ -218,7 +224,7 @@ def _cells(before: Side, after: Side) -> Iterator[_Pair]:
         sides = [(side.profile.cells[key], side, key) for side in (before, after)]
         for kind, measure in ((Kind.ACCURACY, "score"), (Kind.COST_USD, "cost_usd")):
             old, new = (_mean(*side, kind, measure) for side in sides)
-            shared, correlation = _correlation(before.means[key], after.means[key], measure)
+            shared, correlation = _correlation(before.means.get(key), after.means.get(key), measure)
             yield _Pair(*key, kind, old, new, correlation, shared)
         old, new = (_tail(*side) for side in sides)
         yield _Pair(*key, Kind.LATENCY_P95_S, old, new)
@@ -233,8 +239,11 @@ def _counts(before: Side, after: Side) -> Iterator[Change]:
 
 def _mean(cell: Cell, side: Side, key: tuple[str, str], kind: Kind, measure: str) -> Figure | None:
     value = cell.accuracy if kind is Kind.ACCURACY else cell.cost_usd
-    column = side.means[key].known(measure)
-    if value is None or column is None:
+    if value is None:
+        return None
+    if (means := side.means.get(key)) is None:
+        return Figure(value, kind, cell.queries, error=0.0 if kind is Kind.ACCURACY else None)
+    if (column := means.known(measure)) is None:
         return None
     error = float(column.std(ddof=1)) / math.sqrt(column.size) if column.size > 1 else 0.0
     return Figure(value, kind, column.size, error=error)
@@ -243,12 +252,20 @@ def _mean(cell: Cell, side: Side, key: tuple[str, str], kind: Kind, measure: str
 def _tail(cell: Cell, side: Side, key: tuple[str, str]) -> Figure | None:
     if cell.latency_p95_s is None:
         return None
-    rows = side.latency_s[key]
+    if (rows := side.latency_s.get(key)) is None:
+        return Figure(cell.latency_p95_s, Kind.LATENCY_P95_S, cell.queries, error=None)
     return Figure(cell.latency_p95_s, Kind.LATENCY_P95_S, cell.latency_queries, rows=rows)
 
 
-def _correlation(before: QueryMeans, after: QueryMeans, measure: str) -> tuple[int, float]:
-    """Queries of both sides, and the correlation of the two means that they cause."""
+def _correlation(
+    before: QueryMeans | None, after: QueryMeans | None, measure: str
+) -> tuple[int, float]:
+    """Queries of both sides, and the correlation of the two means that they cause.
+
+    0 and 0 for a published cell: nobody says which queries stand behind it.
+    """
+    if before is None or after is None:
+        return 0, 0.0
     _, left, right = np.intersect1d(
         before.query_id, after.query_id, assume_unique=True, return_indices=True
     )

@@ -34,14 +34,14 @@ class Figure:
         value: The number.
         kind: Which decides how its interval is found.
         queries: Distinct queries behind it.
-        error: Standard error over queries, of a cost.
+        error: Standard error over queries, of a cost; None where a published mean has none.
         rows: Ascending values, of a percentile.
     """
 
     value: float
     kind: Kind
     queries: int
-    error: float = 0.0
+    error: float | None = 0.0
     rows: Floats | None = None
 
     def interval(self, confidence: float) -> tuple[float, float]:
@@ -50,7 +50,7 @@ class Figure:
             return wilson(self.value, self.queries, confidence)
         if self.rows is not None:
             return _around_p95(self.rows, self.queries, confidence)
-        if self.queries < 2:
+        if self.error is None or self.queries < 2:
             return -math.inf, math.inf
         half = float(stats.t.ppf((1 + confidence) / 2, self.queries - 1)) * self.error
         return self.value - half, self.value + half

@@ -1,7 +1,9 @@
 """Confidence intervals of cell means: accuracies whose samples share queries, and skewed costs.
 
 * `wilson`: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22
-  (1927). Covers its level on average over true values.
+  (1927), with Poisson's limit for at most three successes or failures (Brown, Cai and DasGupta,
+  "Interval estimation for a binomial proportion", Statistical Science 16 (2001)), where Wilson's
+  own lies too near to what was seen. Covers its level on average over true values.
 * `clopper_pearson`: Clopper and Pearson, Biometrika 26 (1934). Never covers less than its level.
 * `effective_size`: Korn and Graubard, Survey Methodology 24 (1998): how many independent 0-or-1
   queries would leave the mean as uncertain as it is. Both intervals take it in place of a count.
@@ -15,10 +17,15 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from scipy.special import betaincinv, stdtrit
+from scipy.special import betaincinv, gammaincinv, stdtrit
 
 MOST_GAIN = 16.0
 """A query counts for at most this many 0-or-1 scores, or for its samples where they are more."""
+
+FEW = 3.0
+"""Successes or failures up to which Poisson's limit takes the place of Wilson's."""
+
+_SPREAD_DOUBT = 1 / 3
 
 
 def wilson(mean: float, count: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -31,7 +38,17 @@ def wilson(mean: float, count: float, confidence: float = 0.95) -> tuple[float, 
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = (mean + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(mean * (1 - mean) / count + (z / count / 2) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return (
+        max(0.0, min(centre - half, _poisson_limit(mean, count, confidence))),
+        min(1.0, max(centre + half, 1 - _poisson_limit(1 - mean, count, confidence))),
+    )
+
+
+def _poisson_limit(mean: float, count: float, confidence: float) -> float:
+    """Lower limit of a share of few successes, one-sided at `confidence`; 1 for more of them."""
+    if mean * count > FEW + 1e-9:
+        return 1.0
+    return float(gammaincinv(mean * count, 1 - confidence)) / count if mean > 0 else 0.0
 
 
 def clopper_pearson(mean: float, count: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -50,7 +67,9 @@ def effective_size(
     """How many independent 0-or-1 queries a cell is worth; `queries` where each gave one of those.
 
     ``mean (1 - mean) / (sd^2 / queries)``, less what an estimated variance costs in degrees of
-    freedom. At most `MOST_GAIN` per query: a measured spread of zero is not certainty.
+    freedom, and with a variance larger by a third over the square root of the failures (or of the
+    successes, the fewer): seen in few queries, the spread is that of luck, and as a rule too small.
+    At most `MOST_GAIN` per query: a measured spread of zero is not certainty.
 
     Args:
         mean: Mean score in 0..1.
@@ -67,6 +86,8 @@ def effective_size(
         return float(queries)
     most = max(MOST_GAIN, observations / queries)
     gain = min(binary / variance if variance > 0 else math.inf, most)
+    rarer = queries * min(mean, 1 - mean)
+    gain /= 1 + _SPREAD_DOUBT / math.sqrt(rarer)
     level = (1 + confidence) / 2
     freedom = (NormalDist().inv_cdf(level) / float(stdtrit(queries - 1, level))) ** 2
     return max(1.0, gain * freedom) * queries

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from profiles.aggregate import Aggregate
+from profiles.pricing.rates import Rate, price
 from profiles.profile import Cell
 
 _WORST_SD = 0.5  # of a score in 0..1, Popoviciu's inequality
@@ -22,13 +23,17 @@ def add_published(
     published: Iterable[Aggregate],
     class_names: Sequence[str] | None,
     one_class: str,
+    *,
+    rates: Iterable[Rate] = (),
 ) -> dict[str, int]:
     """Fill pairs that have no observations; returns queries per class.
 
     A class without observations counts the most queries that any strategy was published with.
     A published mean over all queries is left out where observations divide them into classes: it
-    would count the same traffic twice. With `class_names` only those classes are taken.
+    would count the same traffic twice. With `class_names` only those classes are taken. Means of
+    tokens or GPU-seconds without dollars are priced by `rates`.
     """
+    rate_of = {rate.strategy: rate for rate in rates}
     divided = bool(set(counts) - {one_class})
     new: dict[str, int] = {}
     for found in published:
@@ -37,14 +42,15 @@ def add_published(
         if foreign or (divided and name == one_class and name not in counts):
             continue
         if (name, found.strategy) not in cells:
-            cells[name, found.strategy] = _cell(found, queries)
+            cells[name, found.strategy] = _cell(found, queries, rate_of.get(found.strategy))
             new[name] = max(new.get(name, 0), queries)
     return new | counts
 
 
-def _cell(found: Aggregate, queries: int) -> Cell:
+def _cell(found: Aggregate, queries: int, rate: Rate | None) -> Cell:
     """No score in 0..1 spreads wider around its mean than one of 0 or 1 does (Bhatia, Davis)."""
     spread = found.accuracy * (1 - found.accuracy)
+    cost = price(found, rate) if rate else found.cost_usd
     sd = math.sqrt(spread * queries / (queries - 1)) if queries > 1 else _WORST_SD
     return Cell(
         class_name=found.class_name,
@@ -54,7 +60,7 @@ def _cell(found: Aggregate, queries: int) -> Cell:
         accuracy=found.accuracy,
         accuracy_sd=sd,
         score_sd=sd,
-        cost_usd=found.cost_usd,
+        cost_usd=cost,
         cost_sd_usd=None,
         cost_max_usd=None,
         tokens_in=found.tokens_in,
@@ -68,4 +74,5 @@ def _cell(found: Aggregate, queries: int) -> Cell:
         gpu_s=found.gpu_s,
         energy_j=found.energy_j,
         observed_until=found.observed_at,
+        cost_priced=queries if found.cost_usd is None and cost is not None else 0,
     )

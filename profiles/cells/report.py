@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from profiles.cells.intervals import clopper_pearson, effective_size, mean_interval, wilson
 from profiles.cells.shrinkage import score_variances, shrink
+from profiles.cells.tails import tail
+from profiles.errors import UnknownValueError
 from profiles.profile import Cell, Profile
 
 __all__ = ["profile_rows", "wilson"]
@@ -32,19 +35,24 @@ _COPIED = (
 _COUNTS = frozenset(("queries", "observations", "cost_priced", "latency_observations"))
 
 
-def profile_rows(profile: Profile, *, confidence: float = 0.95) -> list[dict[str, Any]]:
+def profile_rows(
+    profile: Profile, *, confidence: float = 0.95, latency_limits_s: Sequence[float] = ()
+) -> list[dict[str, Any]]:
     """One row per class and strategy, classes easiest first; unmeasured pairs have 0 queries.
 
     `accuracy_low` and `accuracy_high` are a Wilson interval, `accuracy_exact_low` and
     `accuracy_exact_high` one of Clopper and Pearson, both at the effective sample size of the
     cell's queries; `accuracy_shrunken` with its standard deviation is what the cell is worth among
-    all others. Numbers that are not known are None.
+    all others. `exceedance`, where asked for, has for every one of `latency_limits_s` the share of
+    requests slower, smoothed by `profiles.cells.tails`, also beyond what was measured. Numbers that
+    are not known are None.
     """
     shrunken = _shrunken(profile)
     return [
         {"class": class_name, "weight": weight, "strategy": strategy}
         | _numbers(profile.cells.get((class_name, strategy)), confidence)
         | shrunken.get((class_name, strategy), _shrunken_row(None, None))
+        | _exceedance(profile, profile.cells.get((class_name, strategy)), latency_limits_s)
         for class_name, weight in zip(profile.classes, profile.weights, strict=True)
         for strategy in profile.strategies
     ]
@@ -93,6 +101,22 @@ def _cost_interval(cell: Cell | None, confidence: float) -> tuple[float, float] 
     return mean_interval(
         cell.cost_usd, cell.cost_mean_sd_usd, cell.cost_skewness, cell.queries, confidence
     )
+
+
+def _exceedance(
+    profile: Profile, cell: Cell | None, limits_s: Sequence[float]
+) -> dict[str, list[dict[str, float | None]]]:
+    if not limits_s:
+        return {}
+    found = tail(cell, profile.latency_grid_s) if cell else None
+    shares: list[dict[str, float | None]] = []
+    for limit_s in limits_s:
+        try:
+            share = found.exceedance(limit_s) if found else None
+        except UnknownValueError:
+            share = None
+        shares.append({"limit_s": limit_s, "share": share})
+    return {"exceedance": shares}
 
 
 def _shrunken(profile: Profile) -> dict[tuple[str, str], dict[str, float | None]]:

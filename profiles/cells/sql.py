@@ -1,8 +1,8 @@
 """The statements behind cells. Every sum is one of integers, so no order of rows can change it.
 
-A measure ``v`` enters as ``round(v * 2^k)``, where k is chosen once per workload so that the
-largest value stays below ``2^61``: finer than a double for all but the smallest values. Sums are
-128-bit integers. Squares use the upper 49 bits.
+A measure ``v`` enters as ``round(v * 2^k)``, where k is chosen once per workload, so that sums are
+64-bit integers, or 128-bit ones for measures whose squares are summed too: then the largest value
+has 50 bits in ten million rows and more in fewer.
 """
 
 from __future__ import annotations
@@ -16,24 +16,15 @@ from profiles.pricing.rates import Rate
 from profiles.store.schema import ALL_OBSERVATIONS
 
 SPREAD = ("score", "cost_usd")
-MEANS = (
-    "tokens_in",
-    "tokens_out",
-    "tokens_reasoning",
-    "tokens_cached",
-    "calls",
-    "gpu_s",
-    "energy_j",
-)
+COUNTS = ("tokens_in", "tokens_out", "tokens_reasoning", "tokens_cached", "calls")
+MEANS = (*COUNTS, "gpu_s", "energy_j")
 MEASURES = (*SPREAD, *MEANS)
 QUANTILES = (0.5, 0.95, 0.99)
-COARSE = 2**12
-"""What squares leave off of a measure's integer."""
-
 ONE = 2.0**61
 """The integer of a variance or a cube that equals the largest possible one."""
 
-_WITHIN = 2**21
+_SURVEYED = (*MEASURES, "latency_s")
+_WITHIN_BITS = 40
 _SMALLEST = 200  # bits below 1; a request of fewer than 2^-200 dollars costs nothing
 
 _BY_LABEL = "SELECT query_id, class_label AS class_name FROM queries WHERE workload = ?"
@@ -117,40 +108,92 @@ def classed(rows: Query, classes: Query, *, inner: bool) -> Query:
     return Query(sql, rows.values + classes.values)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What all rows of a workload have in common.
+
+    Attributes:
+        rows: How many.
+        most: The largest value of every measure, and of ``latency_s``, that any row has.
+        partial: Those of them that other rows lack.
+        fastest: The least ``latency_s`` above 0.
+        evidence: Kinds, sorted.
+        single: Every query has but one row per strategy.
+        dated: Some row has a time.
+        expected: Some score is an expectation with a deviation of its own.
+    """
+
+    rows: int
+    most: dict[str, float]
+    partial: frozenset[str]
+    fastest: float | None
+    evidence: tuple[str, ...]
+    single: bool
+    dated: bool
+    expected: bool
+
+
 def survey(rows: Query) -> Query:
-    """One row about all rows: what is known at all, and the largest values."""
-    known = ", ".join(f"count({m}) AS {m}_known, max({m}) AS {m}_most" for m in MEASURES)
+    """One row about all rows, for `known_of`."""
+    measured = ", ".join(f"count({m}) AS {m}_n, max({m}) AS {m}" for m in _SURVEYED)
     sql = f"""
-        SELECT count(*) AS n, {known}, max(score_sd) AS score_sd_most,
-            min(latency_s) FILTER (latency_s > 0) AS fastest, max(latency_s) AS slowest,
-            count(latency_s) AS timed, count(recorded) FILTER (recorded) AS recorded,
+        SELECT count(*) AS n, {measured}, min(nullif(latency_s, 0)) AS fastest,
             min(sample) = max(sample) AND (count(concurrency) = 0 OR
                 (count(concurrency) = count(*) AND min(concurrency) = max(concurrency)))
-            AS single, count(observed_at) AS dated, list(DISTINCT evidence) AS evidence
+            AS single, count(observed_at) > 0 AS dated, count(score_sd) > 0 AS expected,
+            list(DISTINCT evidence) AS evidence
         FROM ({rows.sql})
     """  # noqa: S608 - fixed names
     return Query(sql, rows.values)
 
 
-def scale(most: float | None, rows: int = 1) -> float:
-    """The power of two that brings `rows` times `most` below ``2^61``."""
-    return math.ldexp(ONE / 2 ** rows.bit_length(), _bits(most)) if most else 1.0
+def known_of(row: Mapping[str, Any]) -> Known:
+    """The answer to a `survey`."""
+    n = row["n"]
+    counts = {m: row[f"{m}_n"] for m in _SURVEYED}
+    return Known(
+        rows=n,
+        most={m: float(row[m]) for m in _SURVEYED if counts[m]},
+        partial=frozenset(m for m, count in counts.items() if 0 < count < n),
+        fastest=row["fastest"],
+        evidence=tuple(sorted(row["evidence"] or ())),
+        single=bool(row["single"]),
+        dated=row["dated"],
+        expected=row["expected"],
+    )
 
 
-def _bits(most: float) -> int:
-    return min(-math.frexp(most)[1], _SMALLEST)
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """How numbers become integers.
 
-
-def scales_of(known: Mapping[str, Any]) -> dict[str, float]:
-    """Scales of all measures that any row has, from the survey.
-
-    Sums of measures that only have a mean fit into 64 bits.
+    Attributes:
+        factors: Powers of two by measure, of those that any row has.
+        bits: The most that an integer of a measure in `SPREAD` has.
     """
-    found = {"score": scale(1.0)}  # so are standard deviations of scores at most
-    if known["cost_usd_known"]:
-        found["cost_usd"] = scale(known["cost_usd_most"])
-    means = (m for m in MEANS if known[f"{m}_known"])
-    return found | {m: scale(known[f"{m}_most"], known["n"]) for m in means}
+
+    factors: dict[str, float]
+    bits: int
+
+
+def scales_of(known: Known) -> Scales:
+    """Scales with which no sum can overflow, whatever the order of rows."""
+    room = known.rows.bit_length()
+    bits = min((126 - room) // 2, 61)  # squares of all rows in 127 bits
+    found = {"score": math.ldexp(1, bits)}  # so are standard deviations of scores at most
+    for m, most in known.most.items():
+        if m == "cost_usd":
+            found[m] = _scale(most, bits)
+        elif m in MEANS:
+            factor = _scale(most, 61 - room)
+            whole = known.single and m in COUNTS and factor >= 1
+            found[m] = 1.0 if whole else factor
+    return Scales(found, bits)
+
+
+def _scale(most: float, bits: int) -> float:
+    """The power of two that brings a number below ``2^bits``."""
+    return math.ldexp(1, bits + min(-math.frexp(most)[1], _SMALLEST)) if most else 1.0
 
 
 def literal(number: float) -> str:
@@ -168,81 +211,105 @@ def _sum(integers: str, times: str = "1") -> str:
     return f"sum({integers}::HUGEINT{product})"
 
 
-def per_row(source: Query, scales: Mapping[str, float], *, spread_inside: bool) -> Query:
+def per_row(source: Query, scales: Scales, *, spread_inside: bool) -> Query:
     """Rows with every measure as an integer: x_score, ...; w_score is a row's own variance."""
     integers = ", ".join(
-        f"CAST({m} * {literal(factor)} AS BIGINT) AS x_{m}" for m, factor in scales.items()
+        f"{m} AS x_{m}"
+        if factor == 1 and m in COUNTS
+        else f"CAST({m} * {literal(factor)} AS BIGINT) AS x_{m}"
+        for m, factor in scales.factors.items()
     )
-    own = f"CAST(score_sd * score_sd * {literal(scales['score'] ** 2 / ONE)} AS BIGINT)"
+    own = f"CAST(score_sd * score_sd * {literal(ONE)} AS BIGINT)"
     sql = f"""
         SELECT class_name, strategy, query_id, evidence, observed_at, latency_s, recorded,
             at_level, tokens_out, cost_usd, {integers},
-            {own if spread_inside else "NULL::BIGINT"} AS w_score, NULL::BIGINT AS w_cost_usd,
-            latency_s IS NOT NULL AS timed
+            {own if spread_inside else "NULL::BIGINT"} AS w_score, NULL::BIGINT AS w_cost_usd
         FROM ({source.sql})
     """  # noqa: S608 - fixed names
     return Query(sql, source.values)
 
 
-def per_query(rows: Query, scales: Mapping[str, float]) -> Query:
+def per_query(rows: Query, scales: Scales) -> Query:
     """Means of every query's samples in the same integers, and their variance within the query."""
     means = ", ".join(
-        f"CAST({_sum(f'x_{m}')}::DOUBLE / count(x_{m}) AS BIGINT) AS x_{m}" for m in scales
+        f"CAST({_sum(f'x_{m}')}::DOUBLE / count(x_{m}) AS BIGINT) AS x_{m}" for m in scales.factors
     )
-    within = ", ".join(_within(m) for m in SPREAD if m in scales)
+    within = ", ".join(_within(m, scales.bits) for m in SPREAD if m in scales.factors)
     sql = f"""
-        SELECT class_name, strategy, query_id, {means}, {within}, bool_or(timed) AS timed
+        SELECT class_name, strategy, query_id, {means}, {within}, any_value(latency_s) AS latency_s
         FROM ({rows.sql}) GROUP BY class_name, strategy, query_id
     """  # noqa: S608 - fixed names
     return Query(sql, rows.values)
 
 
-def _within(measure: str) -> str:
+def _within(measure: str, bits: int) -> str:
     """N sum(q^2) - sum(q)^2 over n^2, exactly 0 where all samples agree."""
-    q = f"(x_{measure} // {_WITHIN})"
+    left_off = max(bits - _WITHIN_BITS, 0)
+    q = f"(x_{measure} >> {left_off})"
     exact = f"(count({q}) * {_sum(q, q)} - {_sum(q)} * {_sum(q)})::DOUBLE"
-    back = literal(_WITHIN**2 / ONE)
+    back = literal(ONE / math.ldexp(1, 2 * (bits - left_off)))
     own = f"coalesce({_sum(f'w_{measure}')}::DOUBLE / count(*), 0)"
     return f"CAST({exact} / count({q}) / count({q}) * {back} + {own} AS BIGINT) AS w_{measure}"
 
 
-def row_statistics(
-    grid: Sequence[float], evidence: Sequence[str], scales: Mapping[str, float], *, dated: bool
-) -> str:
-    """Aggregates over the rows of a cell: counts, extremes, quantiles, exceedance."""
-    parts = ["count(*) AS n", "count(*) FILTER (at_level) AS n_at_level"]
-    parts += [f"count(x_{m}) AS {m}_known" for m in scales if m != "score"]
-    if "cost_usd" in scales:
-        parts += ["max(cost_usd) AS cost_max", "count(*) FILTER (recorded) AS recorded"]
-    if "tokens_out" in scales:
+def row_statistics(grid: Sequence[float], known: Known, *, priced: bool, levels: bool) -> str:
+    """Aggregates over the rows of a cell: counts, extremes, quantiles, exceedance.
+
+    What follows from `known` for every cell is left out.
+
+    Args:
+        grid: Latency limits.
+        known: What all rows have.
+        priced: Some dollars may come from rates.
+        levels: Times, GPU-seconds and energy are only those of one concurrency.
+    """
+    parts = ["count(*) AS n"]
+    parts += [f"count({_column(m)}) AS {m}_known" for m in sorted(known.partial)]
+    if levels:
+        parts += ["count(*) FILTER (at_level) AS n_at_level"]
+    if "cost_usd" in known.most:
+        parts += ["max(cost_usd) AS cost_max"]
+        parts += ["count(*) FILTER (recorded) AS recorded"] if priced else []
+    if "tokens_out" in known.most:
+        whole = f"tokens_out::{_integer(known.most['tokens_out'])}"
         parts += ["max(tokens_out) AS tokens_out_max"]
-        parts += [f"quantile_disc(tokens_out, {list(QUANTILES)}) AS tokens_out_quantiles"]
+        parts += [f"quantile_disc({whole}, {list(QUANTILES)}) AS tokens_out_quantiles"]
     if grid:
         bins = ", ".join(map(literal, grid))
-        parts += ["count(latency_s) AS timed", "quantile_disc(latency_s, 0.95) AS latency_p95"]
+        parts += ["quantile_disc(latency_s, 0.95) AS latency_p95"]
         parts += [f"map_values(histogram(latency_s, [{bins}])) AS not_slower"]
-    if dated:
+    if known.dated:
         parts += ["max(observed_at) AS observed_until"]
-    kinds = ", ".join("'" + kind.replace("'", "''") + "'" for kind in evidence)
-    if len(evidence) > 1:
+    kinds = ", ".join("'" + kind.replace("'", "''") + "'" for kind in known.evidence)
+    if len(known.evidence) > 1:
         parts += [f"bit_or(1 << (list_position([{kinds}], evidence) - 1)) AS evidence"]
     return ", ".join(parts)
 
 
-def moments(scales: Mapping[str, float], *, spread_inside: bool) -> str:
+def _column(measure: str) -> str:
+    return f"x_{measure}" if measure in MEASURES else measure
+
+
+def _integer(most: float) -> str:
+    """The smallest type for it: a quantile keeps every value in memory."""
+    return next((f"{t}INT" for t, top in (("SMALL", 2**15), ("", 2**31)) if most < top), "BIGINT")
+
+
+def moments(scales: Scales, known: Known, *, spread_inside: bool) -> str:
     """Aggregates over the queries of a cell. Texts are integers too long for a double."""
-    parts = ["count(*) AS queries", "count(*) FILTER (timed) AS timed_queries"]
-    for m in scales:
+    parts = ["count(*) AS queries"]
+    parts += [f"count(x_{m}) AS {m}_count" for m in scales.factors if m in known.partial]
+    if "latency_s" in known.partial:
+        parts += ["count(latency_s) AS timed_queries"]
+    for m in scales.factors:
         total = _sum(f"x_{m}") if m in SPREAD else f"sum(x_{m})"
-        parts += [f"{total}::VARCHAR AS {m}_sum", f"count(x_{m}) AS {m}_count"]
-    for m in (m for m in SPREAD if m in scales):
-        q = f"(x_{m} // {COARSE})"
-        parts += [f"{_sum(q)}::VARCHAR AS {m}_coarse"]
-        parts += [f"{_sum(q, q)}::VARCHAR AS {m}_squares"]
+        parts += [f"{total}::VARCHAR AS {m}_sum"]
+    for m in (m for m in SPREAD if m in scales.factors):
+        parts += [f"{_sum(f'x_{m}', f'x_{m}')}::VARCHAR AS {m}_squares"]
         if spread_inside:
             parts += [f"{_sum(f'w_{m}')}::VARCHAR AS {m}_within"]
-    if "cost_usd" in scales:
-        part = f"(x_cost_usd * {literal(1 / ONE)})"
+    if "cost_usd" in scales.factors:
+        part = f"(x_cost_usd * {literal(math.ldexp(1, -scales.bits))})"
         cubed = f"CAST({part} * {part} * {part} * {literal(ONE)} AS BIGINT)"
         parts += [f"{_sum(cubed)}::DOUBLE AS cost_usd_cubes"]
     return ", ".join(parts)

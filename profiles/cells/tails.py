@@ -34,7 +34,8 @@ class Tail:
 
     Attributes:
         limits_s: Ascending grid limits, seconds.
-        shares: Measured share beyond each limit, Jeffreys' prior included, never rising.
+        shares: Measured share beyond each limit, Jeffreys' prior included, never rising. Samples
+            of a query are slow together, so every query counts once.
         threshold_s: Where the fitted tail starts; None where too few requests are beyond it.
         scale_s: Its scale.
         shape: Its shape; above 0 heavier than exponential.
@@ -62,9 +63,8 @@ class Tail:
             )
         if self.threshold_s is None or limit_s <= self.threshold_s:
             return self.shares[row]
-        fitted = self._share_beyond_threshold() * _survival(
-            limit_s - self.threshold_s, self.scale_s, self.shape
-        )
+        excess = np.asarray(limit_s - self.threshold_s)
+        fitted = self._share_beyond_threshold() * float(_survival(excess, self.scale_s, self.shape))
         measured = self.shares[row + 1] if row + 1 < len(self.shares) else 0.0
         if limit_s == self.limits_s[row]:
             measured = self.shares[row]
@@ -76,10 +76,10 @@ class Tail:
 
 def tail(cell: Cell, grid_s: Sequence[float]) -> Tail | None:
     """The smoothed tail of a cell, None where it has no latencies."""
-    n = cell.latency_observations
+    n = cell.latency_queries
     if cell.exceeded is None or not n:
         return None
-    slow = np.asarray(cell.exceeded, dtype=np.float64)
+    slow = np.asarray(cell.exceeded, dtype=np.float64) * n / cell.latency_observations
     shares = tuple(((slow + 0.5) / (n + 1)).tolist())
     inside = np.flatnonzero(slow <= BODY * n)
     start = int(inside[0]) if inside.size else len(slow)
@@ -90,11 +90,13 @@ def tail(cell: Cell, grid_s: Sequence[float]) -> Tail | None:
     return Tail(tuple(grid_s), shares, grid_s[start], scale_s, shape)
 
 
-def _survival(excess: float, scale: float, shape: float) -> float:
+def _survival(excess: Floats, scale: float, shape: float) -> Floats:
     """Generalised Pareto: ``(1 + shape x / scale)^(-1/shape)``; exponential at shape 0."""
     if abs(shape) < 1e-9:
-        return float(np.exp(-excess / scale))
-    return float(np.maximum(1 + shape * excess / scale, 0.0) ** (-1 / shape))
+        return np.exp(-excess / scale)
+    inside = np.maximum(1 + shape * excess / scale, 0.0)
+    with np.errstate(divide="ignore"):  # a bounded tail is over at 0
+        return np.asarray(np.where(inside > 0, inside ** (-1 / shape), 0.0))
 
 
 def _fit(limits: Floats, slow: Floats) -> tuple[float, float]:
@@ -108,7 +110,7 @@ def _fit(limits: Floats, slow: Floats) -> tuple[float, float]:
     mean = float(counts @ middle / counts.sum())
 
     def loss(at: Floats) -> float:
-        beyond = np.array([_survival(x, float(np.exp(at[0])), float(at[1])) for x in limits])
+        beyond = _survival(limits, float(np.exp(at[0])), float(at[1]))
         between = np.append(beyond[:-1] - beyond[1:], beyond[-1])
         likely = counts @ np.log(np.maximum(between, 1e-300))
         return float(-likely + ((at[1] - 0.1) / 0.3) ** 2 / 2)

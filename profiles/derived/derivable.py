@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from profiles.strategy import Strategy, parse
 
 GRID = (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 _MOST_STAGES = 8
+_CASCADE = {"accept", "stages", "threshold"}  # a cap on tokens is none that samples tell about
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,12 @@ class Rung:
     Attributes:
         drawing: How it draws.
         base: Text of the strategy it draws from.
+        judge: Name of the verifier that it draws by, None where it needs none.
     """
 
     drawing: Drawing
     base: str
+    judge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,18 @@ class Ladder:
         strategy: Its canonical text.
         rungs: Its stages, one where it is no cascade.
         threshold: Verdict that ends the climb.
-        judges: Names of the verifiers it goes by.
+        accept: Name of the verifier that ends it, None where it is no cascade.
     """
 
     strategy: str
     rungs: tuple[Rung, ...]
     threshold: float = 1.0
-    judges: frozenset[str] = frozenset()
+    accept: str | None = None
+
+    @property
+    def judges(self) -> set[str]:
+        """Names of the verifiers it goes by."""
+        return {name for name in (self.accept, *(r.judge for r in self.rungs)) if name is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +69,31 @@ class Judges:
     threshold: float = 1.0
 
 
-def ladder(text: str, recorded: Iterable[str]) -> Ladder:
+def ladder(text: str, recorded: Iterable[str], exact: Collection[str] = frozenset()) -> Ladder:
     """How a strategy follows from recorded ones. A stage that was recorded is taken as it is.
+
+    Args:
+        text: The strategy.
+        recorded: Texts of all that were recorded.
+        exact: Names of the verifiers whose verdict is the score.
 
     Raises:
         InputError: It is neither a cascade nor a method that draws samples.
     """
     strategy = parse(text)
     if strategy.method != "cascade":
-        drawing, base = drawing_of(strategy)
-        return Ladder(str(strategy), (Rung(drawing, str(base)),), judges=_verifiers(strategy))
+        return Ladder(str(strategy), (_drawn(strategy, exact),))
     known = set(recorded)
-    stages = _stages(strategy)
     rungs = tuple(
-        Rung(Once(), str(stage)) if str(stage) in known else _rung(stage) for stage in stages
+        Rung(Once(), str(stage)) if str(stage) in known else _rung(stage, exact)
+        for stage in _stages(strategy)
     )
     threshold = strategy.param("threshold")
-    judges = frozenset({str(strategy.param("accept"))}).union(*map(_verifiers, stages))
     return Ladder(
-        str(strategy), rungs, threshold if isinstance(threshold, int | float) else 1.0, judges
+        str(strategy),
+        rungs,
+        threshold if isinstance(threshold, int | float) else 1.0,
+        str(strategy.param("accept")),
     )
 
 
@@ -115,8 +129,8 @@ def everything(held: Iterable[Base], judges: Judges) -> list[str]:
     recordings, the first of them cheaper by its rows.
     """
     known = sorted(held, key=lambda base: (base.strategy, base.concurrency or 0))
-    drawn = {base.strategy: _drawn_from(base, judges) for base in known}
-    texts = dict.fromkeys(text for found in drawn.values() for text in found)
+    drawn = [_drawn_from(base, judges) for base in known]
+    texts = dict.fromkeys(text for found in drawn for text in found)
     if judges.accept is not None:
         for first, second in _climbs(known, drawn):
             texts[cascade([first, second], judges.accept, judges.threshold)] = None
@@ -134,26 +148,34 @@ def _drawn_from(base: Base, judges: Judges) -> dict[str, int]:
         if judges.verifier is not None:
             text = drawing_from(strategy, "best_of_n", count, verifier=judges.verifier)
             texts[str(text)] = count
-        if all(None not in recording.answers for recording in base.queries.values()):
+        if all(recording.ballots is not None for recording in base.queries.values()):
             texts[str(drawing_from(strategy, "self_consistency", count))] = count
     return texts
 
 
-def _climbs(known: Sequence[Base], drawn: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
-    """Pairs of stages, cheaper first."""
-    cost = {base.strategy: _mean_cost(base) for base in known}
+def _climbs(known: Sequence[Base], drawn: Sequence[Mapping[str, int]]) -> list[tuple[str, str]]:
+    """Pairs of stages at one level of concurrency, cheaper first."""
+    costs = [_mean_cost(base) for base in known]
     pairs = []
-    for one in known:
-        for other in known:
-            if one.strategy == other.strategy or not one.queries.keys() & other.queries.keys():
+    for one, texts, cost in zip(known, drawn, costs, strict=True):
+        for other, limit in zip(known, costs, strict=True):
+            if not _meet(one, other):
                 continue
-            firsts = {one.strategy: 1, **drawn[one.strategy]}
             pairs += [
                 (first, other.strategy)
-                for first, samples in firsts.items()
-                if samples * cost[one.strategy] < cost[other.strategy]  # false where unknown
+                for first, samples in {one.strategy: 1, **texts}.items()
+                if samples * cost < limit  # false where unknown
             ]
     return pairs
+
+
+def _meet(one: Base, other: Base) -> bool:
+    """Whether two strategies were recorded at one level on some of the same queries."""
+    return (
+        one.strategy != other.strategy
+        and one.concurrency == other.concurrency
+        and bool(one.queries.keys() & other.queries.keys())
+    )
 
 
 def _mean_cost(base: Base) -> float:
@@ -162,7 +184,8 @@ def _mean_cost(base: Base) -> float:
 
 def _stages(strategy: Strategy) -> tuple[Strategy, ...]:
     stages, threshold = strategy.param("stages"), strategy.param("threshold")
-    if isinstance(stages, tuple) and isinstance(strategy.param("accept"), str):
+    plain = strategy.model is None and {name for name, _ in strategy.params} <= _CASCADE
+    if plain and isinstance(stages, tuple) and isinstance(strategy.param("accept"), str):
         found = tuple(stage for stage in stages if isinstance(stage, Strategy))
         in_range = threshold is None or (isinstance(threshold, int | float) and 0 < threshold <= 1)
         if len(found) == len(stages) and 2 <= len(found) <= _MOST_STAGES and in_range:
@@ -170,18 +193,18 @@ def _stages(strategy: Strategy) -> tuple[Strategy, ...]:
     raise InputError(
         "this cascade cannot be derived",
         where=f"strategy {strategy}",
-        expected=f"accept=NAME, stages=[2..{_MOST_STAGES} strategies] and a threshold in 0..1",
+        expected=f"accept=NAME, stages=[2..{_MOST_STAGES} strategies], at most a threshold in 0..1",
     )
 
 
-def _rung(strategy: Strategy) -> Rung:
+def _rung(strategy: Strategy, exact: Collection[str] = frozenset()) -> Rung:
     """A method that draws samples, or a strategy that only a recording can tell about."""
     if strategy.method in {"best_of_n", "self_consistency"}:
-        drawing, base = drawing_of(strategy)
-        return Rung(drawing, str(base))
+        return _drawn(strategy, exact)
     return Rung(Once(), str(strategy))
 
 
-def _verifiers(strategy: Strategy) -> frozenset[str]:
-    name = strategy.param("verifier")
-    return frozenset({name} if isinstance(name, str) else ())
+def _drawn(strategy: Strategy, exact: Collection[str]) -> Rung:
+    drawing, base = drawing_of(strategy, exact)
+    judge = str(strategy.param("verifier")) if strategy.method == "best_of_n" else None
+    return Rung(drawing, str(base), judge)

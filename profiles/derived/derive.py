@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from profiles.derived.call_sharing import CallSharing, call_sharing
+from profiles.derived.covered import Part
 from profiles.derived.derivable import Ladder, ladder, mentioned
 from profiles.derived.derived_rows import DRAWS, DerivedRows, How
+from profiles.derived.drawing import Vote, judged_in
 from profiles.derived.ladders import Stage
 from profiles.derived.recordings import Base, bases
 from profiles.errors import InputError
@@ -50,6 +52,8 @@ class Derived:
         replaced: Earlier derived rows that gave way.
         conflicts: Rows not stored because a registered folder holds other values for them.
         refused: Why nothing was stored, None where it was.
+        partial: Recordings of which only a part of the queries is covered, and whether that part
+            stands for all of them.
     """
 
     strategy: str
@@ -65,6 +69,7 @@ class Derived:
     replaced: int = 0
     conflicts: int = 0
     refused: str | None = None
+    partial: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,8 @@ def derive(
 ) -> DeriveReport:
     """Derive strategies and store their rows in place of those derived earlier, all or nothing.
 
-    The same recordings give the same rows. A strategy that was run itself is not derived.
+    The same recordings give the same rows. A strategy that was run itself is not derived, and
+    one whose queries are a selected part of what was recorded only with `How.allow_partial`.
 
     Raises:
         InputError: A text that cannot be derived, or one whose samples are not in the store.
@@ -96,14 +102,16 @@ def derive(
     texts = list(dict.fromkeys(map(canonical, strategies)))
     held = bases(store.outcomes(workload, sorted(mentioned(texts))))
     names = {strategy for strategy, _ in held}
-    ladders = [ladder(text, names) for text in texts if text not in names]
+    exact = how.score_is_verdict
+    ladders = [ladder(text, names, exact) for text in texts if text not in names]
     _refuse_unrecorded(ladders, names, store, workload)
     recorded = {key: (base, _sharing(base, how, notes)) for key, base in held.items()}
     rows = {one.strategy: _rows(workload, one, recorded, how) for one in ladders}
+    _note_lone_votes(ladders, held.values(), notes)
     for one in ladders:
         _note(one, rows[one.strategy], how, notes)
     with store.transaction():
-        found = [_stored(store, workload, text, rows.get(text)) for text in texts]
+        found = [_stored(store, workload, text, rows.get(text), how) for text in texts]
     return DeriveReport(workload, tuple(found), notes.all())
 
 
@@ -126,7 +134,8 @@ def _refuse_unrecorded(
 
 def _sharing(base: Base, how: How, notes: Notes) -> CallSharing:
     if base.unscored:
-        notes.add("outcomes without a score were left out", base.strategy, base.unscored)
+        text = "outcomes have no score: their queries are left out"
+        notes.add(text, base.strategy, base.unscored)
     sharing = call_sharing(base, how.answers_per_call)
     if sharing.answers_per_call is None:
         notes.add("each sample costs what its own row says, no prompts shared", base.strategy)
@@ -143,13 +152,14 @@ def _sharing(base: Base, how: How, notes: Notes) -> CallSharing:
 def _rows(workload: str, one: Ladder, recorded: Recorded, how: How) -> DerivedRows:
     """Rows at every concurrency that all stages were recorded at."""
     found = DerivedRows()
+    accepted_by = judged_in(one.accept or "", how.score_is_verdict)
     for name, level in recorded:
         if name != one.rungs[0].base:
             continue
         keys = [(rung.base, level) for rung in one.rungs]
         if all(key in recorded for key in keys):
             stages = [
-                Stage(rung.drawing, *recorded[key])
+                Stage(rung.drawing, *recorded[key], accepted_by)
                 for rung, key in zip(one.rungs, keys, strict=True)
             ]
             found.derive(workload, one, stages, how)
@@ -157,6 +167,18 @@ def _rows(workload: str, one: Ladder, recorded: Recorded, how: How) -> DerivedRo
             reason = f"not recorded under every stage at concurrency {level or 'unknown'}"
             found.left_out[reason] += len(recorded[name, level][0].queries)
     return found
+
+
+def _note_lone_votes(ladders: Iterable[Ladder], held: Iterable[Base], notes: Notes) -> None:
+    voting = {r.base for one in ladders for r in one.rungs if isinstance(r.drawing, Vote)}
+    for base in held:
+        samples = sum(len(recording) for recording in base.queries.values())
+        if base.strategy in voting and 0 < base.unanswered < samples:
+            notes.add(
+                "samples without a final answer vote, each for itself",
+                f"{base.strategy}: {base.unanswered} of {samples}",
+                base.unanswered,
+            )
 
 
 def _note(one: Ladder, found: DerivedRows, how: How, notes: Notes) -> None:
@@ -168,22 +190,21 @@ def _note(one: Ladder, found: DerivedRows, how: How, notes: Notes) -> None:
         )
     for judge in sorted(one.judges & how.score_is_verdict):
         notes.add(f"the score stands for the verdict of {judge}", one.strategy)
+    for judge in sorted(one.judges - how.score_is_verdict):
+        notes.add(f"the recorded verdict stands for that of {judge}", one.strategy)
 
 
-def _stored(store: Store, workload: str, text: str, found: DerivedRows | None) -> Derived:
-    rows = found.rows if found else []
+def _stored(store: Store, workload: str, text: str, found: DerivedRows | None, how: How) -> Derived:
+    refused = _refusal(found, how)
+    rows = found.rows if found and refused is None else []
     report, replaced = store.replace_derived(workload, [text], rows)
-    if found is None:
-        reason = "it was run itself, and its outcomes are stored"
-        return Derived(text, replaced=replaced, refused=reason)
-    left_out = dict(found.left_out)
-    if not rows:
-        reason = "no query has what it needs"
-        return Derived(text, left_out=left_out, replaced=replaced, refused=reason)
+    if found is None or refused is not None:
+        left_out, partial = (dict(found.left_out), tuple(found.partial)) if found else ({}, ())
+        return Derived(text, left_out=left_out, replaced=replaced, refused=refused, partial=partial)
     return Derived(
         strategy=text,
         queries=len({row.query_id for row in rows}),
-        left_out=left_out,
+        left_out=dict(found.left_out),
         score=math.fsum(row.score for row in rows if row.score is not None) / len(rows),
         cost_usd=_mean_cost(rows),
         exact=found.exact,
@@ -193,7 +214,19 @@ def _stored(store: Store, workload: str, text: str, found: DerivedRows | None) -
         unchanged=report.duplicates,
         replaced=replaced,
         conflicts=report.conflicts,
+        partial=tuple(found.partial),
     )
+
+
+def _refusal(found: DerivedRows | None, how: How) -> str | None:
+    """Why nothing of a strategy is stored."""
+    if found is None:
+        return "it was run itself, and its outcomes are stored"
+    if not found.rows:
+        return "no query has what it needs"
+    if not how.allow_partial and any(part.selected for part in found.partial):
+        return "the queries that have what it needs are a selected part of those recorded"
+    return None
 
 
 def _mean_cost(rows: Sequence[Observation]) -> float | None:

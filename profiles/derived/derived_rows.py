@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from profiles.derived.covered import Part, part_of
 from profiles.derived.derivable import Ladder
 from profiles.derived.ladders import Expected, Stage, expected, samples_apart
 from profiles.derived.played import Calls, Played, play, resampled
@@ -27,12 +28,14 @@ class How:
         answers_per_call: Most answers of one call; None takes it from the rows.
         calls: How the samples of one round are asked for.
         seed: Of every draw.
+        allow_partial: Store a strategy also where the queries it covers are a selected part.
     """
 
     score_is_verdict: frozenset[str] = frozenset()
     answers_per_call: int | None = None
     calls: Calls = Calls.PARALLEL
     seed: int = 0
+    allow_partial: bool = False
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class DerivedRows:
         rows: One per query and concurrency.
         left_out: Why other queries have none, and how many.
         sources: The recordings they rest on.
+        partial: Recordings of which they cover a part.
         exact: False where scores are means over seeded draws.
         squared_error: Sum over rows of the squared standard error of resampling.
     """
@@ -50,6 +54,7 @@ class DerivedRows:
     rows: list[Observation] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     sources: list[str] = field(default_factory=list)
+    partial: list[Part] = field(default_factory=list)
     exact: bool = True
     squared_error: float = 0.0
 
@@ -69,15 +74,20 @@ class DerivedRows:
             evidence=Evidence.REPLAYED,
             source=f"derived from {' and '.join(sources)}",
         )
+        covered: set[str] = set()
         for query_id in sorted(set().union(*(stage.base.queries for stage in stages))):
             found = [stage.base.queries.get(query_id) for stage in stages]
-            recordings = [_judged(r, ladder, how) for r in found if r is not None]
+            recordings = [r for r in found if r is not None]
             reason = _lacking(stages, recordings, needed)
             if reason:
                 self.left_out[reason] += 1
             else:
                 row = replace(frame, query_id=query_id)
                 self.rows.append(self._row(row, ladder, stages, recordings, how))
+                covered.add(query_id)
+        distinct = {stage.base.strategy: stage.base for stage in stages}
+        parts = [part_of(base, covered) for base in distinct.values()]
+        self.partial += [part for part in parts if part is not None]
 
     def _row(
         self,
@@ -113,13 +123,6 @@ def _filled(frame: Observation, answer: Expected, played: Played) -> Observation
     )
 
 
-def _judged(recording: Recording, ladder: Ladder, how: How) -> Recording:
-    """The recording with the verdicts that the ladder goes by."""
-    if not ladder.judges & how.score_is_verdict:
-        return recording
-    return replace(recording, columns={**recording.columns, "verdict": recording["score"]})
-
-
 def _lacking(
     stages: Sequence[Stage], recordings: Sequence[Recording], needed: Mapping[str, int]
 ) -> str | None:
@@ -127,12 +130,14 @@ def _lacking(
     if len(recordings) < len(stages):
         return "not recorded under every stage"
     for stage, recording in zip(stages, recordings, strict=True):
+        if np.isnan(recording["score"]).any():
+            return "a sample without a score"
         reason = stage.drawing.lacks(recording)
         if reason:
             return reason
         if len(recording) < needed[stage.base.strategy]:
             return f"fewer than {needed[stage.base.strategy]} samples for stages that share them"
-        if len(stages) > 1 and np.isnan(recording["verdict"]).any():
+        if len(stages) > 1 and np.isnan(recording[stage.accepted_by]).any():
             return "no verdict"
     return None
 

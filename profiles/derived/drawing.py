@@ -7,6 +7,7 @@ the first sample of the answer with the most votes, of equals the one that was s
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from profiles.strategy import Strategy
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
-_MOST = 1024  # samples, as the executors have it
+MOST = 1024  # samples, as the executors have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,24 +109,28 @@ class Vote(_OneRound):
         """Enough samples, and what each of them answers."""
         if len(recording) < self.samples:
             return f"fewer than {self.samples} samples"
-        return "no final answer" if None in recording.answers else None
+        return "no final answers were recorded" if recording.ballots is None else None
 
     def weights(self, recording: Recording) -> Floats:
         """By the votes that `samples` of them would cast."""
-        return vote_weights(_texts(recording), self.samples)
+        return vote_weights(recording.ballots or (), self.samples)
 
     def draw(self, recording: Recording, order: Places) -> Drawn:
         """The first sample of the answer that wins."""
-        texts = _texts(recording)
-        return Drawn((order,), int(order[winner([texts[place] for place in order])]))
+        ballots = recording.ballots or ()
+        return Drawn((order,), int(order[winner([ballots[place] for place in order])]))
 
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """Best-of-n with a verifier (Cobbe et al. 2021), all at once or in rounds of `batch`."""
+    """Best-of-n with a verifier (Cobbe et al. 2021), all at once or in rounds of `batch`.
+
+    `judged_by` is the column that holds what its own verifier says.
+    """
 
     samples: int
     batch: int | None = None
+    judged_by: str = "verdict"
 
     @property
     def rounds(self) -> tuple[int, ...]:
@@ -138,24 +143,24 @@ class BestOf:
         """Enough samples, and a verdict on each of them."""
         if len(recording) < self.samples:
             return f"fewer than {self.samples} samples"
-        return "no verdict" if np.isnan(recording["verdict"]).any() else None
+        return "no verdict" if np.isnan(recording[self.judged_by]).any() else None
 
     def weights(self, recording: Recording) -> Floats:
         """By rank of the verdict; rounds do not change which sample is served."""
-        return best_of_weights(recording["verdict"], self.samples)
+        return best_of_weights(recording[self.judged_by], self.samples)
 
     def run(self, recording: Recording) -> list[float]:
         """A round runs if no sample before it was found right."""
-        satisfying = int((recording["verdict"] >= 1.0).sum())
+        satisfying = int((recording[self.judged_by] >= 1.0).sum())
         return rounds_run(satisfying, len(recording), self.rounds)
 
     def drawn(self, recording: Recording) -> Floats:
         """Rounds that do not run draw nothing."""
-        return times_drawn(recording["verdict"] >= 1.0, self.rounds)
+        return times_drawn(recording[self.judged_by] >= 1.0, self.rounds)
 
     def draw(self, recording: Recording, order: Places) -> Drawn:
         """Round by round until one holds a verdict of 1."""
-        verdicts = recording["verdict"][order]
+        verdicts = recording[self.judged_by][order]
         end = len(order)
         for stop in np.cumsum(self.rounds):
             if verdicts[:stop].max() >= 1.0:
@@ -172,14 +177,21 @@ _OWN_PARAMETERS = {
 """What the methods that draw several samples add to the strategy that they draw from."""
 
 
-def drawing_of(strategy: Strategy) -> tuple[Drawing, Strategy]:
+def drawing_of(
+    strategy: Strategy, exact: Collection[str] = frozenset()
+) -> tuple[Drawing, Strategy]:
     """How a strategy draws, and from which strategy's samples.
 
     ``m/best_of_n(n=8,temperature=1.0,verifier=v)`` draws from ``m/single(temperature=1.0)``; where
     the samples come from another method, ``of`` names it: ``of=chain_of_thought``.
 
+    Args:
+        strategy: What is to be derived.
+        exact: Names of the verifiers whose verdict is the score.
+
     Raises:
-        InputError: A method that does not draw samples, or a parameter that is missing or no count.
+        InputError: A method that does not draw samples, or a parameter that is missing or cannot
+            be used.
     """
     own = _OWN_PARAMETERS.get(strategy.method)
     if own is None or strategy.model is None:
@@ -193,7 +205,13 @@ def drawing_of(strategy: Strategy) -> tuple[Drawing, Strategy]:
     if strategy.method == "self_consistency":
         return Vote(_count(strategy, "k", 2)), base
     batch = None if strategy.param("batch") is None else _count(strategy, "batch", 1)
-    return BestOf(_count(strategy, "n", 2), batch), base
+    judged_by = judged_in(_verifier(strategy), exact)
+    return BestOf(_count(strategy, "n", 2), batch, judged_by), base
+
+
+def judged_in(judge: str, exact: Collection[str]) -> str:
+    """The column that holds a verifier's verdicts."""
+    return "score" if judge in exact else "verdict"
 
 
 def drawing_from(
@@ -210,15 +228,23 @@ def drawing_from(
 
 def _count(strategy: Strategy, name: str, least: int) -> int:
     value = strategy.param(name)
-    if isinstance(value, int) and least <= value <= _MOST:
+    if isinstance(value, int) and least <= value <= MOST:
         return value
     raise InputError(
         "this is not a number of samples",
         where=f"strategy {strategy}: {name}",
-        expected=f"{least}..{_MOST}",
+        expected=f"{least}..{MOST}",
         got="nothing" if value is None else str(value),
     )
 
 
-def _texts(recording: Recording) -> list[str]:
-    return [answer for answer in recording.answers if answer is not None]
+def _verifier(strategy: Strategy) -> str:
+    name = strategy.param("verifier")
+    if isinstance(name, str):
+        return name
+    raise InputError(
+        "best-of-n needs the name of a verifier",
+        where=f"strategy {strategy}: verifier",
+        expected="a name, as in verifier=checker",
+        got="nothing" if name is None else str(name),
+    )

@@ -28,11 +28,19 @@ AMOUNTS = ("cost_usd", "gpu_s", "energy_j")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of a ladder: how it draws, from which recordings, and how samples share calls."""
+    """One stage of a ladder.
+
+    Attributes:
+        drawing: How it draws.
+        base: From which recordings.
+        sharing: How samples share calls.
+        accepted_by: The column that holds what the ladder's verifier says of its answer.
+    """
 
     drawing: Drawing
     base: Base
     sharing: CallSharing
+    accepted_by: str = "verdict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,8 @@ def expected(
 ) -> Expected:
     """Exact expectations over every way to draw; the stages' recordings must differ."""
     weights = [s.drawing.weights(r) for s, r in zip(stages, recordings, strict=True)]
-    served, reached = climb([r["verdict"] for r in recordings], weights, threshold)
+    verdicts = [r[s.accepted_by] for s, r in zip(stages, recordings, strict=True)]
+    served, reached = climb(verdicts, weights, threshold)
     score = math.fsum(w @ r["score"] for w, r in zip(served, recordings, strict=True))
     square = math.fsum(w @ r["score"] ** 2 for w, r in zip(served, recordings, strict=True))
     bills = [_expected_bill(s, r) for s, r in zip(stages, recordings, strict=True)]

@@ -56,7 +56,8 @@ def play(
         latency_s += reached * _latency_s(stage, recording, drawn, calls)
         _add(counts, _counts(stage, recording, drawn), reached)
         _add(amounts, _amounts(stage, recording, drawn), reached)
-        verdict, score = recording["verdict"][drawn.served], recording["score"][drawn.served]
+        verdict = recording[stage.accepted_by][drawn.served]
+        score = recording["score"][drawn.served]
         if climbing and (len(stages) == 1 or verdict >= best[0]):
             best = (float(verdict), float(score))
         climbing = climbing and bool(verdict < threshold)

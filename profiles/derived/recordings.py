@@ -34,14 +34,15 @@ class Recording:
 
     Attributes:
         columns: One array per name in `MEASURES`, shape (samples,), nan where unknown.
-        answers: Final answers, None where unknown.
+        ballots: What each sample votes for: its final answer, or its own place where it has none,
+            for executors drop no sample. None where no answer of the strategy was recorded at all.
     """
 
     columns: Mapping[str, Floats]
-    answers: tuple[str | None, ...]
+    ballots: tuple[str | int, ...] | None
 
     def __len__(self) -> int:
-        return len(self.answers)
+        return len(self.columns["score"])
 
     def __getitem__(self, measure: str) -> Floats:
         return self.columns[measure]
@@ -60,7 +61,8 @@ class Base:
         strategy: Its text.
         concurrency: Requests in flight, None where nobody knows.
         queries: Recordings by query.
-        unscored: Outcomes that were left out because they have no score.
+        unscored: Outcomes without a score.
+        unanswered: Outcomes without a final answer.
         digest: Of all values that derived numbers depend on.
     """
 
@@ -69,6 +71,7 @@ class Base:
     queries: Mapping[str, Recording]
     unscored: int
     digest: str
+    unanswered: int = 0
 
     def __str__(self) -> str:
         sizes = sorted({len(recording) for recording in self.queries.values()})
@@ -87,29 +90,33 @@ def bases(observations: Iterable[Observation]) -> dict[tuple[str, int | None], B
 
 
 def _base(strategy: str, concurrency: int | None, rows: list[Observation]) -> Base:
-    scored: dict[str, list[Observation]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (row.query_id, row.sample)):
-        if row.score is not None:
-            scored[row.query_id].append(row)
-    content = [
-        [row.query_id, row.sample, row.answer, *(getattr(row, name) for name in MEASURES)]
-        for samples in scored.values()
-        for row in samples
-    ]
+    rows = sorted(rows, key=lambda row: (row.query_id, row.sample))
+    queries: dict[str, list[Observation]] = defaultdict(list)
+    for row in rows:
+        queries[row.query_id].append(row)
+    unanswered = sum(row.answer is None for row in rows)
+    voting = unanswered < len(rows)
     return Base(
         strategy=strategy,
         concurrency=concurrency,
-        queries={query: _recording(samples) for query, samples in scored.items()},
-        unscored=len(rows) - len(content),
-        digest=digest(content),
+        queries={query: _recording(samples, voting=voting) for query, samples in queries.items()},
+        unscored=sum(row.score is None for row in rows),
+        digest=digest(
+            [
+                [row.query_id, row.sample, row.answer, *(getattr(row, name) for name in MEASURES)]
+                for row in rows
+            ]
+        ),
+        unanswered=unanswered,
     )
 
 
-def _recording(samples: list[Observation]) -> Recording:
+def _recording(samples: list[Observation], *, voting: bool) -> Recording:
     columns = {
         name: np.array(
             [np.nan if (v := getattr(row, name)) is None else float(v) for row in samples]
         )
         for name in MEASURES
     }
-    return Recording(columns, tuple(row.answer for row in samples))
+    ballots = (place if row.answer is None else row.answer for place, row in enumerate(samples))
+    return Recording(columns, tuple(ballots) if voting else None)

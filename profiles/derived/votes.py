@@ -9,7 +9,7 @@ answers reached exactly t and none more. Every term is a probability: nothing ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def vote_weights(answers: Sequence[str], k: int) -> Floats:
+def vote_weights(answers: Sequence[Hashable], k: int) -> Floats:
     """Chance that each sample is the one a vote of k serves.
 
     Args:
-        answers: Final answers of n samples.
+        answers: What each of n samples votes for; equal where two agree.
         k: Samples that vote, 1..n.
 
     Returns:
@@ -36,7 +36,7 @@ def vote_weights(answers: Sequence[str], k: int) -> Floats:
     return np.array([by_size[counts[answer]] for answer in answers])
 
 
-def winner(answers: Sequence[str]) -> int:
+def winner(answers: Sequence[Hashable]) -> int:
     """Place of the first sample with the answer that most agree on; of equals the first seen."""
     counts = Counter(answers)  # most_common keeps the order of first sight among equals
     return answers.index(counts.most_common(1)[0][0])

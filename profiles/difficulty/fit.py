@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
+from profiles.difficulty.classify import normal
 from profiles.difficulty.graph import build, feature_model
 from profiles.difficulty.kmeans import nearest, prototypes
 from profiles.difficulty.ridge import Floats, out_of_fold
+from profiles.difficulty.running import outputs
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.store.store import Store
@@ -31,8 +32,6 @@ _NAMES = {
 }
 #: Of guesses, weights and bias: far coarser than the last bits in which machines differ.
 _DECIMALS = 5
-_BATCH = 256
-_BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,24 +212,11 @@ def class_names(count: int) -> tuple[str, ...]:
 
 def features(prompts: Sequence[str]) -> csr_array:
     """float64[n, FEATURES], computed by the graph that will serve; batches have similar lengths."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        feature_model().SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    parts = []
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and end - start < _BATCH:
-            if (end - start + 1) * len(prompts[order[end]]) > _BATCH_CHARACTERS:
-                break
-            end += 1
-        texts = np.array([prompts[index] for index in order[start:end]], dtype=object)
-        parts.append(csr_array(session.run(["features"], {"text": texts})[0]))
-        start = end
-    return csr_array(vstack(parts, format="csr", dtype=np.float64)[np.argsort(order)])
+    graph = feature_model().SerializeToString()
+    batches = [(i, csr_array(rows)) for i, rows in outputs(graph, "features", prompts)]
+    order = [position for positions, _ in batches for position in positions]
+    rows = vstack([part for _, part in batches], format="csr", dtype=np.float64)
+    return csr_array(rows[np.argsort(order)])
 
 
 def _rounded(values: Floats) -> Floats:
@@ -255,10 +241,10 @@ def _lessons(store: Store, workload: str) -> _Lessons:
 
 def _folds(prompts: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
     """A fold per prompt; prompts that differ only in case and blanks share one."""
-    normal = [" ".join(prompt.split()).lower() for prompt in prompts]
-    order = sorted(set(normal), key=lambda text: hashlib.sha256(f"{seed}:{text}".encode()).digest())
+    texts = [normal(prompt) for prompt in prompts]
+    order = sorted(set(texts), key=lambda text: hashlib.sha256(f"{seed}:{text}".encode()).digest())
     fold = {text: rank % folds for rank, text in enumerate(order)}
-    return np.array([fold[text] for text in normal], dtype=np.intp)
+    return np.array([fold[text] for text in texts], dtype=np.intp)
 
 
 def _refuse_too_little(

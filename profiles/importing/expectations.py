@@ -1,4 +1,4 @@
-"""Check values that a source publishes about itself, against what was read."""
+"""Check values of a mapping, as a source publishes them about itself, against what was read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Check:
 
     Attributes:
         text: What is checked.
-        expected: The published value.
+        expected: The value that the mapping names.
         within: How far it may be off.
         got: What the records say, None where none of them has the field.
         ok: Whether they agree.
@@ -34,10 +34,12 @@ class Check:
     ok: bool
 
     def __str__(self) -> str:
+        return self.told()
+
+    def told(self, by: str = "expected") -> str:
+        """The check in words; `by` says whose value it is: expected or published."""
         got = "nothing" if self.got is None else f"{self.got:.6g}"
-        return (
-            f"{'ok' if self.ok else 'MISMATCH'}: {self.text} is {got}, published {self.expected:g}"
-        )
+        return f"{'ok' if self.ok else 'MISMATCH'}: {self.text}: {got}, {by} {self.expected:g}"
 
 
 def check_all(

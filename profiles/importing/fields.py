@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from profiles.errors import InputError
@@ -98,14 +99,20 @@ class Fields:
 
 
 def plain_text(value: Any) -> str:
-    """A value as trimmed text, empty where absent."""
+    """A value as trimmed text, empty where absent or NaN."""
     if isinstance(value, str):
         return value.strip()
-    if value is None:
+    if value is None or value != value:  # noqa: PLR0124 - NaN, how a nullable column says "absent"
         return ""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | Decimal) and _is_whole(value):
         value = int(value)  # a nullable column of whole numbers, read as floats
     return str(value).strip()
+
+
+def _is_whole(value: float | Decimal) -> bool:
+    if isinstance(value, Decimal):
+        return value == value.to_integral_value()
+    return value.is_integer()
 
 
 def resolve(table: Table, mapping: TableMapping, *, elsewhere: Sequence[str] = ()) -> Fields:
@@ -125,6 +132,14 @@ def resolve(table: Table, mapping: TableMapping, *, elsewhere: Sequence[str] = (
     known = FIELDS[mapping.kind]
     _refuse_unknown_fields(mapping, known)
     getters: dict[str, Getter] = {}
+    for name, column in column_of(table, mapping).items():
+        if column in table.nested and name != "prompt":
+            raise InputError(
+                "the column holds lists or structs",
+                where=f"{table.name}: {column}",
+                expected=f"one {name} in each row",
+                next_step=f"name another with --columns {name}=COLUMN, or flatten the file",
+            )
     for name, column in mapping.columns.items():
         if column in table.columns:
             getters[name] = _column(column)
@@ -134,13 +149,9 @@ def resolve(table: Table, mapping: TableMapping, *, elsewhere: Sequence[str] = (
     getters |= {name: _template(table, text, name) for name, text in mapping.texts.items()}
     getters |= {name: _product(table, mapping, name) for name in mapping.products}
     getters |= {name: _inside(table, found, name) for name, found in mapping.found_in.items()}
-    taken = {*mapping.columns.values(), *mapping.params.values()}
-    for name in known:
-        if name in getters or name in mapping.columns or name in _ONLY_MAPPED:
-            continue
-        own = next((c for c in _ALIASES.get(name, (name,)) if c in table.columns), None)
-        if own and own not in taken:
-            getters[name] = _column(own)
+    for name, column in column_of(table, mapping).items():
+        if name not in getters and name not in mapping.columns:
+            getters[name] = _column(column)
     _rename(getters, table, mapping)
     return Fields(
         getters,
@@ -150,6 +161,25 @@ def resolve(table: Table, mapping: TableMapping, *, elsewhere: Sequence[str] = (
         frozenset(mapping.totals),
         {name: _own(table, column, name) for name, column in mapping.params.items()},
     )
+
+
+def column_of(table: Table, mapping: TableMapping) -> dict[str, str]:
+    """The column that gives each field: the mapped one, else the unmapped one of its own name."""
+    taken = {*mapping.columns.values(), *mapping.params.values()}
+    found = {name: column for name, column in mapping.columns.items() if column in table.columns}
+    elsewhere = {*mapping.columns, *mapping.constants, *mapping.texts, *mapping.products}
+    for name in FIELDS[mapping.kind]:
+        if name in elsewhere or name in mapping.found_in or name in _ONLY_MAPPED:
+            continue
+        own = own_column(table, name)
+        if own and own not in taken:
+            found[name] = own
+    return found
+
+
+def own_column(table: Table, name: str) -> str | None:
+    """The column that bears a field's own name, None where there is none."""
+    return next((c for c in _ALIASES.get(name, (name,)) if c in table.columns), None)
 
 
 def _rename(getters: dict[str, Getter], table: Table, mapping: TableMapping) -> None:

@@ -135,7 +135,7 @@ def _said(
                 values.amount(line, row, "calls"),
             )
         except SetAsideError as error:
-            own.add(f"{error.why}: headline set aside", f"line {line}", kind=Kind.SET_ASIDE)
+            own.add(f"headline: {error.why}", f"line {line}", kind=Kind.SET_ASIDE)
     for note in own.all():
         for example in note.examples[:1]:
             notes.add(note.text, f"{headline.file} {example}", note.count, kind=note.kind)

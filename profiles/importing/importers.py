@@ -76,7 +76,7 @@ def import_file(
     refused = [
         Note(text, report.conflicts, report.examples, Kind.SET_ASIDE)
         for text, report in (
-            ("row contradicts the store: refused", added),
+            ("row contradicts the store", added),
             ("query has two prompts: the first is kept", asked),
         )
         if report.conflicts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
@@ -31,7 +32,7 @@ def read_number(value: Any, *, per_cent: bool = False) -> tuple[float, bool]:
     """A finite number and whether its text had to be repaired (``1,234.5``).
 
     Args:
-        value: Text, a number or a boolean.
+        value: Text, a number (also a decimal one) or a boolean.
         per_cent: A sign behind the number is expected; the number itself is not divided.
 
     Raises:
@@ -53,7 +54,7 @@ def read_number(value: Any, *, per_cent: bool = False) -> tuple[float, bool]:
             text, repaired = text.replace(",", ""), True
         boolean = _BOOLEANS.get(text.lower())
         return (_finite(_parsed(text)), repaired) if boolean is None else (boolean, False)
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float | Decimal):
         return _finite(_converted(value)), False
     raise BadNumberError("not a number")
 
@@ -74,7 +75,7 @@ def _parsed(text: str) -> float:
     raise BadNumberError("not a number")
 
 
-def _converted(value: float) -> float:
+def _converted(value: float | Decimal) -> float:
     try:
         return float(value)
     except OverflowError:

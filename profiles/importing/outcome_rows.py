@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from profiles.importing.fields import plain_text
@@ -23,6 +24,11 @@ _COUNTS = (
 )
 
 
+_PARTS = {"tokens_reasoning": "tokens_out", "tokens_cached": "tokens_in"}
+_NO_ID = frozenset({"", "nan", "none", "null"})
+_TELLING = ("cost_usd", "latency_s", "answer")  # equal by chance only where nothing was measured
+
+
 class OutcomeReader:
     """Turns rows into observations; samples are numbered where the file does not."""
 
@@ -35,6 +41,7 @@ class OutcomeReader:
         self._source = source
         self._notes = notes
         self._seen: dict[tuple[str, str], int] = {}
+        self._once: set[Observation] = set()
         has = values.fields.has
         self._amounts = tuple(name for name in _AMOUNTS if has(name))
         self._counts = tuple(name for name in _COUNTS if has(name))
@@ -43,21 +50,22 @@ class OutcomeReader:
         """One observation.
 
         Raises:
-            SetAsideError: The row has no usable query, strategy, score or sample.
+            SetAsideError: The row has no usable query, strategy, score or sample, or is a copy.
         """
         values = self._values
-        query_id = values.fields.text(row, "query")
-        if not query_id or query_id != encodable(query_id):
-            raise SetAsideError("no usable query id", query_id)
+        query_id = self._query_id(row)
+        if not query_id:
+            raise SetAsideError("no usable query id", values.fields.value(row, "query"))
         strategy = values.strategy(row)
         score = values.share(line, row, "score")
         measures: dict[str, Any] = {name: values.amount(line, row, name) for name in self._amounts}
         measures |= {name: values.count(line, row, name) for name in self._counts}
-        return Observation(
+        self._unknown_parts(line, measures)
+        outcome = Observation(
             workload=self._workload,
             query_id=query_id,
             strategy=strategy,
-            sample=self._sample(line, row, query_id, strategy),
+            sample=self._given_sample(row),
             score=score,
             answer=self._answer(line, row),
             verdict=values.optional_share(line, row, "verdict"),
@@ -66,28 +74,64 @@ class OutcomeReader:
             observed_at=values.time(line, row),
             **measures,
         )
+        return outcome if values.fields.has("sample") else self._numbered(line, outcome)
 
     def query(self, row: Row) -> Query | None:
         """The query of a row, None without an id."""
         fields = self._values.fields
-        query_id = encodable(fields.text(row, "query"))
+        query_id = self._query_id(row)
         if not query_id:
             return None
         prompt = fields.value(row, "prompt")
         label = encodable(fields.text(row, "class"))
         return Query(query_id, None if prompt is None else encodable(str(prompt)), label or None)
 
-    def _sample(self, line: int, row: Row, query_id: str, strategy: str) -> int:
+    def _query_id(self, row: Row) -> str:
+        """The id as text, empty where it is absent, no text, or not one value."""
+        value = self._values.fields.value(row, "query")
+        text = "" if isinstance(value, bytes | list | dict) else plain_text(value)
+        return "" if text.lower() in _NO_ID or text != encodable(text) else text
+
+    def _unknown_parts(self, line: int, measures: dict[str, Any]) -> None:
+        """A part above its whole says nothing of the part."""
+        for part, whole in _PARTS.items():
+            number, most = measures.get(part), measures.get(whole)
+            if number is not None and most is not None and number > most:
+                self._notes.add(
+                    f"{part} above {whole}, of which it is a part: made unknown",
+                    f"line {line}: {number} of {most}",
+                    kind=Kind.SUSPICIOUS,
+                )
+                measures[part] = None
+
+    def _numbered(self, line: int, outcome: Observation) -> Observation:
+        """The outcome as the next sample of its query and strategy.
+
+        Raises:
+            SetAsideError: An earlier row says the same in every field, measured ones included.
+        """
+        if any(getattr(outcome, name) is not None for name in _TELLING):
+            if outcome in self._once:
+                raise SetAsideError(
+                    "row equals an earlier one in all that was measured: counted once",
+                    f"{outcome.query_id}, {outcome.strategy}",
+                    Kind.SUSPICIOUS,
+                )
+            self._once.add(outcome)
+        sample = self._seen.get((outcome.query_id, outcome.strategy), 0)
+        self._seen[outcome.query_id, outcome.strategy] = sample + 1
+        if not sample:
+            return outcome
+        self._notes.add(
+            "a query repeats under one strategy: numbered as further samples",
+            f"line {line}: {outcome.query_id}, {outcome.strategy} is sample {sample}",
+        )
+        return replace(outcome, sample=sample)
+
+    def _given_sample(self, row: Row) -> int:
         fields = self._values.fields
         if not fields.has("sample"):
-            sample = self._seen.get((query_id, strategy), 0)
-            self._seen[query_id, strategy] = sample + 1
-            if sample:
-                self._notes.add(
-                    "a query repeats under one strategy: numbered as further samples",
-                    f"line {line}: {query_id}, {strategy} is sample {sample}",
-                )
-            return sample
+            return 0
         value = fields.value(row, "sample")
         try:
             number, _ = read_number(value)
@@ -105,7 +149,7 @@ class OutcomeReader:
         if len(text) <= LONGEST_ANSWER:
             return text
         self._notes.add(
-            f"answer longer than {LONGEST_ANSWER} characters: made unknown",
+            f"answer longer than {LONGEST_ANSWER} characters",
             f"line {line}: {text[:40]}",
             kind=Kind.UNKNOWN,
         )

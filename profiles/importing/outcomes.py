@@ -17,7 +17,7 @@ from profiles.importing.formats.found import Found, SetAside
 from profiles.importing.headline import contradicted
 from profiles.importing.mapping import RecordKind, TableMapping
 from profiles.importing.outcome_rows import OutcomeReader
-from profiles.importing.plausible import Located, refuse_two_classes
+from profiles.importing.plausible import Located, note_overruled, refuse_two_classes
 from profiles.importing.price_rows import read_card
 from profiles.importing.reshape import reshape
 from profiles.importing.suspicious import Cells, note_suspicions
@@ -143,6 +143,7 @@ def _read_table(
     extra = read_table(prompts, None, notes) if prompts else None
     shaped, rules, left_out = reshape(table, rules, notes)
     fields = resolve(shaped, rules, elsewhere=extra.columns if extra else ())
+    note_overruled(shaped, rules, notes)
     identity = {"files": [table.digest, extra.digest if extra else None]}
     name = _digest(workload, rules, identity)
     if rules.kind is RecordKind.PRICES:
@@ -162,7 +163,7 @@ def _read_table(
                 SetAside(line, reason, f"{row.query_id}, {row.strategy}: {row.score}")
                 for line, row in out
             ]
-            notes.add(f"{reason}: set aside", path.name, len(out), kind=Kind.SET_ASIDE)
+            notes.add(reason, path.name, len(out), kind=Kind.SET_ASIDE)
     located = records.located
     if extra:
         located += _extra_queries(extra, rules, workload, notes)

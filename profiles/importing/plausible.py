@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from profiles.errors import InputError
-from profiles.importing.fields import Fields
-from profiles.importing.mapping import RecordKind
+from profiles.importing.fields import FIELDS, Fields, own_column
+from profiles.importing.mapping import RecordKind, TableMapping
 from profiles.importing.numbers import BadNumberError, PerCentError, is_absent, read_number
 from profiles.importing.tables import Table
 from profiles.notes import Kind, Notes
@@ -49,6 +49,20 @@ def refuse_missing_fields(fields: Fields, table: Table, kind: RecordKind) -> Non
             got=f"columns {', '.join(table.columns[:30])}",
             next_step="name it with --columns strategy=COLUMN or --constant strategy=model/single",
         )
+
+
+def note_overruled(table: Table, mapping: TableMapping, notes: Notes) -> None:
+    """Notes columns that a constant keeps from being read, and columns that are read twice."""
+    for name, text in mapping.constants.items():
+        own = own_column(table, name) if name in FIELDS[mapping.kind] else None
+        if own and own not in (*mapping.columns.values(), *mapping.params.values()):
+            notes.add("a constant stands in for a column", f"{name}={text} for column {own!r}")
+    fields: dict[str, list[str]] = {}
+    for name, column in mapping.columns.items():
+        fields.setdefault(column, []).append(name)
+    for column, names in fields.items():
+        if len(names) > 1:
+            notes.add("one column gives several fields", f"{column!r} gives {', '.join(names)}")
 
 
 def refuse_other_scale(fields: Fields, table: Table, name: str, notes: Notes) -> None:

@@ -36,11 +36,7 @@ def read_card(
             name, price = _price(fields, row)
         except SetAsideError as error:
             left_out.append(aside(line, error.why, row))
-            notes.add(
-                f"{error.why}: row set aside",
-                f"line {line}: {error.got!r:.60}",
-                kind=Kind.SET_ASIDE,
-            )
+            notes.add(error.why, f"line {line}: {error.got!r:.60}", kind=Kind.SET_ASIDE)
             continue
         if models.setdefault(name, price) != price:
             raise InputError(f"{name} has two prices", where=f"{table.name}:{line}")

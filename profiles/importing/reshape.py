@@ -90,7 +90,7 @@ def _drop(table: Table, conditions: list[Condition], notes: Notes) -> tuple[Tabl
             kept.append((line, row))
         else:
             left_out.append(aside(line, why, row))
-            notes.add(f"{why}: row set aside", f"line {line}", kind=Kind.SET_ASIDE)
+            notes.add(why, f"line {line}", kind=Kind.SET_ASIDE)
     if not kept:
         raise InputError("drop_where leaves no row", where=table.name)
     return replace(table, rows=kept), left_out

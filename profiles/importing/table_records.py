@@ -87,11 +87,7 @@ def read_records(
             record = read(line, row)
         except SetAsideError as error:
             found.set_aside.append(aside(line, error.why, row))
-            notes.add(
-                f"{error.why}: row set aside",
-                f"line {line}: {error.got!r:.60}",
-                kind=Kind.SET_ASIDE,
-            )
+            notes.add(error.why, f"line {line}: {error.got!r:.60}", kind=error.kind)
         else:
             found.kept.append((line, record))
         if mapping.kind is RecordKind.OBSERVATIONS and (query := outcomes.query(row)):
@@ -149,7 +145,7 @@ def _drop_repeats(found: Records, kind: RecordKind, notes: Notes) -> None:
             notes.add("row repeats another: counted once", where)
             found.set_aside.append(SetAside(line, "row repeats another", where))
         else:
-            notes.add("row contradicts an earlier one: row set aside", where, kind=Kind.SET_ASIDE)
+            notes.add("row contradicts an earlier one", where, kind=Kind.SET_ASIDE)
             found.set_aside.append(SetAside(line, "row contradicts an earlier one", where))
     found.kept = list(first.values())
 

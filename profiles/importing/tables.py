@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
@@ -17,6 +19,7 @@ from profiles.notes import Kind, Notes
 Row = Mapping[str, Any]
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
 _SUFFIXES = {f".{name}": name for name in FORMATS} | {".ndjson": "jsonl", ".pq": "parquet"}
+_OFFSET = re.compile(r"[+-]\d\d:\d\d")
 _FIELD_LIMIT = 1 << 26  # characters of one CSV field; prompts can be long
 
 
@@ -29,12 +32,20 @@ class Table:
         columns: Every column that some row has, in order of first appearance.
         rows: (line or row number, values by column).
         digest: Of the file's bytes.
+        nested: Columns whose values are lists or structs by the file's own word.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: list[tuple[int, Row]]
     digest: str
+    nested: frozenset[str] = frozenset()
+
+
+class _RepeatedKey(dict[str, Any]):
+    """A JSON object in which a key stands twice; `key` is the first such."""
+
+    key = ""
 
 
 def read_table(path: Path, format: str | None, notes: Notes) -> Table:  # noqa: A002 - the option's name
@@ -62,8 +73,9 @@ def read_table(path: Path, format: str | None, notes: Notes) -> Table:  # noqa: 
     except (OSError, ValueError) as error:
         raise InputError("cannot read the file", where=str(path), got=str(error)) from error
     name = str(path)
+    nested: frozenset[str] = frozenset()
     if kind == "parquet":
-        rows = _parquet(content, name)
+        rows, nested = _parquet(content, name)
     elif kind in {"csv", "tsv"}:
         rows = _delimited(_text(content, name), "," if kind == "csv" else "\t", name, notes)
     else:
@@ -71,7 +83,7 @@ def read_table(path: Path, format: str | None, notes: Notes) -> Table:  # noqa: 
     if not rows:
         raise InputError("the file has no rows", where=name)
     columns = tuple(dict.fromkeys(column for _, row in rows for column in row))
-    return Table(name, columns, rows, digest_bytes(content))
+    return Table(name, columns, rows, digest_bytes(content), nested)
 
 
 def _text(content: bytes, name: str) -> str:
@@ -155,6 +167,12 @@ def _json(text: str, name: str, notes: Notes, *, lines: bool) -> list[tuple[int,
     for number, item in numbered:
         if not isinstance(item, dict):
             raise InputError("this is not an object", where=f"{name}:{number}", got=repr(item)[:60])
+        if isinstance(item, _RepeatedKey):
+            raise InputError(
+                f"the key {item.key!r} stands twice",
+                where=f"{name}:{number}",
+                next_step="keep one of its values; nobody can tell which is meant",
+            )
     if bare:
         notes.add(
             "line with a bare NaN or Infinity, which is not JSON",
@@ -171,7 +189,7 @@ def _value(text: str, where: str, number: int, bare: list[int]) -> Any:
         return float(word)
 
     try:
-        return json.loads(text, parse_constant=constant)
+        return json.loads(text, parse_constant=constant, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         at = f"{where}:{error.lineno}" if error.lineno > 1 else where
         raise InputError("this is not JSON", where=at, got=error.msg) from error
@@ -181,14 +199,55 @@ def _value(text: str, where: str, number: int, bare: list[int]) -> Any:
         ) from error
 
 
-def _parquet(content: bytes, name: str) -> list[tuple[int, Row]]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    repeated = _RepeatedKey(found)
+    keys = [key for key, _ in pairs]
+    repeated.key = next(key for key in keys if keys.count(key) > 1)
+    return repeated
+
+
+def _parquet(content: bytes, name: str) -> tuple[list[tuple[int, Row]], frozenset[str]]:
+    """Rows, and the columns that hold lists or structs. Bytes become text where they are UTF-8."""
     import pyarrow as pa  # noqa: PLC0415 - other formats do without it
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
-        items = parquet.read_table(pa.BufferReader(content)).to_pylist()
+        table = parquet.read_table(pa.BufferReader(content))
+        _refuse_unknown_zones(table.schema, name)
+        items = table.to_pylist()
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(
             "this is not a Parquet file that can be read", where=name, got=str(error)[:200]
         ) from error
-    return list(enumerate(items, start=1))
+    nested = frozenset(part.name for part in table.schema if pa.types.is_nested(part.type))
+    for column in (part.name for part in table.schema if "binary" in str(part.type)):
+        for item in items:
+            item[column] = _decoded(item[column])
+    return list(enumerate(items, start=1)), nested
+
+
+def _decoded(value: Any) -> Any:
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
+
+
+def _refuse_unknown_zones(schema: Any, name: str) -> None:
+    for part in schema:
+        zone = getattr(part.type, "tz", None)
+        if zone is None or _OFFSET.fullmatch(zone):
+            continue
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise InputError(
+                "the time zone of a column is not known",
+                where=f"{name}: {part.name}",
+                expected="a zone such as UTC or Europe/Berlin, or an offset such as +02:00",
+                got=repr(zone),
+                next_step="write the column's times in UTC",
+            ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from profiles.errors import InputError
@@ -23,14 +23,17 @@ _NEVER_ZERO = frozenset(
     )
 )  # fmt: skip
 _DIGITS_OF_A_SECOND = 6
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_ANY_ZONE = timedelta(days=1)  # local times without a zone are taken as UTC
 
 
 class SetAsideError(Exception):
     """This row cannot become a record."""
 
-    def __init__(self, why: str, got: Any) -> None:
+    def __init__(self, why: str, got: Any, kind: Kind = Kind.SET_ASIDE) -> None:
         self.why = why
         self.got = got
+        self.kind = kind
         super().__init__(why)
 
 
@@ -132,7 +135,7 @@ class Values:
         try:
             time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
             if time.tzinfo:
-                return time.astimezone(UTC)
+                return self._plausible(name, line, time.astimezone(UTC))
         except (ValueError, OverflowError):
             self._unknown(f"{name} not ISO 8601", line, value)
             return None
@@ -144,7 +147,14 @@ class Values:
                 f"line {line}: {value!s:.40}",
                 kind=Kind.REPAIRED,
             )
-        return time.replace(tzinfo=UTC)
+        return self._plausible(name, line, time.replace(tzinfo=UTC))
+
+    def _plausible(self, name: str, line: int, time: datetime) -> datetime:
+        """Recorded traffic may have its own clock; what was observed, was observed in our days."""
+        if name == "observed_at" and not _EARLIEST <= time <= datetime.now(UTC) + _ANY_ZONE:
+            when = "before 2000" if time < _EARLIEST else "in the future"
+            self._notes.add(f"{name} {when}", f"line {line}: {time}", kind=Kind.SUSPICIOUS)
+        return time
 
     def strategy(self, row: Row) -> str:
         """The canonical strategy of a row.
@@ -153,6 +163,9 @@ class Values:
             SetAsideError: The row names none, or no text can be made of it.
             InputError: Two names would become one strategy.
         """
+        for name in ("strategy", "model", "method"):
+            if isinstance(value := self.fields.value(row, name), bytes | list | dict):
+                raise SetAsideError(f"{name} is no text", value)
         text = self.fields.text
         written = (text(row, "strategy"), text(row, "model"), text(row, "method") or "single")
         params = {name: plain_text(get(row)) for name, get in self.fields.params.items()}
@@ -189,12 +202,10 @@ class Values:
 
     def _note_repair(self, name: str, line: int, value: Any) -> None:
         how = "a per-cent sign" if "%" in str(value) else "thousands separators"
-        self._notes.add(
-            f"{name} with {how}: repaired", f"line {line}: {value!r:.60}", kind=Kind.REPAIRED
-        )
+        self._notes.add(f"{name} with {how}", f"line {line}: {value!r:.60}", kind=Kind.REPAIRED)
 
     def _unknown(self, why: str, line: int, value: Any) -> None:
-        self._notes.add(f"{why}: made unknown", f"line {line}: {value!r:.60}", kind=Kind.UNKNOWN)
+        self._notes.add(why, f"line {line}: {value!r:.60}", kind=Kind.UNKNOWN)
 
 
 def encodable(text: str) -> str:

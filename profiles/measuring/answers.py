@@ -9,35 +9,41 @@ import re
 import unicodedata
 from fractions import Fraction
 
+_LONGEST_READ = 1 << 18  # characters from the end: an answer stands there
 _BOX = "\\boxed{"
+# Possessive quantifiers: a gap of n blanks is read once, never shared out n ways.
 _MARKED = re.compile(
-    r"(?:####|\b(?:final\s+)?answer\s*(?:\*\*)?\s*(?:is\b|[:=])\s*(?:\*\*)?:?)[ \t]*(\S.*)",
+    r"(?:####|\b(?:final\s++)?answer\s*+(?:\*\*)?+\s*+(?:is\b|[:=])\s*+(?:\*\*)?+:?+)"
+    r"[ \t]*+(\S.*)",
     re.IGNORECASE,
 )
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
-_TIMES_TEN = re.compile(r"\s*(?:\\times|\\cdot|[\u00d7x*])\s*10\s*\^\s*\{?\s*([+-]?\d{1,3})\s*\}?")
+_FRACTION = re.compile(r"\\[dt]?frac\s*+\{\s*+(-?\d++)\s*+\}\s*+\{\s*+(\d++)\s*+\}")
+_TIMES_TEN = re.compile(
+    r"(?<!\s)\s*+(?:\\times|\\cdot|[\u00d7x*])\s*+10\s*+\^\s*+\{?+\s*+([+-]?\d{1,3})\s*+\}?+"
+)
 _NUMBER = re.compile(
     r"(?<![\w.])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:(?<=\d)\.\d*|(?<!\d)\.\d+)?"
-    r"(?<=[\d.])(?:[eE][+-]?\d{1,3})?(?:\s*/\s*\d+(?![\d.]))?",
+    r"(?<=[\d.])(?:[eE][+-]?\d{1,3})?(?:\s*+/\s*+\d++(?![\d.]))?",
     re.ASCII,
 )
 _CHOICE = re.compile(
-    r"\b(?:answer|choice|option)\s*(?:is|:|=)?\s*(?:option|choice)?\s*[:\s(\[{*\"'$]*"
+    r"\b(?:answer|choice|option)\s*+(?:is|:|=)?+\s*+(?:option|choice)?+[:\s(\[{*\"'$]*+"
     r"(?:([A-J])(?![\w'\u2019])|([a-j])(?=[)\].*]|\s*$))",
     re.MULTILINE,
 )
 _ANSWER_WORD = re.compile(r"\b(answer|choice|option)\b", re.IGNORECASE)
-_BRACKETED = re.compile(r"[(\[]\s*([A-Ja-j])\s*[)\]]")
+_BRACKETED = re.compile(r"[(\[]\s*+([A-Ja-j])\s*+[)\]]")
 _LETTER = re.compile(
     r"(?<![\w'\u2019])(?!A (?!or\b|and\b|is\b)[a-z]|I [a-z])([A-J])(?![\w'\u2019])"
 )
-_ALONE = re.compile(r"[\s(\[*\"'$]*([A-Ja-j])[\s)\].:*\"'$]*")
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S)
+_ALONE = re.compile(r"[\s(\[*\"'$]*+([A-Ja-j])[\s)\].:*\"'$]*+")
+_FENCE = re.compile(r"^[ \t]*+```[^\n]*+\n(.*?)(?:^[ \t]*+```|\Z)", re.M | re.S)
 _DOLLARS = str.maketrans({"$": None, "€": None, "£": None, "\u2212": "-", "\u2013": "-"})
 
 
 def marked_answer(text: str) -> str | None:
     r"""The last ``\boxed{x}``, else the last ``#### x`` or ``answer is x``, else None."""
+    text = text[-_LONGEST_READ:]
     box = _last_box(text)
     if box is not None:
         return box
@@ -57,6 +63,7 @@ def last_number(text: str) -> Fraction | None:
     Thousands separators, currency signs and units around it do not matter; ``3/4``,
     ``\frac{3}{4}`` and ``1.2 x 10^5`` are read as such. A per cent sign is a unit: ``45 %`` is 45.
     """
+    text = text[-_LONGEST_READ:]
     marked = marked_answer(text)
     found = _numbers(marked) if marked else []
     found = found or _numbers(text)
@@ -65,6 +72,7 @@ def last_number(text: str) -> Fraction | None:
 
 def choice_letter(text: str) -> str | None:
     """The letter A to J that a text settles on, None where it names none or several."""
+    text = text[-_LONGEST_READ:]
     box = _last_box(text)
     for part in (box, text):
         alone = _ALONE.fullmatch(part) if part else None
@@ -81,7 +89,7 @@ def choice_letter(text: str) -> str | None:
 
 def program(text: str) -> str | None:
     """The longest fenced code block, the text itself where it has no fence, None where empty."""
-    blocks = [body for _, body in _FENCE.findall(text) if body.strip()]
+    blocks = [body for body in _FENCE.findall(text) if body.strip()]
     code = max(blocks, key=len) if blocks else text
     return code if code.strip() else None
 

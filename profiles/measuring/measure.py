@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from profiles.measuring.agenda import Agenda, agenda
 from profiles.measuring.jobs import Job, Key, seed_of
 from profiles.measuring.measuring import Answer, Measuring, Progress, Result, Score
-from profiles.measuring.outlook import Outlook, Standing
+from profiles.measuring.outlook import Outlook, Paid, Standing
 from profiles.measuring.scorers import Scored, Task
 from profiles.notes import Note, Notes
-from profiles.observation import Evidence
+from profiles.observation import Evidence, Observation
 from profiles.query import Answered
 from profiles.store.store import Store
 
@@ -35,6 +36,11 @@ class MeasureReport:
         spent_usd: Newly paid, failed calls and judges included; None where a price is unknown.
         left_usd: What the rest would cost at the means measured so far, None where a strategy's
             cost was never measured.
+        stored_elsewhere: Of the new observations, those that somebody else had stored by the time
+            they were; theirs stand.
+        at_bound: Calls that did not say what they used. `spent_usd` has them at their upper bound,
+            so it is the most that was paid, not what was paid.
+        beyond_cap: Calls that were billed for more completion tokens than they had asked for.
     """
 
     planned: int
@@ -47,6 +53,9 @@ class MeasureReport:
     left: int
     spent_usd: float | None
     left_usd: float | None
+    stored_elsewhere: int = field(default=0, kw_only=True)
+    at_bound: int = field(default=0, kw_only=True)
+    beyond_cap: int = field(default=0, kw_only=True)
 
 
 async def measure(
@@ -60,7 +69,7 @@ async def measure(
     samples: int = 1,
     jobs: Iterable[tuple[str, str, int]] | None = None,
     concurrency: int | Sequence[int] = 8,
-    spent_nano_usd: Callable[[], int | None] = lambda: None,
+    paid: Callable[[], Paid] = Paid,
     stored: Callable[[Iterable[Key]], None] = lambda _: None,
     progress: Progress | None = None,
     evidence: Evidence = Evidence.MEASURED,
@@ -85,7 +94,7 @@ async def measure(
         samples: Repetitions per query and strategy.
         jobs: (query, strategy, sample) to measure instead of every pair.
         concurrency: Requests in flight, at least 1; several are measured one after another.
-        spent_nano_usd: What this run has newly paid, None where nobody knows.
+        paid: What this run has newly paid.
         stored: Told the keys of the outcomes that the store holds for certain.
         progress: Called after every outcome.
         evidence: What the numbers are.
@@ -106,9 +115,9 @@ async def measure(
         concurrency=concurrency,
     )
     stored(to_do.known)
-    outlook = Outlook(to_do.blocks, to_do.mean_usd, spent_nano_usd)
+    outlook = Outlook(to_do.blocks, to_do.mean_usd, paid)
     run = Measuring(
-        add=store.add,
+        add=partial(keep, store),
         workload=workload,
         tasks={task.query_id: task for task in problems},
         answer=answer,
@@ -123,11 +132,18 @@ async def measure(
     return report_of(to_do, [run.result()], outlook)
 
 
+def keep(store: Store, rows: Iterable[Observation]) -> int:
+    """Store observations; how many of them somebody else had stored first. Theirs stand."""
+    report = store.add(rows)
+    return report.duplicates + report.conflicts
+
+
 def report_of(done: Agenda, results: Sequence[Result], outlook: Outlook) -> MeasureReport:
     """What runs that shared an agenda did together."""
     failures = Notes()
     for note in (note for result in results for note in result.failures):
         failures.add(note.text, note.examples[0], note.count)
+    paid = outlook.paid()
     return MeasureReport(
         planned=done.planned,
         resumed=done.resumed,
@@ -139,4 +155,7 @@ def report_of(done: Agenda, results: Sequence[Result], outlook: Outlook) -> Meas
         left=outlook.left,
         spent_usd=outlook.spent_usd,
         left_usd=outlook.left_usd,
+        stored_elsewhere=sum(result.stored_elsewhere for result in results),
+        at_bound=paid.at_bound,
+        beyond_cap=paid.beyond_cap,
     )

@@ -39,6 +39,7 @@ class Result:
         below_level: New observations that ended while fewer than their level were in flight.
         stopped: Why it stopped before its end, None where it did not.
         failures: Kinds of failure.
+        stored_elsewhere: New observations that somebody else had stored already.
     """
 
     measured: int
@@ -46,6 +47,7 @@ class Result:
     below_level: int
     stopped: str | None
     failures: tuple[Note, ...]
+    stored_elsewhere: int = 0
 
 
 @dataclass(slots=True)
@@ -53,11 +55,12 @@ class Measuring:
     """A run; see `profiles.measuring.measure.measure` for its inputs.
 
     Attributes:
-        add: Stores a batch of observations; runs in a thread.
+        add: Stores a batch of observations and says how many the store held already; runs in a
+            thread.
         workers: This run's part of the requests in flight where several runs share a level.
     """
 
-    add: Callable[[list[Observation]], object]
+    add: Callable[[list[Observation]], int]
     workload: str
     tasks: Mapping[str, Task]
     answer: Answer
@@ -71,6 +74,7 @@ class Measuring:
     measured: int = 0
     failed: int = 0
     below_level: int = 0
+    stored_elsewhere: int = 0
     stopped: str | None = None
     failures: Notes = field(default_factory=Notes)
     _absent: int = 0
@@ -106,6 +110,7 @@ class Measuring:
             below_level=self.below_level,
             stopped=self.stopped,
             failures=self.failures.all(),
+            stored_elsewhere=self.stored_elsewhere,
         )
 
     async def _blocks(self, blocks: Sequence[Sequence[Job]]) -> None:
@@ -243,5 +248,5 @@ class Measuring:
             last = self._closing
             batch, self._pending = self._pending, []
             if batch:  # in a thread: a commit must not lengthen the latencies being measured
-                await asyncio.to_thread(self.add, batch)
+                self.stored_elsewhere += await asyncio.to_thread(self.add, batch)
                 self.stored([(o.query_id, o.strategy, o.sample, o.concurrency) for o in batch])

@@ -11,6 +11,29 @@ from profiles.money import to_usd
 
 
 @dataclass(frozen=True, slots=True)
+class Paid:
+    """What a run has newly paid.
+
+    Attributes:
+        nano_usd: Dollars, None where nobody knows.
+        at_bound: Calls that did not say what they used and count at their upper bound.
+        beyond_cap: Calls that were billed for more completion tokens than they had asked for.
+    """
+
+    nano_usd: int | None = None
+    at_bound: int = 0
+    beyond_cap: int = 0
+
+    def __add__(self, other: Paid) -> Paid:
+        known = None not in (self.nano_usd, other.nano_usd)
+        return Paid(
+            (self.nano_usd or 0) + (other.nano_usd or 0) if known else None,
+            self.at_bound + other.at_bound,
+            self.beyond_cap + other.beyond_cap,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A run at one moment.
 
@@ -33,20 +56,20 @@ class Outlook:
     Args:
         blocks: Every outcome to do.
         mean_usd: Mean cost of an outcome by strategy, from earlier runs.
-        spent_nano_usd: What this run has newly paid.
+        paid: What this run has newly paid.
     """
 
     def __init__(
         self,
         blocks: Iterable[Iterable[Job]],
         mean_usd: Mapping[str, float],
-        spent_nano_usd: Callable[[], int | None],
+        paid: Callable[[], Paid],
     ) -> None:
         self._left = Counter(job.strategy for block in blocks for job in block)
         self._total = self._left.total()
         self._done = 0
         self._earlier_usd = mean_usd
-        self._spent_nano_usd = spent_nano_usd
+        self.paid = paid
         self._sums: dict[str, tuple[int, float]] = {}
 
     def measured(self, strategy: str, cost_usd: float | None) -> None:
@@ -69,7 +92,7 @@ class Outlook:
     @property
     def spent_usd(self) -> float | None:
         """Newly paid so far."""
-        spent = self._spent_nano_usd()
+        spent = self.paid().nano_usd
         return None if spent is None else to_usd(spent)
 
     @property

@@ -5,13 +5,16 @@ program through a pipe that carries plain values only. The verdict comes from th
 channel of its own with a word drawn for this run, so neither `exit`, nor a patched `assert`, nor an
 object that claims to equal everything can pass a test.
 
-Held everywhere: limits on CPU seconds, memory, file size and open files, an own directory, an empty
-environment, a wall-clock limit that kills the process group. Linux also refuses it writes outside
-its directory (Landlock, kernel 5.13), new processes and threads, sockets, and other processes'
-memory (seccomp, x86-64 and ARM); where user namespaces are allowed (`isolated`) it sees no other
-process and no network at all. Not held: it can read whatever files its user can read, and systems
-other than Linux leave it the network and the files. Run tests of programs you have reason to
-distrust in a container that holds nothing of worth.
+Held everywhere: limits on CPU seconds, memory, the size of each file and open files, an own
+directory, an empty environment, a wall-clock limit that kills the process group. Linux also refuses
+it writes outside its directory (Landlock, kernel 5.13), new processes and threads, sockets, other
+processes' memory and what would outlive it, such as System V shared memory (seccomp, x86-64 and
+ARM), and kills both processes when the measuring is killed. Where user namespaces are allowed
+(`isolated`) it also sees no other process and no network, and its directory is a disk in memory of
+limited size. Not held: without user namespaces it sees the list of processes and may fill the disk,
+file by file; it can read whatever files its user can read; systems other than Linux leave it the
+network and the files. Run tests of programs you have reason to distrust in a container that holds
+nothing of worth.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ import functools
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,11 +35,11 @@ from pathlib import Path
 from typing import Any
 
 from profiles.errors import InputError
+from profiles.measuring.sandbox_walls import NO_ISOLATION
 
 _HERE = Path(__file__).parent
 _PROGRAM = _HERE / "sandbox_program.py"
 _REFEREE = _HERE / "sandbox_referee.py"
-_UNSHARE = ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
 _NOBODY = 65534
 _START_S = 5.0
 
@@ -53,6 +55,7 @@ class Limits:
         memory_bytes: Address space of each process.
         file_bytes: Size of any file it writes.
         open_files: Files it may hold open.
+        disk_bytes: All files of the program together, where `isolated`.
     """
 
     wall_s: float = 20.0
@@ -60,6 +63,7 @@ class Limits:
     memory_bytes: int = 1 << 30
     file_bytes: int = 16 << 20
     open_files: int = 64
+    disk_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +71,38 @@ class Verdict:
     """What the referee found.
 
     Attributes:
-        passed: Every test passed.
+        passed: Every test passed; None where the tests could not tell.
         reason: ``passed``, or the first thing that went wrong.
     """
 
-    passed: bool
+    passed: bool | None
     reason: str
 
 
 @functools.cache
 def isolated() -> bool:
-    """Whether programs get no network and a process list of their own on this machine."""
-    if not shutil.which("unshare"):
+    """Whether programs get processes, a network and a disk of their own on this machine."""
+    if sys.platform != "linux":
         return False
-    return _runs([*_prefix(), sys.executable, "-I", "-c", ""], _user())
+    with tempfile.TemporaryDirectory(prefix="unit-tests-") as folder:
+        _hand_over(folder)
+        return _runs(_program(_START_S, Limits().disk_bytes), _user(), folder)
 
 
-async def run_tests(program: str, tests: str, limits: Limits | None = None) -> Verdict:
+async def run_tests(
+    program: str, tests: str, limits: Limits | None = None, entry: str | None = None
+) -> Verdict:
     """Run tests against a program.
 
     Args:
         program: Python source. Its functions and classes are known to the tests by their names;
             all of it also as ``solution.NAME``, which reaches names that Python has itself.
-        tests: Python source; an exception means not passed. What the tests hand over and get back
-            must be plain values (numbers, texts, bytes, None and lists, tuples, sets, dicts of
-            them); other objects stay with the program, their attributes can be read and called.
+        tests: Python source; an exception means not passed. Functions ``test_...`` and classes of
+            unittest's are run. What the tests hand over must be plain values (numbers, texts,
+            bytes, dates, None and lists, tuples, sets, dicts of them); other objects stay with the
+            program and answer what they are asked, but never whether they equal a plain value.
         limits: What the run may use.
+        entry: The program's function that the tests' ``check`` is called with.
 
     Raises:
         InputError: This platform cannot hold the limits, or no process can be started.
@@ -104,33 +114,62 @@ async def run_tests(program: str, tests: str, limits: Limits | None = None) -> V
             next_step="run the measuring in a Linux container",
         )
     await asyncio.to_thread(isolated)
-    with tempfile.TemporaryDirectory(prefix="unit-tests-", ignore_cleanup_errors=True) as folder:
-        if _user():
-            os.chown(folder, _NOBODY, _NOBODY)
-        try:
-            return await _Run(program, tests, limits or Limits(), folder).verdict()
-        except OSError as error:
-            raise InputError(
-                "the sandbox cannot start", where="scorer unit-tests", got=str(error)
-            ) from error
+    folder = tempfile.mkdtemp(prefix="unit-tests-")
+    try:
+        _hand_over(folder)
+        task = {"program": program, "tests": tests, "entry": entry}
+        return await _Run(task, limits or Limits(), folder).verdict()
+    except OSError as error:
+        raise InputError(
+            "the sandbox cannot start", where="scorer unit-tests", got=str(error)
+        ) from error
+    finally:
+        await _remove(folder)
 
 
-def _prefix() -> list[str]:
-    return [shutil.which("unshare") or "unshare", *_UNSHARE]
+def _program(wall_s: float, disk_bytes: int) -> list[str]:
+    """The command that becomes the program; 0 bytes of disk mean not `isolated`."""
+    return [sys.executable, "-I", str(_PROGRAM), str(os.getpid()), str(wall_s), str(disk_bytes)]
+
+
+def _hand_over(folder: str) -> None:
+    if _user():
+        os.chown(folder, _NOBODY, _NOBODY)
+
+
+async def _remove(folder: str) -> None:
+    """Remove a folder however deep and however closed: the system's own tools never recurse."""
+    try:
+        os.rmdir(folder)  # noqa: PTH106 - nearly always empty
+    except OSError:
+        await asyncio.to_thread(_clear, folder)
+
+
+def _clear(folder: str) -> None:
+    for command in (("rm", "-rf"), ("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+        with contextlib.suppress(OSError):
+            if os.path.lexists(folder):
+                subprocess.run([*command, folder], capture_output=True, check=False)  # noqa: S603 - fixed words
 
 
 @functools.cache
 def _user() -> Mapping[str, Any]:
     """Root gives its rights up where others may run this interpreter."""
     nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
-    able = os.geteuid() == 0 and _runs([sys.executable, "-I", "-c", ""], nobody)
+    able = os.geteuid() == 0 and _runs([sys.executable, "-I", "-c", ""], nobody, "/")
     return nobody if able else {}
 
 
-def _runs(command: list[str], user: Mapping[str, Any]) -> bool:
+def _runs(command: list[str], user: Mapping[str, Any], folder: str) -> bool:
     try:
         probe = subprocess.run(  # noqa: S603 - fixed words
-            command, capture_output=True, timeout=_START_S, check=False, cwd="/", **user
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=2 * _START_S,
+            check=False,
+            cwd=folder,
+            **user,
         )
     except (OSError, subprocess.SubprocessError):
         return False
@@ -140,10 +179,10 @@ def _runs(command: list[str], user: Mapping[str, Any]) -> bool:
 class _Run:
     """One program, one referee."""
 
-    def __init__(self, program: str, tests: str, limits: Limits, folder: str) -> None:
+    def __init__(self, task: Mapping[str, Any], limits: Limits, folder: str) -> None:
         self._limits = limits
         self._nonce = secrets.token_hex(16)
-        self._task = {"program": program, "tests": tests, "nonce": self._nonce}
+        self._task = {**task, "nonce": self._nonce}
         self._common: Mapping[str, Any] = {
             "cwd": folder,
             "env": {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"},
@@ -154,13 +193,13 @@ class _Run:
 
     async def verdict(self) -> Verdict:
         """Start both, wait for the referee, kill both."""
+        limits = self._limits
         to_program, to_referee = os.pipe(), os.pipe()
         processes = []
         try:
             processes.append(
                 await asyncio.create_subprocess_exec(
-                    *(_prefix() if isolated() else ()),
-                    *(sys.executable, "-I", str(_PROGRAM)),
+                    *_program(limits.wall_s, limits.disk_bytes if isolated() else 0),
                     stdin=to_program[0],
                     stdout=to_referee[1],
                     **self._common,
@@ -168,7 +207,7 @@ class _Run:
             )
             pipes = (to_referee[0], to_program[1])
             referee = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", str(_REFEREE)),
+                *(sys.executable, "-I", str(_REFEREE), str(os.getpid()), str(limits.wall_s)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=pipes,
@@ -178,12 +217,15 @@ class _Run:
             for end in (*to_program, *to_referee):
                 os.close(end)
             to_program = to_referee = ()  # type: ignore[assignment] # closed: not again below
-            return await self._wait(referee, pipes)
+            verdict = await self._wait(referee, pipes)
         finally:
             for end in (*to_program, *to_referee):
                 os.close(end)
             for process in processes:
                 await _kill(process)
+        if processes[0].returncode == NO_ISOLATION:
+            raise OSError("the program could not be isolated, as it could be before")
+        return verdict
 
     async def _wait(self, referee: asyncio.subprocess.Process, pipes: tuple[int, int]) -> Verdict:
         task = json.dumps({**self._task, "pipes": pipes, "limits": asdict(self._limits)})
@@ -200,12 +242,12 @@ def _read(output: bytes, nonce: str) -> Verdict:
     try:
         said = json.loads(output)
         known = secrets.compare_digest(str(said["nonce"]), nonce)
-        passed, reason = said["passed"] is True, str(said["reason"])
+        passed, reason = said["passed"], str(said["reason"])
     except (ValueError, KeyError, TypeError, RecursionError):
         known, passed, reason = False, False, ""
     if not known:
         return Verdict(passed=False, reason="the tests ended without a verdict")
-    return Verdict(passed, reason)
+    return Verdict(None if passed is None else passed is True, reason)
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

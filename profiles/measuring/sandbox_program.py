@@ -1,155 +1,119 @@
-"""The program's side of the sandbox: runs it and answers the referee's calls with plain values."""
+"""The program's side of the sandbox: runs it and answers the referee's requests."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import platform
-import resource
-import struct
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
-_PLAIN = (bool, int, float, str)
-_TAGGED = ((tuple, "tuple"), (frozenset, "frozenset"), (set, "set"))
+sys.path.append(str(Path(__file__).parents[2]))  # isolated Python finds only what is installed
+
+from profiles.measuring import sandbox_walls as walls
+from profiles.measuring import sandbox_words as words
+
+# What the tests may do to an object by Python's own syntax; equality and order are a case apart.
+_SPECIAL_WORDS = (
+    "call len getitem setitem delitem contains iter next reversed bool str repr format hash "
+    "int float index complex abs neg pos invert round trunc floor ceil enter exit await "
+    "eq ne lt le gt ge instancecheck "
+    "add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift "
+    "radd rsub rmul rtruediv rfloordiv rmod rdivmod rpow rmatmul rand ror rxor rlshift rrshift"
+)
+SPECIAL = frozenset(f"__{name}__" for name in _SPECIAL_WORDS.split())
+
+_BASES: tuple[Any, ...] = (*words.SCALARS, *words.COLLECTIONS, list, dict, bytes)
 
 held: list[Any] = []
+_numbers: dict[int, int] = {}
 
 
-def encode(value: Any) -> Any:  # noqa: PLR0911 - one per kind of value
+def encode(value: Any) -> Any:
     """A value as JSON; what is not plain stays here and travels as its number."""
-    if value is None or type(value) in _PLAIN:
-        return value
-    for plain in _PLAIN:
-        if isinstance(value, plain):
-            return plain(value)
-    if isinstance(value, list):
-        return [encode(item) for item in value]
-    if isinstance(value, dict):
-        return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
-    if isinstance(value, bytes | bytearray):
-        return {"bytes": bytes(value).hex()}
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
-    for kind, tag in _TAGGED:
-        if isinstance(value, kind):
-            return {tag: [encode(item) for item in value]}
-    held.append(value)
-    return {"held": len(held) - 1}
+    return words.encode(value, _keep)
 
 
-def decode(value: Any) -> Any:  # noqa: PLR0911 - one per kind of value
+def decode(value: Any) -> Any:
     """The value behind `encode`'s JSON."""
-    if isinstance(value, list):
-        return [decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((tag, inner),) = value.items()
-    if tag == "held":
-        return held[inner]
-    if tag == "dict":
-        return {decode(key): decode(item) for key, item in inner}
-    if tag == "bytes":
-        return bytes.fromhex(inner)
-    if tag == "complex":
-        return complex(*inner)
-    return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](map(decode, inner))
+    return words.decode(value, lambda word: held[word["held"]])
+
+
+def _keep(value: Any) -> dict[str, Any]:
+    number = _numbers.setdefault(id(value), len(held))
+    if number == len(held):
+        held.append(value)
+    kind = type(value)
+    word: dict[str, Any] = {"held": number, "class": kind.__name__}
+    base = next((plain for plain in _BASES if isinstance(value, plain)), kind)
+    if base is not kind and not (kind.__module__ == "solution" and base.__name__ in words.MUTABLE):
+        return word | {"plain": encode(_plain(value, base))}
+    word["can"] = sorted(name for name in SPECIAL if _special(kind, name) is not None)
+    return word if base is kind else word | {"base": base.__name__}
+
+
+def _plain(value: Any, base: Any) -> Any:
+    """The value that an object of a subclass holds, past what the subclass says of itself."""
+    if base is dict:
+        return {key: dict.__getitem__(value, key) for key in dict.__iter__(value)}
+    return base(base.__iter__(value)) if hasattr(base, "__iter__") else base(value)
+
+
+def _special(kind: type, name: str) -> Any:
+    """A class's own method; None where it has only what every object has."""
+    found = next((base.__dict__[name] for base in kind.__mro__ if name in base.__dict__), None)
+    return None if found is object.__dict__.get(name) else found
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """One request of the referee: call, read an attribute, or list the items."""
-    target = held[request["held"]]
+    """One request of the referee: an attribute, a call, or what Python's syntax stands for."""
+    target, name = held[request["held"]], str(request["name"])
+    args = decode(request.get("args", []))
     if request["do"] == "get":
-        return {"value": encode(getattr(target, request["name"]))}
-    if request["do"] == "iter":
-        return {"value": [encode(item) for item in target]}
-    args = decode(request["args"])
-    named = {name: decode(item) for name, item in request["named"].items()}
-    value = target(*args, **named)
+        return {"value": encode(getattr(target, name))}
+    if request["do"] == "plain":
+        base = next(plain for plain in _BASES if isinstance(target, plain))
+        return {"value": encode(_plain(target, base))}
+    if request["do"] == "set":
+        setattr(target, name, args[0])
+        return {"value": None}
+    if request["do"] == "delete":
+        delattr(target, name)
+        return {"value": None}
+    if request["do"] == "special":
+        value = _special(type(target), name).__get__(target, type(target))(*args)
+    else:
+        value = target(*args, **{key: decode(item) for key, item in request["named"].items()})
     return {"value": encode(value), "args": [encode(item) for item in args]}
-
-
-def limit(limits: dict[str, Any]) -> None:
-    """Limits that cannot be raised again; no process and no thread beyond this one."""
-    chosen = {
-        "RLIMIT_CPU": limits["cpu_s"],
-        "RLIMIT_AS": limits["memory_bytes"],
-        "RLIMIT_FSIZE": limits["file_bytes"],
-        "RLIMIT_NOFILE": limits["open_files"],
-        "RLIMIT_CORE": 0,
-        "RLIMIT_NPROC": 0,
-    }
-    for name, value in chosen.items():
-        kind = getattr(resource, name, None)
-        if kind is not None:
-            _, hard = resource.getrlimit(kind)
-            least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            try:
-                resource.setrlimit(kind, (least, least))
-            except (ValueError, OSError):  # macOS has no limit on address space
-                continue
-
-
-# Audit number of the architecture and what is refused, from the kernel's tables: clone, fork,
-# vfork, clone3, execve, execveat, socket, socketpair, ptrace, process_vm_readv and _writev,
-# io_uring_setup.
-_REFUSED = {
-    "x86_64": (0xC000003E, (56, 57, 58, 435, 59, 322, 41, 53, 101, 310, 311, 425)),
-    "aarch64": (0xC00000B7, (220, 435, 221, 281, 198, 199, 117, 270, 271, 425)),
-}
-
-
-def seal() -> None:
-    """Have Linux refuse writes elsewhere, new processes, sockets and others' memory."""
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    libc.prctl(38, 1, 0, 0, 0)  # no new privileges: without it both need rights
-    keep_to_folder(libc)
-    if platform.machine() in _REFUSED:
-        refuse_calls(libc, *_REFUSED[platform.machine()])
-
-
-def keep_to_folder(libc: ctypes.CDLL) -> None:
-    """Writes, removals and new files only below the working directory (Landlock)."""
-    version = libc.syscall(444, None, 0, 1)
-    if version < 1:
-        return
-    # write, remove and make; from version 3 on also truncate
-    rights = (1 << 1) | sum(1 << bit for bit in range(4, 13)) | (1 << 14 if version >= 3 else 0)
-    rules = libc.syscall(444, struct.pack("=Q", rights), 8, 0)
-    for path, allowed in ((".", rights), (os.devnull, rights & (1 << 1 | 1 << 14))):
-        place = os.open(path, os.O_PATH)
-        libc.syscall(445, rules, 1, struct.pack("=Qi", allowed, place), 0)
-        os.close(place)
-    libc.syscall(446, rules, 0)
-    os.close(rules)
-
-
-def refuse_calls(libc: ctypes.CDLL, architecture: int, calls: tuple[int, ...]) -> None:
-    """These system calls fail as not permitted (seccomp)."""
-    refuse = len(calls) + 1
-    steps = [(0x20, 0, 0, 4), (0x15, 1, 0, architecture), (0x06, 0, 0, 0x80000000)]
-    steps += [(0x20, 0, 0, 0), (0x35, refuse, 0, 0x40000000)]  # x86-64 numbers calls twice
-    steps += [(0x15, refuse - 1 - i, 0, call) for i, call in enumerate(calls)]
-    steps += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050001)]  # allow; EPERM
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-    program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
-    libc.prctl(22, 2, program, 0, 0)
 
 
 def main() -> None:
     """Run the program, then answer until the referee leaves."""
+    parent, wall_s, disk_bytes = sys.argv[1:]
+    walls.end_with(int(parent), float(wall_s))
+    if int(disk_bytes):
+        try:
+            walls.isolate(int(disk_bytes))
+        except (OSError, AttributeError):
+            os._exit(walls.NO_ISOLATION)
     requests, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):
         os.dup2(null, stream)
     sys.set_int_max_str_digits(0)
-    first = json.loads(requests.readline())
-    limit(first["limits"])
-    seal()
-    names: dict[str, Any] = {"__name__": "solution"}
+    first = requests.readline()
+    if first:
+        serve(json.loads(first), requests, replies)
+
+
+def serve(first: dict[str, Any], requests: TextIO, replies: TextIO) -> None:
+    """Run one program behind its walls and answer requests to it."""
+    walls.limit(first["limits"])
+    walls.seal()
+    sys.path.pop()
+    module = sys.modules["solution"] = ModuleType("solution")  # dataclasses look their module up
+    names = module.__dict__
     try:
         exec(compile(first["program"], "solution.py", "exec"), names)  # noqa: S102 - the task
         send(replies, {"names": {n: encode(v) for n, v in names.items() if n[:2] != "__"}})
@@ -172,10 +136,11 @@ def send(replies: TextIO, reply: dict[str, Any]) -> None:
 
 def refusal(error: BaseException) -> dict[str, Any]:
     """An exception as its class's nearest built-in name and its text."""
-    for kind in type(error).__mro__:
-        if kind.__module__ == "builtins":
-            return {"raised": kind.__name__, "text": str(error)[:500]}
-    return {"raised": "Exception", "text": ""}
+    kind = next((kind for kind in type(error).__mro__ if kind.__module__ == "builtins"), Exception)
+    try:
+        return {"raised": kind.__name__, "text": str(error)[:500]}
+    except Exception:  # a program's own __str__ may raise anything
+        return {"raised": kind.__name__, "text": ""}
 
 
 if __name__ == "__main__":

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 
 from profiles.errors import InputError
 from profiles.measuring.answers import program
+from profiles.measuring.discovery import discover, entry_point
 from profiles.measuring.sandbox import Limits, run_tests
-from profiles.measuring.scorers import Scored, Task
+from profiles.measuring.scorers import Scored, Task, UnscoredError
 from profiles.observation import LONGEST_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
 class UnitTests:
     """All of the task's tests pass on the answer's longest code block.
+
+    Tests are statements, functions ``test_...``, classes of unittest's, or ``check(candidate)`` as
+    HumanEval has it.
 
     Args:
         limits: What one run may use.
@@ -37,7 +41,9 @@ class UnitTests:
         if code is None:
             return Scored(0.0)
         async with self._cores:
-            verdict = await run_tests(code, tests, self.limits)
+            verdict = await run_tests(code, tests, self.limits, entry_point(tests, task.prompt))
+        if verdict.passed is None:
+            raise UnscoredError(f"the tests could not tell: {verdict.reason}", cost_nano_usd=0)
         return Scored(float(verdict.passed), extracted=code[:LONGEST_ANSWER])
 
     def _tests(self, task: Task) -> str:
@@ -45,7 +51,15 @@ class UnitTests:
         if task.tests is None or not task.tests.strip():
             raise InputError("the task has no tests", where=where)
         try:
-            compile(task.tests, "tests", "exec")
+            found = discover(task.tests)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise InputError("the tests are not Python", where=where, got=str(error)) from error
+        if found.problem is not None:
+            raise InputError(f"these tests cannot decide: {found.problem}", where=where)
+        if found.check and entry_point(task.tests, task.prompt) is None:
+            raise InputError(
+                "the tests define check, and nothing says which function it is to check",
+                where=where,
+                next_step="add a line '# entry_point: NAME' to the tests",
+            )
         return task.tests

@@ -11,11 +11,9 @@ from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
-from profiles.aggregate import Aggregate
 from profiles.digest import canonical_json, digest
 from profiles.errors import InputError
 from profiles.money import Energy, Pool, PriceCard, TokenPrice
-from profiles.observation import Observation
 from profiles.pricing.rates import Rate
 from profiles.store.store import Store
 from profiles.strategy import parse
@@ -102,6 +100,25 @@ def card_in_force(dated: Iterable[PriceCard], at: dt.date) -> PriceCard:
     )
 
 
+def prices_of(store: Store, given: PriceCard | None = None) -> PriceCard:
+    """The given card, else what the store's cards say today; empty where there is neither.
+
+    Raises:
+        InputError: Two stored cards of one day contradict each other.
+    """
+    if given is not None and (given.models or given.pools):
+        return given
+    today = dt.datetime.now(dt.UTC).date()
+    dated = [card for card in cards(store) if card.as_of is not None and card.as_of <= today]
+    return card_in_force(dated, today) if dated else given or PriceCard()
+
+
+def rates_of(store: Store, workload: str, given: PriceCard | None = None) -> tuple[Rate, ...]:
+    """Rates of all strategies of a workload at `prices_of`."""
+    card = prices_of(store, given)
+    return rates_for(card, store.strategies(workload)) if card.models or card.pools else ()
+
+
 def _items(card: PriceCard) -> list[tuple[tuple[str, str], TokenPrice | Pool | Energy]]:
     found: list[tuple[tuple[str, str], TokenPrice | Pool | Energy]] = []
     found += [(("models", name), price) for name, price in card.models.items()]
@@ -163,44 +180,6 @@ def _token_rate(strategy: str, price: TokenPrice) -> Rate:
         usd_per_token_cached=per_token(price.cached),
         usd_per_token_reasoning=per_token(price.reasoning),
     )
-
-
-def price(outcome: Observation | Aggregate, rate: Rate) -> float | None:
-    """Dollars of one request: as recorded, else by tokens, else by GPU-seconds, else unknown.
-
-    Where a card has a cached or a reasoning price but the outcome does not say how many tokens it
-    is about, the dearer price of that side holds for all of them: nothing is understated.
-    """
-    if outcome.cost_usd is not None:
-        return outcome.cost_usd
-    if rate.usd_per_token_in is None or rate.usd_per_token_out is None:
-        if rate.usd_per_gpu_s is None or outcome.gpu_s is None:
-            return None
-        return float(Decimal(str(outcome.gpu_s)) * Decimal(str(rate.usd_per_gpu_s)))
-    cached, reasoning = _token_classes(outcome)
-    prompt = _side(outcome.tokens_in, cached, rate.usd_per_token_in, rate.usd_per_token_cached)
-    answer = _side(
-        outcome.tokens_out, reasoning, rate.usd_per_token_out, rate.usd_per_token_reasoning
-    )
-    return None if prompt is None or answer is None else float(prompt + answer)
-
-
-def _token_classes(outcome: Observation | Aggregate) -> tuple[float | None, float | None]:
-    if isinstance(outcome, Aggregate):
-        return None, None
-    return outcome.tokens_cached, outcome.tokens_reasoning
-
-
-def _side(
-    tokens: float | None, special: float | None, usd: float, usd_special: float | None
-) -> Decimal | None:
-    """Dollars of prompt or completion tokens of which `special` have their own price."""
-    if tokens is None or (special is not None and special > tokens):
-        return None
-    plain, other = Decimal(str(usd)), Decimal(str(usd if usd_special is None else usd_special))
-    if special is None:
-        return Decimal(str(tokens)) * max(plain, other)
-    return Decimal(str(tokens - special)) * plain + Decimal(str(special)) * other
 
 
 def energy_cost_usd(energy_j: float | None, energy: Energy | None) -> float | None:

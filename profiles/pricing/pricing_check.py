@@ -12,8 +12,8 @@ from typing import Any
 from profiles.aggregate import Aggregate
 from profiles.money import PriceCard
 from profiles.observation import Observation
-from profiles.pricing.prices import carbon_g, energy_cost_usd, price, rate_or_reason
-from profiles.pricing.rates import Rate
+from profiles.pricing.prices import carbon_g, energy_cost_usd, rate_or_reason
+from profiles.pricing.rates import Rate, price
 from profiles.store.store import Store
 
 

@@ -4,8 +4,8 @@ The knee is the compute from which no further doubling gains `points` of accurac
 depend on the unit of compute (a factor moves the axis, not the curve) and it is what a buyer asks:
 "is twice as much worth it?"; the point of greatest curvature changes with the scale of both axes.
 
-Its interval supposes the curve's form. In simulation (`benchmarks/shape_of_compute.py`) a nominal
-95 % covers 92-96 % where the form is true and 87-92 % where best-of-n only comes close to it.
+Its interval supposes the curve's form; `benchmarks/shape_of_compute.py` simulates how often it
+holds the truth where the form is true and where best-of-n only comes close to it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import numpy as np
 from profiles.aggregate import Aggregate
 from profiles.scaling.families import Family, families
 from profiles.scaling.levels import Level, Unit, levels_of, resampled_accuracy, worse_p
+from profiles.scaling.misfit import MISFIT, misfit_p_value
 from profiles.scaling.paired import holm
 from profiles.scaling.query_means import QueryMeans
 from profiles.scaling.saturation import FEWEST_LEVELS, fit
 from profiles.scaling.shape import TAILS, Downturn, Knee, LevelFacts, Shape
 
 LEVEL = 0.05
+FEWEST_QUERIES = 20
 
 
 def shapes(
@@ -94,7 +96,7 @@ def _shape(
             tested=0,
             smallest_p_value=None,
             downturns=(),
-            without_curve="nothing measured says how much compute each level uses",
+            without_curve=_without_compute(levels, unit),
         )
     known.sort(key=lambda pair: (pair[0], pair[1].strategy))
     computes, ordered = [amount for amount, _ in known], [level for _, level in known]
@@ -116,7 +118,17 @@ def _shape(
 
 
 def _unit(levels: Sequence[Level]) -> Unit | None:
-    return next((u for u in Unit if all(level.compute(u) is not None for level in levels)), None)
+    used = [unit for unit in Unit if all(level.compute(unit) is not None for level in levels)]
+    return next(
+        (u for u in used if all(level.compute(u) for level in levels)), next(iter(used), None)
+    )
+
+
+def _without_compute(levels: Sequence[Level], unit: Unit | None) -> str:
+    unused = [level.strategy for level in levels if unit and level.compute(unit) == 0]
+    if unused:
+        return f"{', '.join(unused)} used 0 {unit}: doublings of compute start above 0"
+    return "nothing measured says how much compute each level uses"
 
 
 def _facts(level: Level, unit: Unit, amount: float) -> LevelFacts:
@@ -142,6 +154,8 @@ def _paired(levels: Sequence[Level]) -> bool:
 def _without_curve(levels: Sequence[Level], computes: Sequence[float]) -> str | None:
     if uncounted := [level.strategy for level in levels if not level.queries]:
         return f"nobody says how many queries stand behind {', '.join(uncounted)}"
+    if (fewest := min(level.queries or 0 for level in levels)) < FEWEST_QUERIES:
+        return f"a level has {fewest} queries, a curve needs {FEWEST_QUERIES}"
     if len(set(computes)) < FEWEST_LEVELS:
         return f"{len(set(computes))} levels of compute, a curve needs {FEWEST_LEVELS}"
     if computes[-1] < 2 * computes[0]:
@@ -176,6 +190,7 @@ def _fitted(
 
     With the full covariance of levels that share samples, which is nearly singular, a form that
     is only nearly right would leave all points on one side. It enters through the bootstrap.
+    A curve that misses what was measured is no answer: it and its knee are withheld.
     """
     first = shape.levels[0].compute
     doublings = np.log2([level.compute / first for level in shape.levels])
@@ -184,6 +199,18 @@ def _fitted(
     turning = bool(shape.downturns)
     seen = np.array([[level.accuracy for level in levels]])
     curve = fit(doublings, seen, weights, turning=turning)
+    misfit = misfit_p_value(
+        curve,
+        doublings,
+        seen,
+        weights,
+        drawn,
+        tolerance=points / 2,
+        turning=turning,
+        seed=seed,
+    )
+    if misfit <= LEVEL:
+        return replace(shape, without_curve=MISFIT, misfit_p_value=misfit)
     resampled = fit(doublings, drawn, weights, turning=turning)
     turned = resampled if turning else fit(doublings, drawn, weights, turning=True)
     last = float(doublings[-1])
@@ -193,6 +220,7 @@ def _fitted(
     return replace(
         shape,
         knee=Knee(_compute(first, knee), low, high),
+        misfit_p_value=misfit,
         curve=curve,
         resampled=resampled,
         turned=turned,

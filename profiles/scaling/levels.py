@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Interval = tuple[float, float | None]
 
 _CELLS_AT_ONCE = 4_000_000
+_PSEUDO = 0.5
+_NOT_FREE = 4.0  # with n queries the variance of a draw is then that of a mean of n, by n - 1
 
 
 class Unit(StrEnum):
@@ -60,18 +62,14 @@ class Level:
     def variance(self) -> float:
         """Squared standard error of the accuracy over queries, never 0.
 
-        Where all queries scored the same, that of a share with one more success and failure.
+        That of the scores with one more success and one more failure (Agresti and Coull 1998):
+        queries that all scored the same are not certainty.
         """
         count = self.queries or 1
-        if self.rows is None:
-            variance = self.accuracy * (1 - self.accuracy)
-        else:
-            scores = self.rows.measures["score"]
-            variance = float(scores.var(ddof=1)) if count > 1 else 0.25
-        if variance <= 1e-12:
-            smoothed = (self.accuracy * count + 1) / (count + 2)
-            variance = smoothed * (1 - smoothed)
-        return variance / count
+        if self.rows is not None:
+            return float(np.append(self.rows.measures["score"], (0.0, 1.0)).var()) / count
+        smoothed = (self.accuracy * count + 1) / (count + 2)
+        return smoothed * (1 - smoothed) / count
 
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval of the accuracy over queries."""
@@ -86,7 +84,7 @@ class Level:
         if self.rows is None or used is None:
             low, high = self.interval()
             return low / amount, high / amount
-        return _ratio(self.rows.measures["score"], used)
+        return _ratio(self.rows.measures["score"], used, variance_over=self.variance())
 
     def per_correct(self) -> Interval | None:
         """95 % interval of dollars per correct answer: Fieller's over the same queries.
@@ -100,10 +98,16 @@ class Level:
             low, high = self.interval()
             return cost / high, cost / low if low else None
         scores = self.rows.measures["score"]
-        return _ratio(self.rows.measures["cost_usd"], scores, self.variance())
+        return _ratio(self.rows.measures["cost_usd"], scores, variance_under=self.variance())
 
 
-def _ratio(over: Floats, under: Floats, variance_under: float | None = None) -> Interval | None:
+def _ratio(
+    over: Floats,
+    under: Floats,
+    *,
+    variance_over: float | None = None,
+    variance_under: float | None = None,
+) -> Interval | None:
     count = over.size
     if count < 2:
         return None
@@ -111,7 +115,7 @@ def _ratio(over: Floats, under: Floats, variance_under: float | None = None) -> 
     return fieller(
         float(over.mean()),
         float(under.mean()),
-        variance_over=float(v_over),
+        variance_over=float(v_over) if variance_over is None else variance_over,
         variance_under=float(v_under) if variance_under is None else variance_under,
         covariance=float(covariance),
         quantile=float(stats.t.ppf(1 - 0.05 / 2, count - 1)),
@@ -181,8 +185,12 @@ def worse_p(before: Level, after: Level) -> tuple[float, int] | None:
 def resampled_accuracy(levels: Sequence[Level], seed: int, resamples: int) -> Floats:
     """Accuracies of every level if other queries had been drawn, shape (resamples, levels).
 
-    Queries are drawn with replacement and keep the scores of all levels together, so levels that
-    share queries keep their covariance. Published means are drawn as independent binomials.
+    The Bayesian bootstrap (Rubin 1981): queries get random weights and keep the scores of all
+    levels together, so levels that share queries keep their covariance. Half a success and half a
+    failure that all levels share, and as much of each level's own, keep queries that all scored
+    the same from being certainty. The weights' shape makes up for what these add to the count and
+    for the degree of freedom of the mean. A published mean is drawn from the beta distribution
+    that this is for zeros and ones. Every level needs more than four queries.
     """
     rng = np.random.default_rng(seed)
     drawn = np.empty((resamples, len(levels)))
@@ -191,20 +199,23 @@ def resampled_accuracy(levels: Sequence[Level], seed: int, resamples: int) -> Fl
         drawn[:, own] = _bootstrap([levels[index] for index in own], rng, resamples)
     for index, level in enumerate(levels):
         if level.rows is None:
-            count = level.queries or 1
-            drawn[:, index] = rng.binomial(count, level.accuracy, resamples) / count
+            count = (level.queries or 1) - _NOT_FREE
+            right, wrong = level.accuracy * count, (1 - level.accuracy) * count
+            drawn[:, index] = rng.beta(right + 2 * _PSEUDO, wrong + 2 * _PSEUDO, resamples)
     return drawn
 
 
 def _bootstrap(levels: Sequence[Level], rng: np.random.Generator, resamples: int) -> Floats:
     scores, present = _matrix([level.rows for level in levels if level.rows is not None])
     queries = scores.shape[1]
-    even = np.full(queries, 1 / queries)
     step = max(1, _CELLS_AT_ONCE // queries)
     parts = []
     for start in range(0, resamples, step):
-        times = rng.multinomial(queries, even, size=min(step, resamples - start)).astype(float)
-        parts.append((times @ scores.T) / np.maximum(times @ present.T, 1.0))
+        count = min(step, resamples - start)
+        weights = rng.gamma(1 - _NOT_FREE / queries, size=(count, queries))
+        right, wrong = rng.gamma(_PSEUDO, size=(2, count, len(levels)))
+        right, wrong = (one + rng.gamma(_PSEUDO, size=(count, 1)) for one in (right, wrong))
+        parts.append((weights @ scores.T + right) / (weights @ present.T + right + wrong))
     return np.concatenate(parts)
 
 

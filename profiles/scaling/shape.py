@@ -90,6 +90,8 @@ class Shape:
         downturns: Pairs where more compute lowers accuracy beyond noise.
         knee: None where no curve could be fitted.
         without_curve: Why there is no curve, None where there is one.
+        misfit_p_value: How often a curve that holds would miss the levels by as much; at most 0.05
+            withholds it. None where none was fitted.
         curve: One row, the fit.
         resampled: The fit to every bootstrap resample.
         turned: The same with a downturn allowed; what may happen beyond the measured compute.
@@ -105,6 +107,7 @@ class Shape:
     downturns: tuple[Downturn, ...]
     knee: Knee | None = None
     without_curve: str | None = None
+    misfit_p_value: float | None = None
     curve: Curves | None = None
     resampled: Curves | None = None
     turned: Curves | None = None

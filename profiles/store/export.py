@@ -29,19 +29,25 @@ _TABLES = {
     "observations": (ALL_OBSERVATIONS, OBSERVATIONS.key),
     "queries": ("queries", ("workload", "query_id")),
     "aggregates": ("aggregates", ("workload", "class_name", "strategy")),
+    "arrivals": ("arrivals", ("workload", "arrived_at", "request_id")),
+    "serving": ("serving", ("source", "label")),
+    "quarantine": ("quarantine", ("file", "line", "reason", "content", "import_digest")),
 }
+_TIMES = {"arrivals": "arrived_at"} | dict.fromkeys(
+    ("observations", "aggregates", "serving"), "observed_at"
+)
 
 
-def export_table(store: Store, what: str, workload: str, path: Path) -> None:
-    """Write rows of a workload to a file, sorted by key; the format follows the suffix.
+def export_table(store: Store, what: str, workload: str | None, path: Path) -> None:
+    """Write rows to a file, sorted by key; the format follows the suffix.
 
     DuckDB writes the file, so any number of rows will do. Times are UTC and say so.
 
     Args:
         store: Where from.
-        what: ``observations`` (those of registered folders included), ``queries`` or
-            ``aggregates``.
-        workload: Of which traffic.
+        what: ``observations`` (those of registered folders included), ``queries``, ``aggregates``,
+            ``arrivals``, ``serving`` or ``quarantine``.
+        workload: Of which traffic; None for serving and quarantine, which belong to none.
         path: ``.parquet``, ``.csv``, ``.json`` or ``.jsonl``. A file there is replaced when the
             new one is complete, never before.
 
@@ -69,7 +75,7 @@ def export_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             raise _unwritable(path, error) from error
 
 
-def stream_table(store: Store, what: str, workload: str, out: IO[str]) -> None:
+def stream_table(store: Store, what: str, workload: str | None, out: IO[str]) -> None:
     """Write the rows of `export_table` as JSON lines to an open stream, a batch at a time."""
     with store.reading() as execute:
         result = execute(_select(what, workload, zoned=False), [])
@@ -88,18 +94,15 @@ def stream_rows(rows: Iterator[Mapping[str, Any]], out: IO[str]) -> None:
         out.write(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def _select(what: str, workload: str, *, zoned: bool) -> str:
+def _select(what: str, workload: str | None, *, zoned: bool) -> str:
     relation, key = _TABLES[what]
-    time = (
-        "timezone('UTC', observed_at)"
-        if zoned
-        else "strftime(observed_at, '%Y-%m-%dT%H:%M:%S.%fZ')"
-    )
-    columns = "*" if what == "queries" else f"* REPLACE ({time} AS observed_at)"
-    return (
-        f"SELECT {columns} FROM {relation} WHERE workload = {quoted(workload)} "  # noqa: S608 - fixed names, quoted text
-        f"ORDER BY {', '.join(key)}"
-    )
+    where = "true" if workload is None else f"workload = {quoted(workload)}"
+    columns = "*"
+    if time := _TIMES.get(what):
+        said = f"timezone('UTC', {time})" if zoned else f"strftime({time}, '%Y-%m-%dT%H:%M:%S.%fZ')"
+        columns = f"* REPLACE ({said} AS {time})"
+    order = ", ".join(f"{relation}.{name}" for name in key)  # the stored value, not its text
+    return f"SELECT {columns} FROM {relation} WHERE {where} ORDER BY {order}"  # noqa: S608 - fixed names, quoted text
 
 
 @contextmanager
@@ -127,7 +130,10 @@ def _unwritable(path: Path, error: Exception) -> InputError:
     return InputError("cannot write the file", where=str(path), got=str(error).splitlines()[0])
 
 
-def _nothing(what: str, workload: str) -> InputError:
+def _nothing(what: str, workload: str | None) -> InputError:
+    if workload is None:
+        word = "serving measurements" if what == "serving" else "rows in quarantine"
+        return InputError(f"the store holds no {word}")
     return InputError(
         f"the store holds no {what} of this workload",
         where=f"workload {workload}",

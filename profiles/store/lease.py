@@ -85,6 +85,12 @@ class DatabaseFile:
         except (duckdb.Error, OSError, UnicodeError) as error:
             if any(words in str(error).lower() for words in _LOCKED):
                 return str(error).splitlines()[0]
+            if self.path.is_file() and not self.path.stat().st_size:
+                raise InputError(
+                    "this file is empty, so it is no profile store",
+                    where=str(self.path),
+                    next_step="remove it: a store is made where there is no file",
+                ) from error
             raise InputError(
                 "cannot open the profile store",
                 where=str(self.path),

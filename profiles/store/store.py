@@ -37,7 +37,7 @@ from profiles.store.records import (
     to_table,
 )
 from profiles.store.registry import Registry
-from profiles.store.rules import refuse_broken
+from profiles.store.rules import RULES_OF, refuse_broken
 from profiles.store.schema import (
     AGGREGATES,
     ALL_OBSERVATIONS,
@@ -274,9 +274,10 @@ class Store:
 
     @_reads
     def workloads(self) -> list[str]:
-        """Names of all workloads with observations, sorted."""
+        """Names of all workloads with observations or published cells, sorted."""
         rows = self._session.rows(
-            f"SELECT DISTINCT workload FROM {ALL_OBSERVATIONS} ORDER BY workload"  # noqa: S608 - fixed name
+            f"SELECT workload FROM {ALL_OBSERVATIONS} UNION SELECT workload FROM aggregates "  # noqa: S608 - fixed name
+            "ORDER BY workload"
         )
         return [row[0] for row in rows]
 
@@ -285,6 +286,16 @@ class Store:
         """The prompt of every query that has one, by query, sorted."""
         sql = "SELECT query_id, prompt FROM queries WHERE workload = ? AND prompt IS NOT NULL"
         return dict(self._session.rows(f"{sql} ORDER BY query_id", [workload]))
+
+    @_reads
+    def strategies(self, workload: str) -> list[str]:
+        """Every strategy with an observation or a published cell, sorted."""
+        rows = self._session.rows(
+            f"SELECT strategy FROM {ALL_OBSERVATIONS} WHERE workload = ? UNION "  # noqa: S608 - fixed name
+            "SELECT strategy FROM aggregates WHERE workload = ? ORDER BY strategy",
+            [workload, workload],
+        )
+        return [row[0] for row in rows]
 
     @_reads
     def measured(self, workload: str) -> set[tuple[str, str, int]]:
@@ -478,6 +489,8 @@ class Store:
 
     def _add(self, target: Target, table: pa.Table) -> AddReport:
         with self.transaction(), self._session.incoming(table):
+            if target.table in RULES_OF:
+                refuse_broken(self._execute, "incoming", str(self._path), target.table)
             return merge(self._execute, target, table.column_names)
 
     @_reads

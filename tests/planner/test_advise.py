@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import make_profile, make_spec, random_profile, table
 
-from planner.advise import Advice, advise
+from planner.advice import Advice
+from planner.advise import advise
 from planner.information import Information, expected_smaller
 from planner.planner import Planner
-from profiles.errors import InputError, UnknownValueError
+from profiles.errors import InfeasibleError, InputError, UnknownValueError
 from profiles.profile import Profile
 
 REQUESTS = 1_000_000
@@ -269,3 +270,27 @@ def test_class_floors_and_tails_are_valued_too() -> None:
     advice = advise(truth, spec)
     assert any(row.class_name == "c2" for row in advice.rows)
     assert all(row.value >= 0 for row in advice.rows)
+
+
+def test_several_limits_that_few_queries_cannot_certify_name_the_cells_to_measure() -> None:
+    """Each class floor alone is kept by the means, and too tight for twenty queries."""
+    profile = make_profile([[0.9, 0.5], [0.9, 0.5]], [[2e-4, 1e-4], [2e-4, 1e-4]], queries=20)
+    floors = {"c0": 0.9, "c1": 0.9}
+    advice = advise(profile, make_spec(limits={"accuracy": {"by_class": floors}}))
+    assert (advice.blocked, advice.certified) == ("several limits", None)
+    assert advice.hindsight == pytest.approx(2e-4)
+    assert (
+        "measure the cells that they rest on as often again for about 0.008 USD" in advice.summary
+    )
+    found = {(row.class_name, row.strategy, row.queries, row.value) for row in advice.rows}
+    assert found == {("c0", "m00/single", 20, None), ("c1", "m00/single", 20, None)}
+    impossible = {"c0": 0.95, "c1": 0.95}
+    with pytest.raises(InfeasibleError):
+        advise(profile, make_spec(limits={"accuracy": {"by_class": impossible}}))
+
+
+def test_where_there_is_neither_a_choice_nor_a_limit_nothing_is_worth_measuring() -> None:
+    profile = make_profile(np.array([[0.9]]), np.array([[0.01]]), queries=100)
+    spec = make_spec(traffic={"requests": REQUESTS})
+    assert advise(profile, spec).rows == ()
+    assert not Information(Planner(profile, spec)).value(1000.0).any()

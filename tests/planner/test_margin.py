@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import minimize
-from scipy.stats import beta, binom
+from scipy.stats import beta, binom, norm
 from worlds import make_profile, make_spec, random_profile, shares
 
+from planner.estimates import tail_of, timed_queries
 from planner.margin import Margin, aggregate_matrix, lower_bounds, score_variances, shrink
 from planner.planner import Planner
 
@@ -101,6 +106,33 @@ def test_judging_on_few_requests_widens_the_promise() -> None:
     ]
     assert promised == sorted(promised)
     assert promised[0] < promised[2] - 0.01
+
+
+@given(st.integers(1, 500), st.one_of(st.just(0.0), st.floats(0.01, 4)))
+def test_careful_tails_never_fall_below_what_was_measured_nor_rise_with_fewer_slow(
+    timed: int, z: float
+) -> None:
+    slow = np.arange(timed // 2 + 1, dtype=float)
+    share, sds = tail_of(slow, np.full(len(slow), float(timed)), z)
+    assert (share >= slow / timed - 1e-12).all()
+    assert (np.diff(share + z * sds) > 0).all()
+
+
+def test_no_slow_request_promises_a_tail_no_sooner_than_the_exact_bound() -> None:
+    for z in (1.645, 2.807):
+        timed = np.arange(1.0, 2000.0)
+        share, sds = tail_of(np.zeros_like(timed), timed, z)
+        first = timed[np.argmax(share + z * sds <= 0.05)]
+        exact = np.log(norm.sf(z)) / np.log(0.95)
+        assert exact <= first < exact + 1
+
+
+def test_samples_of_one_query_are_no_more_evidence_about_its_tail() -> None:
+    profile = make_profile([[0.9]], [[1e-4]], queries=20, slow=[[[0.1]]], grid_s=(1.0,))
+    cell = profile.cell("c0", "m00/single")
+    sampled = replace(cell, exceeded=(8,), latency_observations=80, latency_queries=20)
+    once, four_times = (timed_queries([one], 1) for one in (cell, sampled))
+    assert once == four_times == (np.array([[2.0]]), np.array([20.0]))
 
 
 def test_a_spend_limit_holds_with_its_margin() -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm
 from worlds import Array, make_profile, make_spec, random_profile, shares, table
 
+from benchmarks.tail_promises import AROUND, measured, planned, world
 from planner.planner import Planner
 from profiles.errors import InfeasibleError
 from profiles.profile import Profile
@@ -114,6 +115,37 @@ def test_no_mistake_in_fifty_promises_no_more_than_the_exact_bound() -> None:
 @pytest.mark.slow
 def test_point_estimates_break_their_floor_in_most_worlds() -> None:
     assert _broken(200, 0.4, "none") > 0.5
+
+
+def _tails_broken(method: str, kind: str, queries: int, samples: int) -> float:
+    """Share of plans that are truly slower than the p95 that binds them."""
+    broken = plans = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        truth = world(rng, kind)
+        x = planned(measured(truth, rng, queries, samples), truth, method)
+        if x is not None:
+            plans += 1
+            beyond = truth.weights @ (x * truth.slow[:, :, AROUND]).sum(axis=1)
+            broken += bool(beyond > 0.05 + 1e-6)
+    assert plans >= 20
+    return broken / plans
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mixture", "heavy"])
+@pytest.mark.parametrize(("queries", "samples"), [(200, 1), (1000, 1), (1000, 4)])
+def test_a_promised_tail_is_broken_in_at_most_five_percent_of_worlds(
+    kind: str, queries: int, samples: int
+) -> None:
+    standard_error = np.sqrt(0.05 * 0.95 / 60)  # 0.028
+    broken = _tails_broken("Clopper-Pearson by query (as it is)", kind, queries, samples)
+    assert broken <= 0.05 + 3 * standard_error
+
+
+@pytest.mark.slow
+def test_a_tail_planned_on_point_estimates_is_broken_in_most_worlds() -> None:
+    assert _tails_broken("point estimates, no margin", "mixture", 200, 1) > 0.5
 
 
 def test_the_tail_of_a_mixture_matches_a_simulation() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from small_worlds import WORKLOAD, observation
 
 from profiles.cells.caps import LEAST_ROWS, cap_line
+from profiles.cells.report import profile_rows
 from profiles.cells.tails import tail
 from profiles.errors import UnknownValueError
 from profiles.store.store import Store
@@ -91,6 +92,33 @@ def test_beyond_the_data_the_tail_is_of_the_right_size():
         found, _ = measured(rng.exponential(1.0, 1000))
         ratios.append(found.exceedance(9.0) / math.exp(-9))
     assert 0.3 < np.median(ratios) < 8
+
+
+def test_shown_rows_say_how_often_an_asked_limit_is_exceeded_and_none_where_unknown():
+    latencies = np.random.default_rng(9).exponential(1.0, 400)
+    beyond = 2 * float(latencies.max())
+    limits = (1e-6, 2.0, beyond)
+    found, profile = measured(latencies)
+    row = profile_rows(profile, latency_limits_s=limits)[0]
+    assert [at["limit_s"] for at in row["exceedance"]] == list(limits)
+    below, inside, outside = (at["share"] for at in row["exceedance"])
+    assert below is None
+    assert inside == found.exceedance(2.0)
+    assert abs(inside - math.exp(-2)) < 0.06
+    assert 0 < outside < 1 / 400
+    assert "exceedance" not in profile_rows(profile)[0]
+
+
+def test_samples_of_one_query_count_once_in_its_tail():
+    with Store.open(":memory:") as store:
+        store.add(
+            observation(f"q{n}", sample=sample, latency_s=1.0 + n)
+            for n in range(4)
+            for sample in range(5)
+        )
+        profile = store.profile(WORKLOAD)
+    found = tail(profile.cell("all", "m/single"), profile.latency_grid_s)
+    assert found.shares[-1] == 0.5 / 5
 
 
 def test_few_slow_requests_promise_nothing_beyond_the_grid():

@@ -16,8 +16,7 @@ from profiles.cells.coverage import coverage_rows
 from profiles.cells.report import profile_rows, wilson
 from profiles.errors import InputError, UnknownValueError
 from profiles.observation import Evidence
-from profiles.pricing.prices import price
-from profiles.pricing.rates import Rate
+from profiles.pricing.rates import Rate, price
 from profiles.query import Query
 from profiles.store.store import Store
 

@@ -193,11 +193,16 @@ def test_an_outcome_takes_the_place_of_what_was_derived_for_its_query(store):
     assert [(row.query_id, row.score_sd is None) for row in kept] == [("a", True), ("b", False)]
 
 
-def test_unscored_outcomes_are_left_out_and_counted(store):
+def test_a_query_with_an_unscored_sample_is_left_out_and_counted(store):
     store.add([*samples("a", 1.0, 0.0), observation("a", sample=2, score=None)])
+    store.add(samples("b", 0.0, 0.0))
     report = derive(store, WORKLOAD, [BEST_OF_2])
-    assert report.notes[0].text == "outcomes without a score were left out"
-    assert report.strategies[0].score == 1.0
+    assert (report.notes[0].text, report.notes[0].count) == (
+        "outcomes have no score: their queries are left out",
+        1,
+    )
+    assert report.strategies[0].left_out == {"a sample without a score": 1}
+    assert report.strategies[0].score == 0.0
 
 
 def shared_calls(prompt_price, *, samples_each=4):
@@ -296,6 +301,10 @@ def test_the_seed_changes_draws_and_never_expectations(store):
     [
         ("m/tree_of_thoughts", "cannot be derived from recorded samples"),
         ("m/best_of_n(verifier=v)", "not a number of samples; expected 2..1024; got nothing"),
+        ("m/best_of_n(n=2)", "needs the name of a verifier; expected a name.*; got nothing"),
+        ("m/best_of_n(n=2,verifier=3)", "needs the name of a verifier; expected a name.*; got 3"),
+        ("m/cascade(accept=v,stages=[m/single,l/single])", "this cascade cannot be derived"),
+        ("cascade(accept=v,max_tokens=9,stages=[m/single,l/single])", "cannot be derived"),
         ("m/self_consistency(k=1)", "not a number of samples; expected 2..1024; got 1"),
         ("cascade(accept=v,stages=[m/single])", "this cascade cannot be derived"),
         ("cascade(stages=[m/single,large/single])", "this cascade cannot be derived"),
@@ -334,13 +343,50 @@ def test_everything_is_a_grid_and_ladders_that_climb_in_price():
     ]
 
 
+def test_everything_that_any_level_of_concurrency_allows_is_found():
+    first = samples("a", *[1.0] * 5, concurrency=1)
+    second = samples("a", *[1.0] * 2, concurrency=8, cost_usd=0.1)
+    large = samples("a", 1.0, strategy="large/single", concurrency=1, cost_usd=0.05)
+    votes = [f"m/self_consistency(k={k})" for k in (2, 3, 5)]
+    for rows in (first + second + large, second + large + first):
+        texts = everything(bases(rows).values(), Judges(accept="v"))
+        assert set(votes) < set(texts)
+        assert LADDER in texts  # cheaper at the one level that both were recorded at
+
+
+def test_strategies_that_were_never_recorded_at_one_level_make_no_ladder():
+    rows = samples("a", 1.0, concurrency=1)
+    rows += samples("a", 1.0, strategy="large/single", concurrency=8, cost_usd=0.05)
+    assert everything(bases(rows).values(), Judges(accept="v")) == []
+
+
 def test_numbers_of_samples_are_lists_ranges_or_all():
     assert counts("2,5, 20", 3, "--best-of") == [2, 5, 20]
     assert counts("2-4,9", 3, "--best-of") == [2, 3, 4, 9]
     assert counts("all", 4, "--best-of") == [2, 3, 4]
+    assert counts("2-3,3-4", 3, "--best-of") == [2, 3, 4]
     for text in ("1", "x", "3-", "", "-4"):
         with pytest.raises(InputError, match="these are no numbers of samples"):
             counts(text, 4, "--best-of")
+
+
+def test_no_more_samples_are_asked_for_than_executors_draw():
+    assert counts("2-1024", 3, "--best-of")[-1] == 1024
+    assert counts("all", 5000, "--best-of")[-1] == 1024
+    for text in ("1025", "2-9999999", "2-" + "9" * 5000):
+        with pytest.raises(InputError, match=r"expected 2\.\.1024"):
+            counts(text, 4, "--best-of")
+
+
+def test_an_empty_range_is_refused_by_the_name_of_its_option(tmp_path):
+    path = tmp_path / "store.duckdb"
+    with Store.open(path) as opened:
+        opened.add(samples("a", 1.0, 0.0, 0.0))
+    for option in ("--best-of", "--self-consistency"):
+        found = command(path, option, "2-1", "--verifier", "v")
+        assert found.returncode == 2
+        assert f"{option}: these are no numbers of samples" in found.stderr
+        assert "got 2-1" in found.stderr
 
 
 def command(store_path: Path, *words: str) -> subprocess.CompletedProcess[str]:

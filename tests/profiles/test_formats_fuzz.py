@@ -24,8 +24,9 @@ FILES = {
     "vllm": "vllm_detailed.json",
     "sglang": "sglang.jsonl",
     "otlp": "otlp.jsonl",
+    "sample_logs": "tot_logs/gpt-4_0.7_propose1_value3_greedy2_start900_end903.json",
 }
-OPTIONS = {"lm_eval": {"filter": "strict-match", "model": "m"}, "otlp": {}}
+OPTIONS = {"lm_eval": {"filter": "strict-match", "model": "m"}, "otlp": {}, "sample_logs": {}}
 ODD = st.one_of(
     st.none(),
     st.booleans(),
@@ -119,3 +120,34 @@ def test_a_file_with_broken_bytes_is_read_soundly_or_refused(name, data):
         sound(read(name, bytes(content)))
     except InputError as error:
         assert str(error)  # noqa: PT017 - refusing is one of the two right outcomes
+
+
+def entry(**more):
+    usage = {"cost": 0.5, "prompt_tokens": 10, "completion_tokens": 5}
+    return {"idx": 1, "ys": ["a"], "infos": [{"r": 1}], "usage_so_far": usage} | more
+
+
+def read_logs(*entries):
+    return read("sample_logs", json.dumps(entries).encode())
+
+
+@pytest.mark.parametrize("counted", [10**400, 1e300, -1, True, "7"])
+def test_a_log_with_a_counter_that_nothing_can_reach_leaves_the_bill_unknown(counted):
+    usage = {"cost": counted, "prompt_tokens": 10, "completion_tokens": 5}
+    (row,) = read_logs(entry(usage_so_far=usage)).observations
+    assert (row.cost_usd, row.tokens_in, row.tokens_out) == (None, None, None)
+
+
+@pytest.mark.parametrize("steps", [7, "x", {"x": 1}, [1], [{"y": 1}], [None]])
+def test_a_log_whose_steps_are_no_steps_has_the_entry_set_aside(steps):
+    found = read_logs(entry(steps=steps), entry(idx=2))
+    assert [row.query_id for row in found.observations] == ["2"]
+    (aside,) = found.set_aside
+    assert (aside.line, aside.reason) == (1, "steps that do not begin with the puzzle (x)")
+
+
+@pytest.mark.parametrize("idx", [None, True, [1], {}, 1.5])
+def test_a_log_entry_without_a_usable_puzzle_number_is_set_aside(idx):
+    found = read_logs(entry(idx=idx), entry(idx=2))
+    assert [row.query_id for row in found.observations] == ["2"]
+    assert found.set_aside[0].reason == "no puzzle number (idx)"

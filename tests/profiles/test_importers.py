@@ -1,5 +1,7 @@
 import json
 import unicodedata
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -8,10 +10,13 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from small_worlds import WORKLOAD
 
+from profiles.aggregate import Aggregate
+from profiles.arrival import Arrival
 from profiles.errors import InputError
 from profiles.importing.importers import import_file, read_outcomes
 from profiles.importing.spelling import strategy_text
 from profiles.importing.tables import FORMATS
+from profiles.serving import ServingPoint
 from profiles.store.store import Store
 from profiles.strategy import canonical
 
@@ -91,7 +96,7 @@ def test_other_values_under_a_stored_key_are_refused_and_reported(store, file):
     import_file(store, file("query,model,score\na,m,1\n"), workload=WORKLOAD)
     report = import_file(store, file("query,model,score\na,m,0\nb,m,0\n"), workload=WORKLOAD)
     assert (report.added, report.conflicts) == (1, 1)
-    assert notes(report)["row contradicts the store: refused"] == 1
+    assert notes(report)["row contradicts the store"] == 1
     assert store.mean_scores(WORKLOAD) == [("a", "m/single", 1.0), ("b", "m/single", 0.0)]
 
 
@@ -116,23 +121,23 @@ def test_bad_values_are_set_aside_or_made_unknown_and_counted(file):
     assert (b.cost_usd, b.latency_s, b.tokens_out) == (None, None, None)
     assert (i.cost_usd, i.latency_s, i.tokens_out) == (None, None, None)
     assert notes(result) == {
-        "latency_s 0 means not recorded: made unknown": 1,
-        "cost_usd with thousands separators: repaired": 1,
+        "latency_s 0 means not recorded": 1,
+        "cost_usd with thousands separators": 1,
         "tokens_out is a fraction: rounded up": 1,
-        "calls 0 means not recorded: made unknown": 1,
-        "cost_usd 0 means not recorded: made unknown": 1,
-        "latency_s negative: made unknown": 1,
-        "tokens_out not a number: made unknown": 1,
-        "score outside 0..1: row set aside": 1,
-        "score NaN or infinite: row set aside": 1,
-        "no score: row set aside": 1,
-        "score not a number: row set aside": 1,
-        "no usable query id: row set aside": 1,
-        "this is not a strategy: row set aside": 1,
-        "neither strategy nor model: row set aside": 1,
-        "cost_usd NaN or infinite: made unknown": 1,
-        "latency_s too large: made unknown": 1,
-        "tokens_out too large: made unknown": 1,
+        "calls 0 means not recorded": 1,
+        "cost_usd 0 means not recorded": 1,
+        "latency_s negative": 1,
+        "tokens_out not a number": 1,
+        "score outside 0..1": 1,
+        "score NaN or infinite": 1,
+        "no score": 1,
+        "score not a number": 1,
+        "no usable query id": 1,
+        "this is not a strategy": 1,
+        "neither strategy nor model": 1,
+        "cost_usd NaN or infinite": 1,
+        "latency_s too large": 1,
+        "tokens_out too large": 1,
     }
     assert str(result.notes[-1]).startswith("1 x tokens_out too large")
 
@@ -153,8 +158,8 @@ def test_a_mapped_sample_is_taken_as_it_stands(file):
     )
     assert [row.sample for row in result.observations] == [4]
     assert notes(result) == {
-        "sample is not a count: row set aside": 1,
-        "sample not a number: row set aside": 1,
+        "sample is not a count": 1,
+        "sample not a number": 1,
     }
 
 
@@ -204,7 +209,7 @@ def test_times_are_kept_in_utc(file):
         file("query,model,score,observed_at\na,m,1,2025-01-01T02:00:00+02:00\nb,m,1,soon\n")
     )
     assert result.observations[0].observed_at.isoformat() == "2025-01-01T00:00:00+00:00"
-    assert notes(result)["observed_at not ISO 8601: made unknown"] == 1
+    assert notes(result)["observed_at not ISO 8601"] == 1
 
 
 @pytest.mark.parametrize(
@@ -326,7 +331,7 @@ def test_scores_in_per_cent_are_refused_though_a_few_of_them_lie_in_0_to_1(store
     assert "divide the scores by 100" in refused.value.next_step
     assert store.workloads() == []
     half = read(file("query,model,score\na,m,0.8\nb,m,37.83\n"))
-    assert notes(half)["score outside 0..1: row set aside"] == 1
+    assert notes(half)["score outside 0..1"] == 1
 
 
 def test_a_query_id_that_stands_for_two_classes_refuses_the_file(store, file):
@@ -429,8 +434,8 @@ def test_answers_and_verdicts_are_read_only_where_they_are_mapped(file):
     result = read(path, columns={"answer": "answer", "verdict": "verdict"})
     assert [(row.answer, row.verdict) for row in result.observations] == [("42", 0.5), (None, None)]
     assert notes(result) == {
-        "answer longer than 500 characters: made unknown": 1,
-        "verdict outside 0..1: made unknown": 1,
+        "answer longer than 500 characters": 1,
+        "verdict outside 0..1": 1,
     }
 
 
@@ -438,7 +443,7 @@ def test_a_tools_format_is_read_by_its_reader(store, file):
     path = file('{"idx": 1, "ys": ["a"], "infos": [{"r": 1}]}', "log.json")
     with pytest.raises(InputError, match="not an option of the format sample_logs"):
         import_file(store, path, workload=WORKLOAD, format="tot", options={"color": "red"})
-    with pytest.raises(InputError, match="answers_per_call is not a number"):
+    with pytest.raises(InputError, match="--option answers_per_call: this is not a whole number"):
         read(path, format="tot", options={"answers_per_call": "many"})
     with pytest.raises(InputError, match="has its own columns"):
         read(path, format="tot", columns={"score": "r"})
@@ -465,3 +470,203 @@ def test_a_tools_format_is_read_by_its_reader(store, file):
 def test_real_files_that_would_be_misread_are_refused(data_dir, name, columns, message):
     with pytest.raises(InputError, match=message):
         read(data_dir / name, columns=columns)
+
+
+NOW = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "1e300", "1000001"])
+def test_a_number_given_as_an_option_is_finite_above_0_and_at_most_a_million(file, text):
+    path = file("{}", "run.json")
+    with pytest.raises(InputError, match="--option gpus: this is out of range; expected a number"):
+        read(path, format="vllm", options={"gpus": text})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"answers_per_call": "0"}, "--option answers_per_call: this is out of range"),
+        ({"answers_per_call": "2.5"}, "--option answers_per_call: this is not a whole number"),
+        ({"strategy": "m("}, r"--option strategy: this is not a strategy.*got 'm\('"),
+    ],
+)
+def test_an_option_of_the_wrong_form_is_named_in_the_error(file, options, message):
+    path = file('[{"idx": 1, "ys": ["a"], "infos": [{"r": 1}]}]', "log.json")
+    with pytest.raises(InputError, match=message):
+        read(path, format="tot", options=options)
+
+
+def test_a_model_that_no_record_can_carry_is_named_as_the_option(file):
+    path = file("{}", "samples_gsm8k_2026-01-15T10-00-00.jsonl")
+    with pytest.raises(InputError, match="--option model: this is not a model's name"):
+        read(path, format="lm-eval", options={"model": "!!"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "rule"),
+    [
+        ("serving", ServingPoint("m", None, None, "a", gpu_s=-0.05), "gpu_s is finite and at"),
+        ("serving", ServingPoint("m", None, None, "a", gpus=float("inf")), "gpus is finite and at"),
+        ("serving", ServingPoint("m", None, None, "a", requests=-1), "requests is at least 0"),
+        ("serving", ServingPoint("", None, None, "a"), "model is no empty text"),
+        ("aggregates", Aggregate("w", "all", "m/single", 1, 1.5), "accuracy is in 0..1"),
+        ("aggregates", Aggregate("w", "all", "m/single", -1, 1), "queries is at least 0"),
+        (
+            "aggregates",
+            Aggregate("w", "all", "m/single", 1, 1, cost_usd=float("nan")),
+            "cost_usd is finite and at least 0",
+        ),
+        ("arrivals", Arrival("w", "r", NOW, -1, None), "tokens_in is at least 0"),
+        ("arrivals", Arrival("w", "", NOW, 1, None), "request_id is no empty text"),
+    ],
+)
+def test_the_store_refuses_figures_of_any_kind_that_nothing_can_have(store, kind, record, rule):
+    with pytest.raises(InputError, match=f"1 row breaks a rule; expected {rule}"):
+        getattr(store, f"add_{kind}")([record])
+    assert store.serving() == store.aggregates("w") == store.arrivals("w") == []
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(**columns):
+        path = tmp_path / "rows.parquet"
+        base = {"query": ["a", "b"], "model": ["m", "m"], "score": [1.0, 0.0]}
+        parquet.write_table(pa.table(base | columns), path)
+        return path
+
+    return write
+
+
+def test_ids_that_are_bytes_are_read_as_utf_8_and_others_set_aside(table):
+    found = read(table(query=pa.array(["é".encode(), b"\xff"])))
+    assert [row.query_id for row in found.observations] == ["é"]
+    assert [query.query_id for query in found.queries] == ["é"]
+    assert notes(found)["no usable query id"] == 1
+
+
+def test_names_that_are_bytes_but_no_text_set_the_row_aside(table):
+    found = read(table(model=pa.array([b"m", b"\xff"])))
+    assert [row.strategy for row in found.observations] == ["m/single"]
+    assert notes(found)["model is no text"] == 1
+
+
+def test_missing_ids_never_become_one_query(table, file):
+    found = read(table(query=pa.array([1.0, float("nan")])))
+    assert [row.query_id for row in found.observations] == ["1"]
+    assert [query.query_id for query in found.queries] == ["1"]
+    text = read(file("query,model,score\na,m,1\nnan,m,1\nNone,m,1\nnull,m,0\n"))
+    assert [row.query_id for row in text.observations] == ["a"]
+    assert notes(text)["no usable query id"] == 3
+
+
+def test_decimal_columns_are_numbers(table):
+    cost = pa.array([Decimal("0.10"), None], pa.decimal128(10, 2))
+    ids = pa.array([Decimal("7.00"), Decimal("7.50")], pa.decimal128(10, 2))
+    found = read(table(cost_usd=cost, query=ids))
+    assert [(row.query_id, row.cost_usd) for row in found.observations] == [
+        ("7", 0.1),
+        ("7.50", None),
+    ]
+    long = pa.array([Decimal(10**60), Decimal(10**60 + 1)], pa.decimal256(70, 2))
+    assert {row.query_id for row in read(table(query=long)).observations} == {
+        str(10**60),
+        str(10**60 + 1),
+    }
+
+
+def test_a_column_of_lists_or_structs_is_refused_only_where_it_is_read(table):
+    nested = [{"usd": 1}, {"usd": 2}]
+    with pytest.raises(InputError, match=r"rows.parquet: cost_usd: the column holds lists or"):
+        read(table(cost_usd=nested))
+    with pytest.raises(InputError, match=r"rows.parquet: ids: the column holds lists or structs"):
+        read(table(ids=[[1], [2]]), columns={"query": "ids"})
+    assert len(read(table(details=nested)).observations) == 2
+
+
+def test_an_unknown_time_zone_is_named_with_its_column(table):
+    times = pa.array([1_700_000_000, 2], pa.timestamp("s", "No/Such"))
+    message = r"rows.parquet: observed_at: the time zone of a column is not known.*got 'No/Such'"
+    with pytest.raises(InputError, match=message):
+        read(table(observed_at=times))
+    fixed = pa.array([1_700_000_000, 1_700_000_000], pa.timestamp("s", "+02:00"))
+    first = read(table(observed_at=fixed)).observations[0]
+    assert first.observed_at.isoformat() == "2023-11-14T22:13:20+00:00"
+
+
+def test_parts_above_their_whole_are_suspicious_and_unknown(file):
+    path = file(
+        "query,model,score,tokens_in,tokens_out,tokens_reasoning,tokens_cached\n"
+        "a,m,1,10,5,50,60\nb,m,1,10,5,5,10\nc,m,1,,,9,9\n"
+    )
+    result = read(path)
+    parts = [(row.tokens_reasoning, row.tokens_cached) for row in result.observations]
+    assert parts == [(None, None), (5, 10), (9, 9)]
+    suspects = {note.text for note in result.notes if note.kind == "suspicious"}
+    assert "tokens_reasoning above tokens_out, of which it is a part: made unknown" in suspects
+    assert "tokens_cached above tokens_in, of which it is a part: made unknown" in suspects
+
+
+def test_rows_equal_in_all_that_was_measured_count_once(file, store):
+    path = file("query,model,score,cost_usd\na,m,1,0.5\na,m,1,0.5\na,m,1,0.6\n")
+    result = import_file(store, path, workload=WORKLOAD)
+    why = "row equals an earlier one in all that was measured: counted once"
+    assert [(row.sample, row.cost_usd) for row in store.observations(WORKLOAD)] == [
+        (0, 0.5),
+        (1, 0.6),
+    ]
+    assert result.set_aside == {why: 1}
+    (note,) = (note for note in result.notes if note.text == why)
+    assert (note.kind, note.examples) == ("suspicious", ("line 3: 'a, m/single'",))
+
+
+def test_equal_rows_with_nothing_but_a_score_stay_samples(file):
+    result = read(file("query,model,score,tokens_in\na,m,1,7\na,m,1,7\n"))
+    assert [row.sample for row in result.observations] == [0, 1]
+    assert notes(result)["a query repeats under one strategy: numbered as further samples"] == 1
+
+
+def test_equal_rows_with_a_column_sample_stay_what_the_column_says(file):
+    result = read(file("query,model,score,cost_usd,sample\na,m,1,1,0\na,m,1,1,1\n"))
+    assert [row.sample for row in result.observations] == [0, 1]
+
+
+def test_a_constant_that_stands_in_for_a_column_is_said(file):
+    path = file("query,model,score\na,m,1\n")
+    result = read(path, constants={"score": "0"})
+    assert result.observations[0].score == 0
+    (note,) = (note for note in result.notes if "constant" in note.text)
+    assert str(note) == "1 x a constant stands in for a column (e.g. score=0 for column 'score')"
+
+
+def test_a_column_that_gives_two_fields_is_said(file):
+    path = file("query,model,score,n\na,m,1,1\n")
+    result = read(path, columns={"cost_usd": "n", "latency_s": "n"})
+    (note,) = (note for note in result.notes if "several" in note.text)
+    assert note.examples == ("'n' gives cost_usd, latency_s",)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_a_key_that_stands_twice_in_a_row_is_refused_with_its_place(file, name):
+    one, two = '{"query":"a","model":"m","score":1}', '{"query":"b","score":1,"score":0}'
+    text = f"{one}\n{two}\n" if name.endswith("l") else f"[{one},{two}]"
+    with pytest.raises(InputError, match=f"{name}:2: the key 'score' stands twice"):
+        read(file(text, name))
+
+
+def test_days_before_2000_or_in_the_future_are_suspicious(file):
+    later = (datetime.now(UTC) + timedelta(days=400)).isoformat()
+    path = file(
+        "query,model,score,observed_at\n"
+        f"a,m,1,1970-01-01T00:00:01+00:00\nb,m,1,{later}\nc,m,1,2024-05-05T00:00:00+00:00\n"
+    )
+    result = read(path)
+    found = {note.text: note.count for note in result.notes if note.kind == "suspicious"}
+    assert found == {"observed_at before 2000": 1, "observed_at in the future": 1}
+
+
+def test_half_characters_in_a_tools_file_are_replaced_and_said(store, file):
+    text = '[{"idx": "\\ud800", "ys": ["a"], "infos": [{"r": 1}]}]'
+    path = file(text, "gpt-4_0.7_naive_cot_sample_1_start0_end1.json")
+    report = import_file(store, path, workload=WORKLOAD, format="tot")
+    assert [row.query_id for row in store.observations(WORKLOAD)] == ["?"]
+    assert notes(report)["query_id with half a character: replaced by ?"] == 1

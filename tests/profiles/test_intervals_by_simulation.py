@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 
 from benchmarks.interval_coverage import accuracy_coverage, cost_coverage
 from profiles.cells.intervals import clopper_pearson, effective_size, mean_interval, wilson
@@ -25,6 +25,15 @@ def test_wilson_covers_what_it_says_also_where_samples_share_a_query(queries, ki
     holds(accuracy_coverage(wilson, queries, band, kind, seed=1, repetitions=REPETITIONS))
 
 
+@pytest.mark.parametrize("queries", [50, 200, 1000])
+@pytest.mark.parametrize("kind", ["single", "clustered", "graded"])
+@pytest.mark.parametrize("truth", [0.02, 0.99])
+def test_few_failures_leave_no_interval_too_short(queries, kind, truth):
+    band = (truth, truth)
+    found = accuracy_coverage(wilson, queries, band, kind, seed=5, repetitions=REPETITIONS)
+    assert found["coverage"] > MISS[0] - NOISE
+
+
 @pytest.mark.parametrize("queries", [50, 1000])
 def test_clopper_and_pearson_never_cover_less(queries):
     found = accuracy_coverage(
@@ -42,10 +51,15 @@ def test_the_interval_of_a_skewed_cost_covers_what_it_says(queries, sigma):
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_both_intervals_equal_an_independent_implementation(counts):
     good, n = counts
-    test = binomtest(good, n)
-    for interval, method in ((wilson, "wilson"), (clopper_pearson, "exact")):
-        expected = test.proportion_ci(0.95, method=method)
-        assert np.allclose(interval(good / n, n), (expected.low, expected.high), atol=1e-9)
+    exact = binomtest(good, n).proportion_ci(0.95, method="exact")
+    assert np.allclose(clopper_pearson(good / n, n), (exact.low, exact.high), atol=1e-9)
+    plain = binomtest(good, n).proportion_ci(0.95, method="wilson")
+    low, high = plain.low, plain.high
+    if 0 < good <= 3:
+        low = min(low, chi2.ppf(0.05, 2 * good) / 2 / n)
+    if 0 < n - good <= 3:
+        high = max(high, 1 - chi2.ppf(0.05, 2 * (n - good)) / 2 / n)
+    assert np.allclose(wilson(good / n, n), (low, high), atol=1e-9)
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=60))

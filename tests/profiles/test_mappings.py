@@ -82,7 +82,7 @@ def test_per_cent_units_and_totals_are_divided_only_where_they_are_declared(file
     assert (first.queries, first.accuracy, first.tokens_in) == (500, pytest.approx(0.152), 2.0)
     assert first.gpu_s == pytest.approx(1.212)
     assert (second.accuracy, second.gpu_s, second.queries) == (pytest.approx(0.075), None, None)
-    assert notes(result)["gpu_s is a total over an unknown number of queries: made unknown"] == 1
+    assert notes(result)["gpu_s is a total over an unknown number of queries"] == 1
     undeclared = mapping("kind: cells\ncolumns: {accuracy: acc}\n")
     with pytest.raises(InputError, match="the accuracy looks like per cent"):
         read(file(text), undeclared)
@@ -133,10 +133,12 @@ def test_rows_that_contradict_their_headline_are_reported_or_set_aside(store, fi
     said = notes(kept)
     assert said["rows contradict their headline"] == 1
     assert said["headline without rows"] == 1
-    assert said["cost_usd 0 means not recorded: made unknown"] == 1
+    assert said["cost_usd 0 means not recorded"] == 1
     rules = mapping(head + ", on_contradiction: set_aside}\n")
     report = import_file(store, file(text), workload=WORKLOAD, mapping=rules)
     assert (report.kept, report.set_aside) == (10, {"rows contradict their headline": 10})
+    kinds = [note.kind for note in report.notes if note.text == "rows contradict their headline"]
+    assert kinds == ["suspicious", "set aside"]
     assert len(store.quarantined()) == 10
     assert {row.strategy for row in store.observations(WORKLOAD)} == {"m/single"}
 
@@ -148,10 +150,10 @@ def test_check_values_are_verified_and_shown(file, mapping):
     )
     result = read(file("query,model,class,score,cost_usd\na,m,x,1,1\nb,m,x,0,2.25\n"), rules)
     assert [str(check) for check in result.checks] == [
-        "ok: kept rows is 2, published 2",
-        "ok: mean score class=x is 0.5, published 0.5",
-        "ok: total cost_usd is 3.25, published 3",
-        "MISMATCH: mean latency_s is nothing, published 1",
+        "ok: kept rows: 2, expected 2",
+        "ok: mean score class=x: 0.5, expected 0.5",
+        "ok: total cost_usd: 3.25, expected 3",
+        "MISMATCH: mean latency_s: nothing, expected 1",
     ]
 
 

@@ -11,6 +11,7 @@ from small_worlds import WORKLOAD
 from profiles.errors import BudgetRefusedError, InputError, UpstreamError
 from profiles.measuring import measuring as module
 from profiles.measuring.measure import Answered, Scored, Task, measure, seed_of
+from profiles.measuring.outlook import Paid
 from profiles.measuring.scorers import Function, UnscoredError
 from profiles.store.store import Store
 
@@ -271,7 +272,7 @@ def test_an_outcome_at_an_unknown_level_counts_where_one_level_is_asked_for(stor
 
 def test_a_run_out_of_money_stops_cleanly_and_says_what_is_left_and_what_it_would_cost(store):
     upstream = Upstream(money=52)
-    report = go(store, upstream, spent_nano_usd=lambda: upstream.spent)
+    report = go(store, upstream, paid=lambda: Paid(upstream.spent))
     assert (report.measured, report.left, report.failed) == (10, 50, 0)
     assert report.stopped == "no room"
     assert (report.spent_usd, report.left_usd) == (50e-9, pytest.approx(250e-9))
@@ -344,3 +345,23 @@ def test_answers_verdicts_and_kinds_of_tokens_are_stored(store):
     (found,) = store.observations(WORKLOAD)
     assert (found.tokens_reasoning, found.tokens_cached, found.concurrency) == (15, 4, 2)
     assert (found.answer, found.verdict) == ("42", 0.75)
+
+
+def test_outcomes_that_somebody_else_stored_meanwhile_are_counted_and_theirs_stand(store):
+    class Late(Upstream):
+        async def __call__(self, job):
+            if len(self.calls) == 0:
+                with Store.open(store._path) as other:
+                    await measure_all(other)
+            return await super().__call__(job)
+
+    async def measure_all(other):
+        scoring = {"answer": Upstream(cost=7), "score": right}
+        await measure(
+            other, workload=WORKLOAD, problems=PROBLEMS[:3], strategies=["a/single"], **scoring
+        )
+
+    report = go(store, Late(cost=5), problems=PROBLEMS[:5], strategies=["a/single"], concurrency=8)
+    assert (report.measured, report.stored_elsewhere) == (5, 3)
+    costs = Counter(row.cost_usd for row in store.observations(WORKLOAD))
+    assert costs == {7e-9: 3, 5e-9: 2}

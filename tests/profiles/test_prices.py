@@ -22,13 +22,12 @@ from profiles.pricing.prices import (
     card_in_force,
     cards,
     energy_cost_usd,
-    price,
     rate_or_reason,
     rates_for,
     read_dated_card,
 )
 from profiles.pricing.pricing_check import check_prices
-from profiles.pricing.rates import Rate
+from profiles.pricing.rates import Rate, price
 from profiles.scaling.query_means import query_means
 from profiles.store.store import Store
 

@@ -14,6 +14,7 @@ from scipy import stats
 from small_worlds import observation
 
 from app.cli.profile import profile
+from profiles.aggregate import Aggregate
 from profiles.cells.diff import diff_profiles, read_side
 from profiles.cells.figures import Figure, Kind, mover
 from profiles.errors import InputError
@@ -138,11 +139,50 @@ def test_cells_and_classes_of_one_side_are_named():
     assert found.beyond_noise
 
 
-def test_a_cost_that_became_known_is_a_change_without_an_interval():
-    found = diff_profiles(side(outcomes([1, 1])), side(outcomes([1, 1], cost_usd=[0.1, 0.2])))
+def test_a_figure_that_became_known_or_unknown_is_no_noise_and_has_no_interval():
+    known = side(outcomes([1, 1], cost_usd=[0.1, 0.2]))
+    unknown = side(outcomes([1, 1]))
+    for before, after in ((unknown, known), (known, unknown)):
+        found = diff_profiles(before, after)
+        (change,) = found.changes
+        assert (change.measure, change.low, change.high) == ("cost_usd", None, None)
+        assert found.beyond_noise
+
+
+def published(accuracy=0.7, queries=50, **more):
+    with Store.open(":memory:") as store:
+        store.add_aggregates([Aggregate("w", "all", "pub/single", queries, accuracy, **more)])
+        return read_side(store, "w", label="x")
+
+
+def test_published_accuracies_are_compared_by_wilson_intervals_of_independent_queries():
+    found = diff_profiles(published(0.7), published(0.9))
     (change,) = found.changes
-    assert (change.measure, change.before, change.low) == ("cost_usd", None, None)
-    assert not found.beyond_noise
+    expected = mover(
+        Figure(0.7, Kind.ACCURACY, 50), Figure(0.9, Kind.ACCURACY, 50), 0.0, confidence=0.95
+    )
+    assert (change.low, change.high) == pytest.approx(expected)
+    assert change.shared_queries == 0
+    assert not diff_profiles(published(0.7), published(0.74)).beyond_noise
+    assert diff_profiles(published(0.3), published(0.9)).beyond_noise
+
+
+def test_a_published_cell_is_compared_with_one_that_was_measured():
+    measured = side([observation(f"q{i}", "pub/single", score=float(i % 2)) for i in range(50)])
+    (change,) = diff_profiles(published(0.9), measured).changes
+    assert (change.measure, change.before, change.after) == ("accuracy", 0.9, 0.5)
+    assert change.beyond_noise
+
+
+def test_nobody_knows_the_noise_of_a_published_cost_or_latency():
+    before = published(cost_usd=0.001, latency_p95_s=2.0)
+    after = published(cost_usd=0.002, latency_p95_s=3.0)
+    changes = diff_profiles(before, after).changes
+    assert [change.measure for change in changes] == ["cost_usd", "latency_p95_s"]
+    for change in changes:
+        assert (change.low, change.high) == (None, None)
+        assert change.uncertainty_unknown
+        assert not change.beyond_noise
 
 
 def test_more_queries_with_the_same_mean_are_a_change_but_no_difference():
@@ -256,3 +296,27 @@ def test_a_store_with_two_workloads_needs_a_name(tmp_path):
     code, text = run(f"{path}:v", f"{path}:w", "--format", "json")
     assert code == 0
     assert {one["measure"] for one in json.loads(text)["changes"]} == {"accuracy", "queries"}
+
+
+def test_a_store_of_published_cells_alone_has_a_workload_and_does_not_differ_from_itself(tmp_path):
+    paths = [tmp_path / name for name in ("old.duckdb", "new.duckdb")]
+    for path, cost_usd in zip(paths, (0.001, 0.002), strict=True):
+        cell = Aggregate("w", "all", "pub/single", 50, 0.7, cost_usd=cost_usd)
+        with Store.open(path) as store:
+            store.add_aggregates([cell])
+            assert store.workloads() == ["w"]
+    assert run(paths[0], paths[0], "--any") == (0, "")
+    code, text = run(*paths)
+    assert code == 0
+    (row,) = [line for line in text.splitlines() if "cost_usd of all pub/single" in line]
+    assert "unknown" in row
+
+
+def test_exit_code_flags_a_cost_that_became_unknown(tmp_path):
+    paths = [tmp_path / name for name in ("old.duckdb", "new.duckdb")]
+    for path, more in zip(paths, ({"cost_usd": [0.1, 0.2]}, {}), strict=True):
+        with Store.open(path) as store:
+            store.add(outcomes([1, 0], **more))
+    code, text = run(*paths, "--exit-code")
+    assert code == 1
+    assert "yes" in text

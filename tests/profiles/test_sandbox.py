@@ -6,7 +6,10 @@ import asyncio
 import ctypes
 import json
 import os
+import subprocess
 import sys
+import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiles.errors import InputError
-from profiles.measuring import sandbox_program, sandbox_referee
-from profiles.measuring.sandbox import Limits, run_tests
-from profiles.measuring.scorers import Task
+from profiles.measuring import sandbox, sandbox_program
+from profiles.measuring.sandbox import Limits, isolated, run_tests
+from profiles.measuring.sandbox_remote import Line, ProgramDiedError, UndecidedError
+from profiles.measuring.scorers import Task, UnscoredError
 from profiles.measuring.unit_tests import UnitTests
 
 TESTS = "assert double(2) == 4\nassert double(-3) == -6"
@@ -25,20 +29,33 @@ WRITES_HELD = sys.platform == "linux" and ctypes.CDLL(None).syscall(444, None, 0
 SEALED = sys.platform == "linux" and os.uname().machine in {"x86_64", "aarch64"}
 
 
-def run(program, tests=TESTS, **limits):
-    return asyncio.run(run_tests(program, tests, Limits(**{"wall_s": 20.0, "cpu_s": 5, **limits})))
+def run(program, tests=TESTS, entry=None, **limits):
+    chosen = Limits(**{"wall_s": 20.0, "cpu_s": 5, **limits})
+    return asyncio.run(run_tests(program, tests, chosen, entry))
 
 
+def line():
+    reading, writing = os.pipe()
+    return Line(reading, writing)
+
+
+SMALL = st.integers(-9, 9)
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-    | st.binary() | st.complex_numbers(allow_nan=False),
+    | st.binary() | st.complex_numbers(allow_nan=False) | st.fractions() | st.dates()
+    | st.decimals(allow_nan=False) | st.datetimes() | st.timedeltas()
+    | st.builds(range, SMALL, SMALL),
     lambda inner: st.lists(inner, max_size=3)
     | st.lists(inner, max_size=3).map(tuple)
+    | st.lists(inner, max_size=3).map(deque)
     | st.dictionaries(st.text() | st.integers(), inner, max_size=3)
     | st.sets(st.integers(), max_size=3)
     | st.frozensets(st.text(), max_size=3),
     max_leaves=8,
 )  # fmt: skip
+
+
+LINE = line()
 
 
 def same(one, other):
@@ -48,8 +65,8 @@ def same(one, other):
 @settings(deadline=None)
 @given(PLAIN)
 def test_plain_values_travel_both_ways_as_they_are(value):
-    there = sandbox_program.decode(json.loads(json.dumps(sandbox_referee.encode(value))))
-    back = sandbox_referee.decode(json.loads(json.dumps(sandbox_program.encode(value))), None)
+    there = sandbox_program.decode(json.loads(json.dumps(LINE.encode(value))))
+    back = LINE.decode(json.loads(json.dumps(sandbox_program.encode(value))))
     assert same(there, value)
     assert same(back, value)
 
@@ -59,7 +76,10 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.text() | st.sampled_from(["held", "dict", "set", "tuple", "bytes", "complex"]),
+            st.text()
+            | st.sampled_from(
+                ["held", "dict", "set", "tuple", "bytes", "complex", "Fraction", "range"]
+            ),
             inner,
             max_size=2,
         )
@@ -71,14 +91,14 @@ JSON = st.recursive(
 @given(JSON)
 def test_whatever_a_program_answers_is_a_value_or_a_broken_word(answer):
     try:
-        sandbox_referee.decode(answer, None)
-    except sandbox_referee.ProgramDiedError as error:
+        LINE.decode(answer)
+    except ProgramDiedError as error:
         assert "broke its word" in str(error)  # noqa: PT017 - one of the two right outcomes
 
 
 def test_what_is_not_plain_cannot_be_handed_over():
-    with pytest.raises(TypeError, match="plain values only"):
-        sandbox_referee.encode([object()])
+    with pytest.raises(UndecidedError, match="plain values only"):
+        LINE.encode([object()])
 
 
 def test_a_right_program_passes_and_a_wrong_one_does_not():
@@ -221,7 +241,7 @@ def attempt(function, *args):
     return "had"
 path = {str(victim)!r}
 found = [attempt(open, path, "w"), attempt(os.truncate, path, 0), attempt(os.remove, path),
-         attempt(os.rename, path, "mine"), attempt(os.mkdir, path + "x")]
+         attempt(os.rename, path, path + "y"), attempt(os.mkdir, path + "x")]
 open("own", "w").write("x")
 os.rename("own", "other")
 os.remove("other")
@@ -259,7 +279,236 @@ def test_the_scorer_runs_the_code_block_of_an_answer():
     assert asyncio.run(UnitTests().score(task, "I cannot")).score == 0.0
 
 
-@pytest.mark.parametrize("tests", [None, " ", "assert f("])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        None, " ", "assert f(", "# nothing", "x = f(2)", "def helper():\n    assert f(2) == 4",
+        "def test_a():\n    f(2)", "assert True", "def test_a(tmp_path):\n    assert f(2) == 4",
+        "async def test_a():\n    assert f(2) == 4",
+        "if __name__ == '__main__':\n    assert f(2) == 4",
+        "class TestF:\n    def test_a(self):\n        assert f(2) == 4",
+        "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.fail()\n"
+        "unittest.main()",
+        "def check(candidate):\n    assert candidate(2) == 4",
+    ],
+)  # fmt: skip
 def test_tasks_without_usable_tests_are_refused(tests):
     with pytest.raises(InputError, match="task q"):
         UnitTests().check(Task("q", "p", tests=tests))
+
+
+FORMS = {
+    "functions": "def test_a():\n    assert f(2) == 4\n",
+    "a helper": "def helper(x):\n    assert f(x) == 4\ndef test_a():\n    helper(2)\n",
+    "unittest": "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n"
+    "        self.assertEqual(f(2), 4)\nif __name__ == '__main__':\n    unittest.main()\n",
+    "check": "METADATA = {}\n# entry_point: f\ndef check(candidate):\n    assert candidate(2) == 4",
+    "check that is called": "def check(candidate):\n    assert candidate(2) == 4\ncheck(f)",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tests_that_only_define_are_run(form):
+    scorer, task = UnitTests(), Task("q", "p", tests=FORMS[form])
+    scorer.check(task)
+    assert asyncio.run(scorer.score(task, "def f(x): return x * x")).score == 1.0
+    assert asyncio.run(scorer.score(task, "def f(x): return 'wrong'")).score == 0.0
+    assert asyncio.run(scorer.score(task, "def g(x): return x * x")).score == 0.0
+
+
+def test_check_gets_the_one_function_that_the_prompt_begins():
+    tests = "def check(candidate):\n    assert candidate(2) == 4"
+    task = Task("q", 'def f(x):\n    """The square."""\n', tests=tests)
+    UnitTests().check(task)
+    assert (
+        asyncio.run(UnitTests().score(task, "def g(x): return 1\ndef f(x): return x*x")).score == 1
+    )
+    two = Task("q", "def g(x):\n    return x\n\ndef f(x):\n", tests=tests)
+    with pytest.raises(InputError, match="entry_point"):
+        UnitTests().check(two)
+
+
+@pytest.mark.parametrize(
+    ("program", "tests"),
+    [
+        ("from fractions import Fraction\ndef f(x): return Fraction(1, x)",
+         "from fractions import Fraction\nassert f(2) == Fraction(1, 2)"),
+        ("import collections\ndef f(x): return collections.deque([x])", "assert len(f(1)) == 1"),
+        ("def f(x):\n    yield x\n    yield 2", "g = f(1)\nassert next(g) == 1 and list(g) == [2]"),
+        ("import itertools\ndef f(): return itertools.count()",
+         "from itertools import islice\nassert list(islice(f(), 3)) == [0, 1, 2]"),
+        ("class S:\n    def __len__(self): return 3\n    def __bool__(self): return False\n"
+         "    def __getitem__(self, i): return [5, 6, 7][i]\n"
+         "    def __contains__(self, x): return x == 5\n"
+         "    def __repr__(self): return 'S!'\n",
+         "s = S()\nassert len(s) == 3 and not s and s[1] == 6 and 5 in s and 4 not in s\n"
+         "assert repr(s) == str(s) == 'S!' and list(s) == [5, 6, 7]"),
+        ("class V:\n    def __init__(self, x): self.x = x\n"
+         "    def __eq__(self, o): return self.x == o.x\n"
+         "    def __lt__(self, o): return self.x < o.x\n"
+         "    def __add__(self, o): return V(self.x + o.x)\n",
+         "assert V(1) + V(2) == V(3) and V(1) != V(2) and V(1) < V(2) and (V(1) + V(2)).x == 3\n"
+         "v = V(1)\nv.x = 9\nassert v == V(9) and isinstance(v, V) and not isinstance(3, V)"),
+        ("from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(): return P(1, 2)",
+         "assert f() == (1, 2) and f().y == 2"),
+        ("class Stack(list):\n    def push(self, x): self.append(x)\n",
+         "s = Stack()\ns.push(4)\nassert s == [4] and len(s) == 1 and isinstance(s, list)"),
+        ("import collections\ndef f(t): return collections.Counter(t)",
+         "c = f('aab')\nassert c == {'a': 2, 'b': 1} and c['z'] == 0\n"
+         "assert c.most_common(1) == [('a', 2)]"),
+        ("from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\n"
+         "class P:\n    x: int\n", "assert P(1) == P(1) and P(1).x == 1"),
+        ("def f(): return {}.keys\nclass A: pass\na = A()", "assert a is a and a == a and a != 4"),
+        ("def code(x): return x", "assert code(1) == 1"),
+    ],
+)  # fmt: skip
+def test_objects_that_stay_with_the_program_answer_what_they_are_asked(program, tests):
+    verdict = run(program, tests)
+    assert verdict.passed, verdict.reason
+
+
+YES = "class Yes:\n" + "".join(
+    f"    def __{name}__(self, *o): return {value}\n"
+    for name, value in {"eq": True, "lt": True, "gt": True, "sub": "0.0", "rsub": "0.0"}.items()
+)
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert f() == 4", "assert f() < 4", "assert 4 == f()", "assert [f()] == [4]",
+        "assert f() in (3, 4)", "assert abs(f() - 4) < 1", "assert abs(4 - f()) < 1",
+        "try:\n    assert f() == 4\nexcept BaseException:\n    pass",
+        "import unittest\nclass T(unittest.TestCase):\n"
+        "    def test(self): self.assertEqual(f(), 4)",
+        "import asyncio\nassert asyncio.run(g()) == 4", "assert h(lambda: 4) == 4",
+    ],
+)  # fmt: skip
+def test_what_only_the_program_could_compare_is_not_scored(tests):
+    program = YES + "def f(): return Yes()\nasync def g(): return 4\ndef h(x): return x()"
+    verdict = run(program, tests)
+    assert verdict.passed is None, verdict
+    with pytest.raises(UnscoredError, match="the tests could not tell") as caught:
+        asyncio.run(UnitTests().score(Task("q", "p", tests=tests), program))
+    assert caught.value.cost_nano_usd == 0
+
+
+def test_an_object_without_equality_of_its_own_equals_no_plain_value():
+    assert run("def double(x):\n    yield 4").passed is False
+    assert run("def double(x): return object()").passed is False
+
+
+@pytest.mark.parametrize("kind", ["StopIteration", "StopAsyncIteration", "GeneratorExit"])
+def test_an_exception_of_the_program_ends_no_iteration_of_the_tests(kind):
+    tests = "assert all(map(lambda c: f(c[0]) == c[1], [(2, 4), (3, 9)]))"
+    assert run(f"def f(x): raise {kind}", tests).passed is False
+    assert run("def f(x): return x * x", tests).passed
+
+
+def test_expected_exceptions_keep_their_type():
+    tests = "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n"
+    tests += "        with self.assertRaises(KeyError):\n            f(1)\n"
+    assert run("class Mine(KeyError): pass\ndef f(x): raise Mine(x)", tests).passed
+    assert run("def f(x): raise ValueError(x)", tests).passed is False
+
+
+DEEP = """
+import os
+here = os.getcwd()
+for i in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+os.chdir(here)
+os.mkdir("closed")
+open("closed/file", "w").write("x")
+os.chmod("closed", 0)
+"""
+
+
+@pytest.mark.parametrize("own_disk", [True, False])
+def test_nothing_is_left_of_folders_however_deep_or_closed(own_disk, tmp_path, monkeypatch):
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sandbox, "isolated", isolated if own_disk else lambda: False)
+    verdict = run(DEEP + RIGHT)
+    assert verdict.passed, verdict.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not SEALED, reason="the kernel of this platform is not asked to refuse")
+def test_nothing_that_outlives_a_program_is_to_be_had():
+    program = """
+import ctypes
+libc = ctypes.CDLL(None)
+found = [libc.shmget(0, 1 << 20, 0o1600), libc.semget(0, 1, 0o1600), libc.msgget(0, 0o1600),
+         libc.prctl(1, 0, 0, 0, 0), libc.unshare(0x10000000)]
+"""
+    verdict = run(program, "assert found == [-1] * 5, found")
+    assert verdict.passed, verdict.reason
+
+
+@pytest.mark.skipif(not isolated(), reason="no user namespaces here")
+def test_an_isolated_program_sees_itself_alone_and_has_a_small_disk():
+    program = """
+import os
+seen = [name for name in os.listdir("/proc") if name.isdigit()]
+written = 0
+try:
+    for i in range(100):
+        with open(f"f{i}", "wb") as file:
+            written += file.write(bytes(8 << 20))
+except OSError:
+    pass
+"""
+    verdict = run(program, "assert seen in ([], ['1']) and written <= 64 << 20, (seen, written)")
+    assert verdict.passed, verdict.reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends processes with their parent")
+@pytest.mark.parametrize("own_disk", [True, False])
+def test_a_killed_measuring_leaves_no_process(own_disk, tmp_path):
+    tmp_path.chmod(0o777)
+    mark = f"mark-{os.getpid()}-{own_disk}-{time.monotonic_ns()}"
+    script = "import asyncio, sys\nfrom profiles.measuring import sandbox\n"
+    script += "" if own_disk else "sandbox.isolated = lambda: False\n"
+    script += "program = 'import time\\ntime.sleep(600)'\n"
+    script += "print('up', flush=True)\nasyncio.run(sandbox.run_tests(program, 'assert f(2)'))\n"
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", script, mark]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as measuring:
+        measuring.stdout.readline()
+        while len(mine := sandboxed(measuring.pid)) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        mine |= sandboxed(measuring.pid)
+        measuring.kill()
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in mine) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in mine if alive(pid)]
+
+
+def sandboxed(parent):
+    """The sandbox's processes below a process: {process id}."""
+    children = {}
+    for folder in Path("/proc").iterdir():
+        try:
+            text = (folder / "stat").read_text()
+        except OSError:
+            continue
+        if folder.name.isdigit():
+            children.setdefault(int(text.rpartition(")")[2].split()[1]), set()).add(
+                int(folder.name)
+            )
+    found, new = set(), {parent}
+    while new:
+        new = set().union(*(children.get(pid, set()) for pid in new))
+        found |= new
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiles.errors import InputError
-from profiles.measuring.answers import choice_letter, last_number, marked_answer, program
+from profiles.measuring.answers import (
+    choice_letter,
+    final_line,
+    last_number,
+    marked_answer,
+    normalised,
+    program,
+)
 from profiles.measuring.scorers import (
     Exact,
     Function,
@@ -77,6 +84,32 @@ def test_every_integer_is_found_with_thousands_separators_too(number, words):
 def test_no_text_breaks_an_extractor(text):
     for find in (last_number, choice_letter, marked_answer, program):
         find(text)
+
+
+MANY = 200_000
+HOSTILE = [
+    "The answer is" + "\n" * MANY + "none", "answer" + " " * MANY + "x",
+    "answer a" + " " * MANY + "z",
+    "answer is (" + " " * MANY + "z", "1" + " " * MANY + "2", " " * MANY + "x", "1" * MANY + ".",
+    "1" + ",111" * MANY, "answer " * MANY, "final " * MANY, "#### " * MANY, "#" * MANY,
+    "\\boxed{" * MANY, "\\frac{" * MANY, "\\frac{" + "1" * MANY, "```" + "a" * MANY,
+    "```" + " " * MANY, "```\n" * MANY, "( " * MANY, "A " * MANY, "1e" * MANY, "1/" * MANY,
+    "1 /" + " " * MANY, "+-" * MANY, "." * MANY, "*" * MANY + " " * MANY + "* 10",
+    'answer "' * MANY,
+    "option choice" * MANY,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_an_answer_of_endless_repetition_is_read_to_its_end(text):
+    for find in (last_number, choice_letter, marked_answer, program, final_line, normalised):
+        find(text)
+
+
+def test_an_answer_stands_at_the_end_of_a_text_of_any_length():
+    text = "x 1 " * MANY + "The answer is B, #### 72"
+    assert last_number(text) == 72
+    assert choice_letter("word " * MANY + "The answer is (B).") == "B"
 
 
 @pytest.mark.parametrize(

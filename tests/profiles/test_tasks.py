@@ -64,3 +64,35 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot read the tasks"):
         read_tasks(path)
+
+
+def test_a_byte_order_mark_and_indented_remarks_are_no_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"query": "a", "prompt": "x"}\r\n  # remark\r\n')
+    assert read_tasks(path) == [Task("a", "x")]
+
+
+@pytest.mark.parametrize("lines", [(), ("# nothing",), ("", " ")])
+def test_a_file_without_a_task_is_refused(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"tasks.jsonl: there is no task in this file"):
+        read_tasks(written(tmp_path, *lines))
+
+
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [
+        (r'"query": "a\ud800", "prompt": "x"', "query.* surrogate pair"),
+        (r'"query": "a\u0000", "prompt": "x"', "query.* no NUL"),
+        (r'"query": " ", "prompt": "x"', "query.* must not be blank"),
+        (r'"query": "a", "prompt": "\udfff"', "prompt: .* unicode"),
+        (r'"query": "a", "prompt": "x", "class": "\ud800"', "class: .* surrogate pair"),
+        (r'"query": "a", "prompt": "x", "class": ""', "class: .* must not be blank"),
+        (r'"query": "a", "prompt": "x", "reference": "\ud800"', "reference.* surrogate pair"),
+        (r'"query": "a", "prompt": "x", "tests": "\ud800"', "tests: .* surrogate pair"),
+    ],
+)
+def test_what_no_file_can_hold_is_refused_with_its_line(
+    tmp_path: Path, words: str, got: str
+) -> None:
+    with pytest.raises(InputError, match=f"tasks.jsonl:1: this is not a task; .*{got}"):
+        read_tasks(written(tmp_path, f"{{{words}}}"))

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from fake_upstream import PRICES, FakeUpstream, served
 
-from profiles.errors import InputError
+from profiles.errors import ExitCode, InputError, UnknownValueError, UpstreamError
 from profiles.measuring.measure import measure
 from profiles.measuring.scorers import Task
 from profiles.money import PriceCard
@@ -36,7 +36,7 @@ async def measured(store: Store, bench: Bench, **more: Any) -> Any:
         strategies=bench.experiment.strategies,
         answer=bench.answer,
         score=bench.scorers.score,
-        spent_nano_usd=bench.spent_nano_usd,
+        paid=bench.paid,
         stored=bench.stored,
         **more,
     )
@@ -52,6 +52,8 @@ async def measured(store: Store, bench: Bench, **more: Any) -> Any:
         ({"verifiers": {"checker": "nowhere:check"}}, "cannot import the module 'nowhere'"),
         ({"api_key_env": "A_KEY_THAT_NOBODY_SET"}, "A_KEY_THAT_NOBODY_SET: this environment"),
         ({"endpoint": "ftp://host"}, "not the address of a model server"),
+        ({"timeout_s": 1e300}, "cannot be given up after this time"),
+        ({"timeout_s": float("nan")}, "cannot be given up after this time"),
     ],
 )
 async def test_what_cannot_work_is_found_before_anything_is_paid_for(
@@ -141,3 +143,79 @@ async def test_a_cap_below_the_first_outcome_buys_nothing(tmp_path: Path) -> Non
     assert (report.measured, report.left, report.spent_usd) == (0, 6, 0)
     assert "no room" in str(report.stopped)
     assert fake.calls == []
+
+
+async def test_limited_money_wants_a_price_of_the_judge_before_any_call() -> None:
+    experiment = replace(EXPERIMENT, scorer="judge:dear")
+    experiment.check(TASKS)
+    with pytest.raises(UnknownValueError, match="dear"):
+        experiment.check(TASKS, limited=True)
+    with pytest.raises(UnknownValueError, match="small"):
+        replace(EXPERIMENT, prices=PriceCard()).check(TASKS, limited=True)
+
+
+async def test_a_judge_without_a_verdict_is_asked_again_and_the_answers_are_not(
+    tmp_path: Path,
+) -> None:
+    class Undecided(FakeUpstream):
+        def texts(self, body: dict[str, Any]) -> list[str]:
+            return [self.reply if body["model"] == "large" else "four"]
+
+    async with served(Undecided(reply="who knows")) as fake:
+        experiment = replace(EXPERIMENT, endpoint=fake.url, scorer="judge:large")
+        with Store.open(tmp_path / "store") as store:
+            async with experiment.bench(tmp_path / "calls", None) as bench:
+                with pytest.raises(UpstreamError, match="gave no verdict") as failed:
+                    await measured(store, bench)
+            fake.reply = "VERDICT: 10"
+            async with experiment.bench(tmp_path / "calls", None) as bench:
+                again = await measured(store, bench)
+    assert failed.value.exit_code == ExitCode.UPSTREAM == 5
+    assert (again.measured, again.failed) == (6, 0)
+    assert [call["model"] for call in fake.calls[12:]] == ["large"] * 6
+
+
+async def test_one_absurd_usage_makes_one_cost_unknown_and_loses_nothing(tmp_path: Path) -> None:
+    class Boasting(FakeUpstream):
+        def answer(self, body: dict[str, Any], texts: list[str], *tokens: int) -> web.Response:
+            absurd = body["messages"][0]["content"] == "prompt 3"
+            return super().answer(body, texts, tokens[0], 10**30 if absurd else tokens[1])
+
+    async with served(Boasting()) as fake:
+        experiment = replace(EXPERIMENT, endpoint=fake.url)
+        with Store.open(tmp_path / "store") as store:
+            async with experiment.bench(tmp_path / "calls", None) as bench:
+                report = await measured(store, bench)
+            rows = store.observations("w")
+    assert [row.cost_usd is None for row in rows] == [row.query_id == "q3" for row in rows]
+    assert (report.measured, report.at_bound, report.beyond_cap) == (6, 1, 0)
+
+
+async def test_more_tokens_than_were_asked_for_are_suspicious(tmp_path: Path) -> None:
+    class Greedy(FakeUpstream):
+        def answer(self, body: dict[str, Any], texts: list[str], *tokens: int) -> web.Response:
+            return super().answer(body, texts, tokens[0], 10**7)
+
+    async with served(Greedy()) as fake:
+        experiment = replace(EXPERIMENT, endpoint=fake.url)
+        with Store.open(tmp_path / "store") as store:
+            async with experiment.bench(tmp_path / "calls", None) as bench:
+                report = await measured(store, bench)
+    assert (report.at_bound, report.beyond_cap) == (0, 6)
+    assert report.spent_usd == pytest.approx(fake.bill_nano_usd / 1e9)
+
+
+async def test_a_call_that_failed_after_it_was_sent_makes_the_spend_a_bound(
+    tmp_path: Path,
+) -> None:
+    async def sometimes(_: web.Request, body: dict[str, Any]) -> web.Response | None:
+        statuses = {"prompt 1": 500, "prompt 2": 429}
+        status = statuses.get(body["messages"][0]["content"])
+        return web.Response(status=status) if status else None
+
+    async with served(FakeUpstream(behaviour=sometimes)) as fake:
+        experiment = replace(EXPERIMENT, endpoint=fake.url)
+        with Store.open(tmp_path / "store") as store:
+            async with experiment.bench(tmp_path / "calls", None) as bench:
+                report = await measured(store, bench)
+    assert (report.measured, report.failed, report.at_bound) == (4, 2, 1)

@@ -275,3 +275,91 @@ async def test_gpu_seconds_of_an_answer_from_the_journal_are_unknown(path: Path)
     assert found[0].gpu_s is not None
     assert found[0].energy_j == pytest.approx(100 * found[0].gpu_s)
     assert (found[1].gpu_s, found[1].energy_j) == (None, None)
+
+
+async def test_a_store_behind_a_link_has_the_journal_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "store.duckdb")
+    assert journal_of(tmp_path / "link") == journal_of(tmp_path / "store.duckdb")
+
+
+async def written(path: Path, **change: object) -> None:
+    with opened(path) as journal:
+        await journal.outcome(KEY, numbered().chat).chat(CALL)
+    entry = json.loads(path.read_text())
+    entry["reply"].update(change)
+    path.write_text(json.dumps(entry) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latency_s": 5e9}, "no call takes 5e"),
+        ({"latency_s": -1}, "no call takes -1 s"),
+        ({"tokens_in": -1}, "no negative number of tokens"),
+        ({"tokens_out": -(10**30)}, "no negative number of tokens"),
+        ({"texts": [], "finish_reasons": []}, "at least one text"),
+        ({"texts": ["a", "b"]}, "a finish reason for each"),
+    ],
+)
+async def test_a_line_that_cannot_be_true_is_refused_with_its_number(
+    path: Path, change: dict[str, object], message: str
+) -> None:
+    await written(path, **change)
+    with pytest.raises(InputError, match=rf"calls:1: this line is no paid call; got .*{message}"):
+        opened(path)
+
+
+async def test_absurd_usage_in_the_journal_is_unknown(path: Path) -> None:
+    await written(path, tokens_out=10**30)
+    with opened(path) as journal:
+        found = await journal.outcome(KEY, numbered().chat).chat(CALL)
+    assert (found.texts, found.tokens_in, found.tokens_out) == (("reply 0",), None, None)
+
+
+async def test_a_reply_without_use_is_asked_for_again_even_where_it_was_kept(path: Path) -> None:
+    upstream = numbered()
+    with opened(path) as journal:
+        await journal.repeatable(upstream.chat).chat(CALL)
+
+        def useful(reply: Completion) -> bool:
+            return reply.texts == ("reply 2",)
+
+        for text in ("reply 1", "reply 2", "reply 2"):
+            found = await journal.repeatable(upstream.chat, useful).chat(CALL)
+            assert found.texts == (text,)
+
+
+async def test_a_lock_on_a_removed_file_is_not_taken_for_the_journals(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, seen = Journal._lock, []
+
+    def removed_meanwhile(journal: Journal, file: int) -> None:
+        if not seen:
+            path.unlink()
+        seen.append(file)
+        lock(journal, file)
+
+    monkeypatch.setattr(Journal, "_lock", removed_meanwhile)
+    with opened(path) as journal:
+        assert len(seen) == 2
+        await journal.outcome(KEY, numbered().chat).chat(CALL)
+        with pytest.raises(InputError, match="another process"):
+            opened(path)
+    assert path.stat().st_size
+
+
+async def test_a_compacted_journal_is_still_for_its_owner_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_COMPACT_BYTES", 0)
+    path.with_name(path.name + ".new").write_text("left by a kill")
+    with opened(path) as journal:
+        inode = path.stat().st_ino
+        for number in range(4):
+            await journal.outcome((f"q{number}", "s", 0, 1), numbered().chat).chat(CALL)
+        journal.forget([(f"q{number}", "s", 0, 1) for number in range(3)])
+        assert path.stat().st_ino != inode
+        assert path.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(InputError, match="another process"):
+            opened(path)

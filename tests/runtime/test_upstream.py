@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from typing import Any
 
@@ -251,3 +252,13 @@ async def test_a_connection_that_breaks_leaves_the_cost_unknown() -> None:
             await upstream.chat(CALL)
     assert error.value.sent
     assert len(fake.calls) == 1
+
+
+async def test_usage_beyond_any_bill_is_unknown() -> None:
+    for tokens_in, tokens_out in ((10, 10**30), (1 << 41, 4), (10, 2**63), (-10, 4)):
+        usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out}
+        choice = {"message": {"role": "assistant", "content": "four"}}
+        behaviour = raw(json.dumps({"choices": [choice], "usage": usage}).encode())
+        async with served(FakeUpstream(behaviour=behaviour)) as fake, Upstream(fake.url) as at:
+            found = await at.chat(CALL)
+        assert (found.texts, found.tokens_in, found.tokens_out) == (("four",), None, None)

@@ -16,6 +16,9 @@ COMMANDS = {
         "app.cli.profile.register:register_command", "Read a Parquet folder in place."
     ),
     "export": Lazy("app.cli.profile.export:export_command", "Write a workload to one file."),
+    "quarantine": Lazy(
+        "app.cli.profile.quarantine:quarantine_command", "Rows that imports set aside, and why."
+    ),
     "derive": Lazy(
         "app.cli.profile.derive:derive_command", "Strategies nobody ran, from recorded samples."
     ),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, emit_json, format_option, store_option, table, usd
+from app.cli.options import FILE, emit_json, format_option, store_option, usd
 
 if TYPE_CHECKING:
-    from planner.advise import Advice
+    from planner.advice import Advice, Row
 
 
 @click.command("advise")
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--budget", type=click.FloatRange(min=0, min_open=True), help="Dollars to measure with."
 )
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most rows.")
 @format_option
 def advise_command(
     spec: Path, store_path: Path, budget: float | None, limit: int, output_format: str
@@ -42,18 +42,22 @@ def advise_command(
 
 
 def advice_text(found: Advice) -> str:
-    """Advice as people read it: what stands in the way, then the list."""
-    rows = [
-        (
-            row.class_name,
-            row.strategy,
-            row.queries,
-            usd(row.cost_usd),
-            usd(row.value_usd),
-            f"{row.value:.3g}",
-            row.reason,
-        )
-        for row in found.rows
-    ]
-    header = ("class", "strategy", "more", "cost USD", "worth USD", found.unit, "why")
-    return found.summary + ("\n\n" + table(rows, header) if rows else "")
+    """Advice as people read it: what stands in the way, then each cell with its reason."""
+    return "\n\n".join([found.summary, *(_row_text(row, found) for row in found.rows)])
+
+
+def _row_text(row: Row, found: Advice) -> str:
+    cost = "an unknown cost" if row.cost_usd is None else f"{usd(row.cost_usd)} USD"
+    head = f"{row.class_name}: {row.queries:,} more queries for {cost}{_worth(row, found)}"
+    return f"{head}\n  {row.strategy}\n  {row.reason}"
+
+
+def _worth(row: Row, found: Advice) -> str:
+    if row.value is None:
+        return ""
+    if row.value_usd is not None:
+        less = ", less than that" if row.worth_it is False else ""
+        return f", worth {usd(row.value_usd)} USD{less}"
+    if found.blocked is not None:
+        return f", {row.value:.3g} nearer to {found.blocked}"
+    return f", worth {row.value:.3g} {found.unit}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from app.cli.options import (
     usd,
     workload_option,
 )
-from profiles.errors import InputError
+from profiles.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from profiles.derived.derivable import Judges
@@ -26,13 +27,18 @@ if TYPE_CHECKING:
     from profiles.derived.recordings import Base
     from profiles.store.store import Store
 
+_NUMBERS = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?", re.ASCII)
+
 
 @click.command("derive")
 @store_option
 @workload_option
 @click.option("--strategy", "strategies", multiple=True, help="Text of a strategy to derive.")
 @click.option(
-    "--from", "sources", multiple=True, help="Recorded strategy to draw from; all that were."
+    "--from",
+    "sources",
+    multiple=True,
+    help="Recorded strategy to draw from; all that have several samples where absent.",
 )
 @click.option("--best-of", help="Samples: 2,5,20 or 2-20 or all.")
 @click.option("--self-consistency", help="Samples: 2,5,20 or 2-20 or all.")
@@ -40,9 +46,15 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(1), help="Best-of-n: samples per round.")
 @click.option("--cascade", "cascades", multiple=True, help="'A -> B -> C', cheapest first.")
 @click.option("--accept", help="Name of the verifier of cascades; NAME=score as above.")
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), default=1.0)
 @click.option(
-    "--all", "everything", is_flag=True, help="A grid up to the samples of every query; pairs."
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Verdict that ends the climb of a cascade.",
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="All of a grid of sample counts, and cascades."
 )
 @click.option(
     "--answers-per-call",
@@ -56,9 +68,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="How the samples of one round are asked for.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--allow-partial", is_flag=True, help="Also where the covered queries are a selected part."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
 @format_option
+@click.pass_context
 def derive_command(
+    context: click.Context,
     store_path: Path,
     workload: str,
     strategies: tuple[str, ...],
@@ -73,6 +90,7 @@ def derive_command(
     everything: bool,
     answers_per_call: int | None,
     calls: str,
+    allow_partial: bool,
     seed: int,
     output_format: str,
 ) -> None:
@@ -80,6 +98,7 @@ def derive_command(
 
     Scores, dollars and GPU-seconds are exact expectations over every way to draw; time, tokens
     and calls are those of one seeded draw per query. Rows derived earlier give way, outcomes never.
+    Exit code 1 where a strategy is refused because it covers a selected part of the queries.
     """
     from profiles.derived.derivable import Judges, cascade
     from profiles.derived.derive import derive
@@ -87,10 +106,8 @@ def derive_command(
     from profiles.derived.played import Calls
     from profiles.store.store import Store
 
-    named = dict(filter(None, map(_judge, (verifier, accept))))
-    judges = Judges(
-        verifier and verifier.partition("=")[0], accept and accept.partition("=")[0], threshold
-    )
+    (best_of_judge, exact_one), (cascade_judge, exact_other) = _judge(verifier), _judge(accept)
+    judges = Judges(best_of_judge, cascade_judge, threshold)
     texts = list(strategies)
     if cascades and judges.accept is None:
         raise click.UsageError("a cascade needs --accept")
@@ -111,16 +128,19 @@ def derive_command(
         if not texts and not (best_of or self_consistency or everything):
             raise click.UsageError("give --strategy, --best-of, --cascade or --all")
         how = How(
-            frozenset(name for name, exact in named.items() if exact),
+            frozenset(exact_one | exact_other),
             answers_per_call,
             Calls(calls),
             seed,
+            allow_partial,
         )
         report = derive(store, workload, texts, how)
     if output_format == "json":
         emit_json(asdict(report))
     else:
         click.echo(derive_text(report))
+    if any(part.selected for row in report.strategies if row.refused for part in row.partial):
+        context.exit(ExitCode.FINDING)
 
 
 def derive_text(report: DeriveReport) -> str:
@@ -141,6 +161,7 @@ def derive_text(report: DeriveReport) -> str:
     header = ("queries", "score", "USD/request", "new", "same", "replaced", "strategy")
     lines = [
         f"{report.workload}: {len(rows)} of {len(report.strategies)} strategies derived",
+        *_warnings(report),
         *([table(rows, header)] if rows else []),
     ]
     for row in report.strategies:
@@ -157,36 +178,57 @@ def derive_text(report: DeriveReport) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
 
 
+def _warnings(report: DeriveReport) -> list[str]:
+    """What covers a part of the recorded queries, said once for all strategies alike."""
+    covering: dict[str, list[str]] = {}
+    for row in report.strategies:
+        for part in row.partial:
+            covering.setdefault(str(part), []).append(row.strategy)
+    lines = []
+    for what, strategies in covering.items():
+        more = f" and {len(strategies) - 1} more" if len(strategies) > 1 else ""
+        lines.append(f"WARNING: {strategies[0]}{more}: covers {what}")
+    if any(part.selected for row in report.strategies if row.refused for part in row.partial):
+        lines.append(
+            "WARNING: refused what covers a selected part (less than 1 % of random choices are as "
+            "far apart); --allow-partial stores it all the same"
+        )
+    return lines
+
+
 def counts(text: str, most: int, option: str) -> list[int]:
     """Numbers of samples from `2,5,20`, `2-20` or `all`, which is every number up to `most`.
 
     Raises:
-        InputError: Something else, or a number below 2.
+        InputError: Something else, or a number that no executor draws.
     """
+    from profiles.derived.drawing import MOST
+
     if text == "all":
-        return list(range(2, most + 1))
-    found: list[int] = []
+        return list(range(2, min(most, MOST) + 1))
+    found: dict[int, None] = {}
     for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdecimal() or not (high.isdecimal() if dash else True) or int(low) < 2:
+        match = _NUMBERS.fullmatch(part.strip())
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 2 <= low <= high <= MOST:
             raise InputError(
                 "these are no numbers of samples",
                 where=option,
-                expected="2 or more, as 2,5,20 or 2-20 or all",
+                expected=f"2..{MOST}, as 2,5,20 or 2-20 or all",
                 got=text,
             )
-        found += range(int(low), int(high if dash else low) + 1)
-    return found
+        found |= dict.fromkeys(range(low, high + 1))
+    return list(found)
 
 
-def _judge(text: str | None) -> tuple[str, bool] | None:
-    """A verifier's name, and whether its verdict is the score."""
+def _judge(text: str | None) -> tuple[str | None, set[str]]:
+    """A verifier's name, and again where its verdict is the score."""
     if text is None:
-        return None
+        return None, set()
     name, equals, column = text.partition("=")
     if not name or (equals and column != "score"):
         raise InputError("this does not name a verifier", expected="NAME, or NAME=score", got=text)
-    return name, bool(equals)
+    return name, {name} if equals else set()
 
 
 def _drawn(
@@ -204,6 +246,7 @@ def _drawn(
     from profiles.derived.drawing import drawing_from
     from profiles.strategy import parse
 
+    options = {"best_of_n": "--best-of", "self_consistency": "--self-consistency"}
     bases = _recorded(store, workload, sources)
     texts = all_of(bases, judges) if everything else []
     if not sources:
@@ -213,7 +256,7 @@ def _drawn(
     for base in bases:
         for method, numbers in wanted.items():
             most = samples_everywhere(base)
-            for count in counts(numbers, most, f"--{method}") if numbers else []:
+            for count in counts(numbers, most, options[method]) if numbers else []:
                 drawn = drawing_from(
                     parse(base.strategy),
                     method,

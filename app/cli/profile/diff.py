@@ -42,7 +42,8 @@ def diff_command(
 ) -> None:
     """Cells and class shares that differ between BEFORE and AFTER, each STORE or STORE:WORKLOAD.
 
-    Says nothing where nothing changed. A cell that only one side has counts as beyond noise.
+    Says nothing where nothing changed. A cell or a figure that only one side has counts as beyond
+    noise. Of a published cost or latency nobody knows the noise; its change is said to be unknown.
     """
     from profiles.cells.diff import diff_profiles
 
@@ -103,7 +104,7 @@ def _row(change: Change) -> tuple[str, ...]:
         _shown(change.before, change.measure),
         _shown(change.after, change.measure),
         f"{ends[0]} .. {ends[1]}" if bounded else "n/a",
-        "yes" if change.beyond_noise else "no",
+        "unknown" if change.uncertainty_unknown else "yes" if change.beyond_noise else "no",
         f"{change.measure} of {place}",
     )
 

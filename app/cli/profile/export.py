@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import FILE, store_option, workload_option
+from app.cli.options import FILE, store_option
 
 
 @click.command("export")
 @store_option
-@workload_option
+@click.option("--workload", help="Name of the traffic; not for serving and quarantine.")
 @click.option(
     "-o",
     "--output",
@@ -22,24 +22,33 @@ from app.cli.options import FILE, store_option, workload_option
 )
 @click.option(
     "--what",
-    type=click.Choice(["observations", "cells", "queries", "aggregates"]),
+    type=click.Choice(
+        ["observations", "cells", "queries", "aggregates", "serving", "arrivals", "quarantine"]
+    ),
     default="observations",
     show_default=True,
     help="What to write.",
 )
 @click.option("--classes", type=FILE, help="Difficulty graph that sorts the cells; else labels.")
 def export_command(
-    store_path: Path, workload: str, output: Path, what: str, classes: Path | None
+    store_path: Path, workload: str | None, output: Path, what: str, classes: Path | None
 ) -> None:
-    """Write observations, cells, queries or published cells of a workload to one file.
+    """Write one part of a store to one file.
 
-    The format follows the suffix. An exported Parquet file can be imported into another store, or
-    its folder registered there, and gives the same cells.
+    Observations, cells, queries, aggregates (published cells) and arrivals are those of a
+    workload; serving measurements and rows in quarantine belong to none. The format follows the
+    suffix. An exported Parquet file can be imported into another store, or its folder registered
+    there, and gives the same cells.
     """
     if classes and what != "cells":
         raise click.UsageError("--classes sorts cells: give --what cells")
+    if what in {"serving", "quarantine"}:
+        if workload is not None:
+            raise click.UsageError(f"--what {what} belongs to no workload: leave --workload out")
+    elif workload is None:
+        raise click.UsageError(f"--what {what} is of a workload: give --workload")
     to_stdout = str(output) == "-"
-    if what == "cells":
+    if what == "cells" and workload is not None:
         _export_cells(store_path, workload, classes, None if to_stdout else output)
         return
     from profiles.store.export import export_table, stream_table

@@ -52,7 +52,7 @@ def _list_mappings(context: click.Context, _: click.Parameter, wanted: bool) -> 
     "--format",
     "file_format",
     type=click.Choice([*_TABLES, *_TOOLS]),
-    help="Of FILE; from its name where absent.",
+    help="Input: what FILE is. Told from its name where absent.",
 )
 @click.option("--option", multiple=True, help="Name=value for a tool's format, e.g. model=m.")
 @click.option(
@@ -71,7 +71,7 @@ def _list_mappings(context: click.Context, _: click.Parameter, wanted: bool) -> 
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="The import report on stdout.",
+    help="Output: the form of the import report on stdout.",
 )
 def import_command(
     file: Path,
@@ -88,11 +88,12 @@ def import_command(
 ) -> None:
     """Read outcomes that were recorded elsewhere.
 
-    FILE is a table, a tool's own output (--format), or - for standard input. Exit code 1 where a
-    check value of the mapping does not match; the rows are kept all the same.
+    FILE is a table, a tool's own output (--format), or - for standard input. --format says what
+    is read, --report what is printed. Exit code 1 where a check value of the mapping does not
+    match; the rows are kept all the same.
     """
     from profiles.importing.importers import import_file
-    from profiles.importing.mapping import load_mapping
+    from profiles.importing.mapping import load_mapping, mapping_names
     from profiles.store.store import Store
 
     rules = load_mapping(mapping) if mapping else None
@@ -109,14 +110,15 @@ def import_command(
             mapping=rules,
             options=pairs(option, "--option"),
         )
-    report = replace(report, file=str(file))
+        report = _without_place(report, path) if path != file else report
     if output_format == "json":
         emit_json(report.to_json())
     else:
-        click.echo(report_text(report))
-    wrong = [check for check in report.checks if not check.ok]
+        click.echo(report_text(report, "published" if mapping in mapping_names() else "expected"))
+    wrong = sum(not check.ok for check in report.checks)
     if wrong:
-        raise FindingError(f"{len(wrong)} check values do not match what was read")
+        values = "check value does" if wrong == 1 else "check values do"
+        raise FindingError(f"{wrong} {values} not match what was read")
 
 
 @contextmanager
@@ -135,11 +137,36 @@ def _on_disk(file: Path, file_format: str | None) -> Iterator[Path]:
         path = Path(folder) / "stdin"
         with path.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield path
+        try:
+            yield path
+        except InputError as error:
+            parts = (error.what, error.where, error.expected, error.got, error.next_step)
+            what, where, expected, got, next_step = (_named(part, path) for part in parts)
+            raise type(error)(
+                what or "", where=where, expected=expected, got=got, next_step=next_step
+            ) from error
 
 
-def report_text(report: ImportReport) -> str:
-    """What an import read, kept, repaired, set aside and why, and what is suspicious."""
+def _named(text: str | None, path: Path) -> str | None:
+    """A text that names standard input as its caller does, not by where it lies on disk."""
+    return text and text.replace(str(path), "-").replace(f"{path.parent}/", "")
+
+
+def _without_place(report: ImportReport, path: Path) -> ImportReport:
+    notes = tuple(
+        replace(note, examples=tuple(_named(example, path) or "" for example in note.examples))
+        for note in report.notes
+    )
+    return replace(report, file="-", notes=notes)
+
+
+def report_text(report: ImportReport, whose: str) -> str:
+    """What an import read, kept, repaired, set aside and why, and what is suspicious.
+
+    Args:
+        report: The report.
+        whose: Whose the check values are: published, or expected by the user's own mapping.
+    """
     lines = [f"{report.file} -> {report.workload} ({report.kind})"]
     if report.already_imported:
         lines.append("the same content was imported before; nothing changed")
@@ -151,13 +178,13 @@ def report_text(report: ImportReport) -> str:
     partly = {name: n for name, n in report.known.items() if n < report.kept}
     if partly:
         lines.append(f"known of {report.kept}: " + ", ".join(f"{n} {k}" for k, n in partly.items()))
-    said = [note.text for note in report.notes if note.kind == "set aside"]
+    said = [note.text for note in report.notes]
     lines += [
         f"set aside: {count} x {reason}"
         for reason, count in report.set_aside.items()
         if not any(text.startswith(reason) for text in said)
     ]
-    lines += [f"check {check}" for check in report.checks]
+    lines += [f"check {check.told(whose)}" for check in report.checks]
     for note in sorted(report.notes, key=lambda note: note.kind != "suspicious"):
         if note.kind == "suspicious":
             lines.append(f"suspicious: {note.count} x {note.text}")

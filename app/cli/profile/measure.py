@@ -13,6 +13,7 @@ import click
 
 from app.cli.options import (
     FILE,
+    FiniteRange,
     emit_json,
     format_option,
     pairs,
@@ -23,6 +24,7 @@ from app.cli.options import (
 from profiles.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
+    from app.adaptive_report import AdaptiveReport
     from profiles.measuring.measure import MeasureReport, Standing
     from profiles.measuring.scorers import Task
     from profiles.store.store import Store
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Levels(click.ParamType[tuple[int, ...]]):
-    """Whole numbers of at least 1, separated by commas."""
+    """Whole numbers from 1 to 999,999, separated by commas."""
 
     name = "numbers"
 
@@ -41,6 +43,8 @@ class Levels(click.ParamType[tuple[int, ...]]):
         words = str(value).split(",")
         if not all(word.strip().isascii() and word.strip().isdigit() for word in words):
             self.fail(f"{value!r}: expected whole numbers such as 1,8,32", param, ctx)
+        if any(len(word.strip()) > 6 for word in words):
+            self.fail("every level must be at most 999,999", param, ctx)
         levels = tuple(int(word) for word in words)
         if min(levels) < 1:
             self.fail(f"{value!r}: every level must be at least 1", param, ctx)
@@ -74,7 +78,13 @@ class Levels(click.ParamType[tuple[int, ...]]):
     help="Verifier whose score is kept with every outcome; the only one where absent.",
 )
 @click.option("--extractor", help="module:function(text) -> final answer, for votes.")
-@click.option("--samples", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    help="Repetitions of every task under every strategy.",
+)
 @click.option(
     "--concurrency",
     "levels",
@@ -83,8 +93,10 @@ class Levels(click.ParamType[tuple[int, ...]]):
     show_default=True,
     help="Requests in flight; several levels such as 1,8,32 follow each other.",
 )
-@click.option("--max-usd", type=click.FloatRange(0), help="Most that this run may newly pay.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Cap on the tokens of every call.")
+@click.option("--max-usd", type=FiniteRange(0), help="Most that this run may newly pay.")
+@click.option(
+    "--max-tokens", type=click.IntRange(1, 1_000_000), help="Cap on the tokens of every call."
+)
 @click.option(
     "--answers-per-call",
     type=click.IntRange(1),
@@ -93,7 +105,11 @@ class Levels(click.ParamType[tuple[int, ...]]):
     help="Most answers of one call; 1 for endpoints that do not know `n`.",
 )
 @click.option(
-    "--timeout-s", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True
+    "--timeout-s",
+    type=FiniteRange(0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds until a call is given up.",
 )
 @click.option(
     "--gpu",
@@ -207,8 +223,9 @@ async def _here(
     from runtime.journal import journal_of
     from runtime.ledger import limit_nano_usd
 
-    experiment.check(tasks)
+    experiment.check(tasks, limited=max_usd is not None)
     limit = None if max_usd is None else limit_nano_usd(max_usd)
+    report: MeasureReport
     async with experiment.bench(journal_of(store_path), limit) as bench:
         with Store.open(store_path) as store, _progress_bar() as progress:
 
@@ -223,7 +240,7 @@ async def _here(
                     samples=samples,
                     jobs=jobs,
                     concurrency=levels,
-                    spent_nano_usd=bench.spent_nano_usd,
+                    paid=bench.paid,
                     stored=bench.stored,
                     progress=progress,
                     source=experiment.endpoint,
@@ -244,9 +261,10 @@ async def _adaptively(
     tasks: list[Task],
     spec_path: Path,
     pay: Callable[[Sequence[tuple[str, str, int]]], Awaitable[MeasureReport]],
-) -> MeasureReport:
+) -> AdaptiveReport:
     """Measure round by round for the plan of a spec about the same workload."""
     from app.measuring_adaptively import measure_adaptively
+    from app.planning import graph_of
     from planner.spec import read_spec
 
     spec = read_spec(spec_path)
@@ -257,7 +275,10 @@ async def _adaptively(
             expected=repr(experiment.workload),
             got=repr(spec.workload),
         )
-    return await measure_adaptively(store, spec, tasks, experiment.strategies, pay)
+    estimator = graph_of(spec, spec_path)
+    return await measure_adaptively(
+        store, spec, tasks, experiment.strategies, pay, estimator=estimator
+    )
 
 
 def _on_ray(
@@ -275,7 +296,7 @@ def _on_ray(
     from profiles.store.store import Store
     from runtime.ledger import limit_nano_usd
 
-    experiment.check(tasks)
+    experiment.check(tasks, limited=max_usd is not None)
     with Store.open(store_path) as store, _progress_bar() as progress:
         return measure_on_ray(
             store,
@@ -310,24 +331,51 @@ def _progress_bar() -> Iterator[Callable[[Standing], None]]:
 
 def measure_text(report: MeasureReport) -> str:
     """What a measuring run did, what it paid, and what is left."""
+    from app.adaptive_report import AdaptiveReport
+
+    adaptive = report if isinstance(report, AdaptiveReport) else None
+    at_most = report.at_bound and report.spent_usd is not None
     lines = [
         f"{report.planned} outcomes: {report.measured} measured, {report.resumed} in the store "
-        f"already, {report.failed} failed; {usd(report.spent_usd)} USD newly paid"
+        f"already, {report.failed} failed; {'at most ' if at_most else ''}"
+        f"{usd(report.spent_usd)} USD newly paid"
     ]
+    if adaptive and adaptive.ended:
+        rounds = "1 round" if adaptive.rounds == 1 else f"{adaptive.rounds} rounds"
+        lines.append(f"ended after {rounds}: {adaptive.ended}")
     if report.stopped:
         lines.append(f"stopped: {report.stopped}")
     if report.left:
         lines.append(
-            f"left: {report.left} outcomes, {usd(report.left_usd)} USD at the means measured so far"
+            f"left{' of the last round' if adaptive else ''}: {report.left} outcomes, "
+            f"{usd(report.left_usd)} USD at the means measured so far"
         )
     if report.below_level:
         lines.append(
             f"note: {report.below_level} outcomes ended while fewer requests than their level of "
             "concurrency were in flight, as the last of every level do"
         )
+    if at_most:
+        lines.append(
+            "note: calls that did not say what they used and count at their upper bound: "
+            f"{report.at_bound}"
+        )
+    if report.beyond_cap:
+        lines.append(
+            "note: suspicious: calls that were billed for more completion tokens than they had "
+            f"asked for: {report.beyond_cap}"
+        )
+    if report.stored_elsewhere:
+        lines.append(
+            "note: outcomes that were stored by somebody else meanwhile, whose rows stand: "
+            f"{report.stored_elsewhere}"
+        )
     return "\n".join([*lines, *(f"note: {note}" for note in report.failures)])
 
 
 def _lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("cannot read the strategies", where=str(path), got=str(error)) from error
+    return [text for line in lines if (text := line.strip()) and not text.startswith("#")]

@@ -20,7 +20,6 @@ from app.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from profiles.pricing.rates import Rate
     from profiles.scaling.levels import Interval
     from profiles.scaling.shape import Estimate, Shape
 
@@ -51,7 +50,9 @@ _UNITS = ("lever", "tokens", "gpu_s", "cost_usd", "calls", "latency_s")
     help="Points of accuracy that a doubling of compute must gain to pay.",
 )
 @click.option("--at", type=click.FloatRange(min=0, min_open=True), help="Also accuracy here.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap."
+)
 @format_option
 def shape_command(
     store_path: Path,
@@ -93,17 +94,14 @@ def _read(store_path: Path, workload: str, classes: Path | None, card_path: Path
     from profiles.difficulty.graph import read_facts
     from profiles.errors import InputError
     from profiles.money import PriceCard
-    from profiles.pricing.prices import rates_for
+    from profiles.pricing.prices import rates_of
     from profiles.scaling.query_means import query_means
     from profiles.store.store import Store
     from profiles.yaml_input import read_yaml
 
     digest = read_facts(classes).digest if classes else None
     with Store.open(store_path, read_only=True) as store:
-        rates: tuple[Rate, ...] = ()
-        if card_path:
-            strategies = {strategy for _, strategy, _ in store.mean_scores(workload)}
-            rates = rates_for(read_yaml(card_path, PriceCard), sorted(strategies))
+        rates = rates_of(store, workload, read_yaml(card_path, PriceCard) if card_path else None)
         observed = query_means(store, workload, estimator_digest=digest, rates=rates)
         published = store.aggregates(workload)
     if not observed and not published:

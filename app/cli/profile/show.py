@@ -21,7 +21,6 @@ from app.cli.options import (
 
 if TYPE_CHECKING:
     from profiles.aggregate import Aggregate
-    from profiles.pricing.rates import Rate
     from profiles.profile import Profile
     from profiles.store.store import Store
 
@@ -43,6 +42,14 @@ if TYPE_CHECKING:
     help="Times, GPU-seconds and energy only of rows measured at this level.",
 )
 @click.option("--prices", type=FILE, help="Price card for rows without recorded dollars.")
+@click.option(
+    "--latency-limit",
+    "latency_limits",
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    metavar="SECONDS",
+    help="How often is it slower, by a smoothed tail also beyond what was seen; may be repeated.",
+)
 @format_option
 def show_command(
     store_path: Path,
@@ -52,6 +59,7 @@ def show_command(
     stale_after: float | None,
     concurrency: int | None,
     prices: Path | None,
+    latency_limits: tuple[float, ...],
     output_format: str,
 ) -> None:
     """Every cell: accuracy and cost with intervals, tail, and how many queries they rest on."""
@@ -62,7 +70,7 @@ def show_command(
     with Store.open(store_path, read_only=True) as store:
         found = _profile(store, workload, classes, concurrency, prices)
         unused = [a for a in store.aggregates(workload) if not _used(a, found.cells)]
-    rows = profile_rows(found)
+    rows = profile_rows(found, latency_limits_s=latency_limits)
     states = coverage_rows(found, stale_after_days=stale_after)
     if output_format == "json":
         emit_json(
@@ -76,7 +84,7 @@ def show_command(
         )
         return
     click.echo(f"{workload}: {found.queries} queries, profile {found.digest[:19]}")
-    click.echo(_grid(states) if coverage else _table(rows))
+    click.echo(_grid(states) if coverage else _table(rows, latency_limits))
     for aggregate in unused:
         click.echo(f"note: {_unused_text(aggregate)}")
 
@@ -88,30 +96,23 @@ def _profile(
     concurrency: int | None,
     prices: Path | None,
 ) -> Profile:
-    """By the classes of a difficulty graph or by labels; the strategies to price are its own."""
+    """By the classes of a difficulty graph or by labels, priced by this card or the store's own."""
+    from profiles.pricing.prices import rates_of, read_dated_card
+
     digest = names = None
     if classes:
         from profiles.difficulty.graph import read_facts
 
         facts = read_facts(classes)
         digest, names = facts.digest, facts.class_names
-
-    def read(rates: Sequence[Rate] = (), *, caps: bool) -> Profile:
-        return store.profile(
-            workload,
-            estimator_digest=digest,
-            class_names=names,
-            concurrency=concurrency,
-            rates=rates,
-            caps=caps,
-        )
-
-    if prices is None:
-        return read(caps=True)
-    from profiles.pricing.prices import rates_for, read_dated_card
-
-    card = read_dated_card(prices)
-    return read(rates_for(card, read(caps=False).strategies), caps=True)
+    return store.profile(
+        workload,
+        estimator_digest=digest,
+        class_names=names,
+        concurrency=concurrency,
+        rates=rates_of(store, workload, read_dated_card(prices) if prices else None),
+        caps=True,
+    )
 
 
 def _used(aggregate: Aggregate, cells: Mapping[tuple[str, str], Any]) -> bool:
@@ -143,7 +144,7 @@ def _unused_text(aggregate: Aggregate) -> str:
     )
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(rows: list[dict[str, Any]], latency_limits: Sequence[float]) -> str:
     shown = [
         (
             row["class"],
@@ -153,6 +154,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             _cost(row),
             _cost_interval(row),
             "n/a" if row["latency_p95_s"] is None else f"{row['latency_p95_s']:.3g}",
+            *(share(at["share"]) for at in row.get("exceedance", ())),
             ", ".join(row["evidence"]),
             row["strategy"],
         )
@@ -160,7 +162,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     ]
     interval = "95 % interval"
     header = ("class", "queries", "accuracy", interval, "USD/request", interval, "p95 s")
-    return table(shown, (*header, "evidence", "strategy"))
+    slower = (f"over {limit_s:g} s" for limit_s in latency_limits)
+    return table(shown, (*header, *slower, "evidence", "strategy"))
 
 
 def _cost(row: dict[str, Any]) -> str:

@@ -114,7 +114,7 @@ class Figures:
 
     def _unknown(self, why: str, value: object) -> None:
         example = f"{self.where}: {str(value)[:60]}"
-        self.notes.add(f"{why}: unknown", example, kind=Kind.UNKNOWN)
+        self.notes.add(why, example, kind=Kind.UNKNOWN)
 
 
 def part(entry: object, *keys: str) -> Entry:

@@ -35,6 +35,7 @@ _SEARCHED = re.compile(
 )
 _PROMPTS = {"standard": "single(prompt=io,{})", "cot": "chain_of_thought({})"}
 _EXCERPT = 200
+_LARGEST = 1e15  # tokens or dollars; beyond it whole numbers are no longer exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def final_answer(output: str) -> str:
 def _entries(path: Path) -> list[Any]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError("cannot read the log", where=str(path), got=str(error)) from error
     if not isinstance(entries, list) or not entries:
         raise InputError("this is not such a log", where=str(path), expected="a JSON array")
@@ -137,14 +138,24 @@ def _strategy(path: Path) -> str:
 
 def _flaw(entry: Any) -> str | None:
     """Why an entry cannot be used, None where it can."""
-    if not isinstance(entry, Mapping) or "idx" not in entry:
+    if not isinstance(entry, Mapping) or not _is_id(entry.get("idx")):
         return "no puzzle number (idx)"
+    if entry.get("steps") and not _are_steps(entry["steps"]):
+        return "steps that do not begin with the puzzle (x)"
     outputs, correct = entry.get("ys"), _correct(entry)
     if not isinstance(outputs, list) or not all(isinstance(text, str) for text in outputs):
         return "no list of outputs (ys)"
     if correct is None or len(correct) != len(outputs) or not outputs:
         return "not one checker's word (infos or accs) for each output"
     return None
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _are_steps(steps: Any) -> bool:
+    return isinstance(steps, list) and isinstance(steps[0], Mapping) and "x" in steps[0]
 
 
 def _correct(entry: Mapping[str, Any]) -> list[float] | None:
@@ -184,7 +195,9 @@ def _usages(entries: Sequence[Any], path: Path, notes: Notes) -> list[_Usage]:
 
 def _is_reading(reading: Any) -> bool:
     return isinstance(reading, Mapping) and all(
-        isinstance(reading.get(name), int | float) and 0 <= reading[name] < float("inf")
+        isinstance(reading.get(name), int | float)
+        and not isinstance(reading[name], bool)
+        and 0 <= reading[name] <= _LARGEST
         for name in _COUNTERS
     )
 
