@@ -32,7 +32,7 @@ from planner.planner import Planner
 from planner.pool import Batch
 from planner.spec import Spec
 from profiles.difficulty.graph import read_facts
-from profiles.errors import InfeasibleError
+from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Cell, Profile
 from profiles.store.store import Store
 
@@ -52,7 +52,8 @@ DEFINITIONS = {
     "per_run": "Only runs in which uniform measuring certifies a plan at its share count. An "
     "adaptive run reaches uniform's certified cost at its first round whose certified cost is no "
     "higher and stays so in every later round, until everything recorded is paid for. Rounds "
-    "without a certificate are above every cost. A run that pays as much as uniform measuring "
+    "without a certificate, also those whose solver stopped without a proof, are above every "
+    "cost. A run that pays as much as uniform measuring "
     "before that never reached it and saves 0.",
     "fewer_queries, fewer_dollars": "1 - adaptive's bill / uniform's bill at that round, each with "
     "its own count of runs that never reached it.",
@@ -62,7 +63,7 @@ DEFINITIONS = {
     "all: where uniform measuring rarely certifies it says little about the cost of plans. Its "
     "standard error is a bootstrap over runs.",
     "shares_and_floors": "The uniform shares were chosen. So was each source's accuracy floor, by "
-    "hand and once per source, as a distance below its most accurate strategy. Savings were not "
+    "hand, as a distance below its most accurate strategy. Savings were not "
     "measured at other floors; uniform_certifies_at_floors says how often uniform measuring "
     "certifies there.",
 }
@@ -201,7 +202,7 @@ class Replay:
         planner = Planner(self.profile(), self.spec)
         try:
             answer = planner.answer(self.spec.objective, planner.limits)
-        except InfeasibleError:
+        except (InfeasibleError, UnprovenError):
             return np.inf, np.nan, np.nan
         names = np.array(self.recorded.class_of)
         cost = accuracy = 0.0

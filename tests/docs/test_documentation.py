@@ -348,5 +348,20 @@ def test_the_figures_of_measuring_are_the_benchmarks() -> None:
     assert f"billed {killed['billed_more_than_straight']['calls']} calls more" in text
     assert f"and {killed['calls_in_flight_at_kills']} calls were in flight at the kills" in text
     for source in result("adaptive_measuring")["sources"].values():
-        found = source["adaptive_by_value_per_query"]["to_the_same_certified_cost"]
-        assert f"{100 * found['fewer_queries']['mean']:.0f} % fewer" in text
+        for share, found in source["at_uniform_shares"].items():
+            assert adaptive_row(share, found) in text
+
+
+def adaptive_row(share: str, found: Any) -> str:
+    certified, runs = found["uniform"]["runs_with_a_certificate"], found["uniform"]["runs"]
+    queries = found["adaptive_by_value_per_query"]["per_run"]["fewer_queries"]
+    dollars = found["adaptive_by_value_per_usd"]["per_run"]["fewer_dollars"]
+
+    def mean(saved: Any) -> str:
+        return f"{100 * saved['mean']:.0f} ± {100 * saved['standard_error']:.0f} %"
+
+    return (
+        f"| {100 * float(share):.0f} % | {certified} of {runs} | {mean(queries)} "
+        f"| {100 * queries['median']:.0f} % | {100 * queries['runs_with_30_percent']:.0f} % "
+        f"| {100 * queries['runs_that_never_reached_it']:.0f} % | {mean(dollars)} |"
+    )
