@@ -57,8 +57,13 @@ def build_profile(
     *,
     prices: PriceCard | None = None,
     latency_limits: tuple[float, ...] = (),
+    concurrency: int | None = None,
+    caps: bool = False,
 ) -> Profile:
-    """The profile of a workload; rows without dollars are priced by `prices_of` the card."""
+    """`Store.profile` by a difficulty graph's file or by labels.
+
+    Rows without dollars are priced by the card, else by what the store's cards say today.
+    """
     from profiles.pricing.prices import rates_of
 
     digest = names = None
@@ -72,7 +77,9 @@ def build_profile(
         estimator_digest=digest,
         class_names=names,
         latency_limits=latency_limits,
+        concurrency=concurrency,
         rates=rates_of(store, workload, prices),
+        caps=caps,
     )
 
 

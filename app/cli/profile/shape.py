@@ -30,7 +30,12 @@ _UNITS = ("lever", "tokens", "gpu_s", "cost_usd", "calls", "latency_s")
 @store_option
 @workload_option
 @click.option("--classes", type=FILE, help="Difficulty graph; labels of the queries without.")
-@click.option("--prices", "card_path", type=FILE, help="Card that prices rows without dollars.")
+@click.option(
+    "--prices",
+    "card_path",
+    type=FILE,
+    help="Card that prices rows without dollars; the store's cards where absent.",
+)
 @click.option(
     "--ladder",
     "ladders",

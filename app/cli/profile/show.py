@@ -21,8 +21,6 @@ from app.cli.options import (
 
 if TYPE_CHECKING:
     from profiles.aggregate import Aggregate
-    from profiles.profile import Profile
-    from profiles.store.store import Store
 
 
 @click.command("show")
@@ -41,7 +39,11 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Times, GPU-seconds and energy only of rows measured at this level.",
 )
-@click.option("--prices", type=FILE, help="Price card for rows without recorded dollars.")
+@click.option(
+    "--prices",
+    type=FILE,
+    help="Price card for rows without recorded dollars; the store's cards where absent.",
+)
 @click.option(
     "--latency-limit",
     "latency_limits",
@@ -63,12 +65,17 @@ def show_command(
     output_format: str,
 ) -> None:
     """Every cell: accuracy and cost with intervals, tail, and how many queries they rest on."""
+    from app.planning import build_profile
     from profiles.cells.coverage import coverage_rows
     from profiles.cells.report import profile_rows
+    from profiles.pricing.prices import read_dated_card
     from profiles.store.store import Store
 
+    card = read_dated_card(prices) if prices else None
     with Store.open(store_path, read_only=True) as store:
-        found = _profile(store, workload, classes, concurrency, prices)
+        found = build_profile(
+            store, workload, classes, prices=card, concurrency=concurrency, caps=True
+        )
         unused = [a for a in store.aggregates(workload) if not _used(a, found.cells)]
     rows = profile_rows(found, latency_limits_s=latency_limits)
     states = coverage_rows(found, stale_after_days=stale_after)
@@ -87,32 +94,6 @@ def show_command(
     click.echo(_grid(states) if coverage else _table(rows, latency_limits))
     for aggregate in unused:
         click.echo(f"note: {_unused_text(aggregate)}")
-
-
-def _profile(
-    store: Store,
-    workload: str,
-    classes: Path | None,
-    concurrency: int | None,
-    prices: Path | None,
-) -> Profile:
-    """By the classes of a difficulty graph or by labels, priced by this card or the store's own."""
-    from profiles.pricing.prices import rates_of, read_dated_card
-
-    digest = names = None
-    if classes:
-        from profiles.difficulty.graph import read_facts
-
-        facts = read_facts(classes)
-        digest, names = facts.digest, facts.class_names
-    return store.profile(
-        workload,
-        estimator_digest=digest,
-        class_names=names,
-        concurrency=concurrency,
-        rates=rates_of(store, workload, read_dated_card(prices) if prices else None),
-        caps=True,
-    )
 
 
 def _used(aggregate: Aggregate, cells: Mapping[tuple[str, str], Any]) -> bool:
