@@ -142,9 +142,12 @@ class _Reading:
     def _survey(self) -> sql.Known:
         # labels leave out no row, so that nothing need be joined to look at all of them
         source = self._rows if self.estimator_digest is None else self._source
-        cursor = self._run(sql.survey(source))
+        return sql.survey(source, self._first_row)
+
+    def _first_row(self, query: sql.Query) -> dict[str, Any]:
+        cursor = self._run(query)
         names = [column[0] for column in cursor.description]
-        return sql.known_of(dict(zip(names, cursor.fetchone() or (), strict=True)))
+        return dict(zip(names, cursor.fetchone() or (), strict=True))
 
     def _columns(
         self, known: sql.Known, grid: Sequence[float], scales: sql.Scales

@@ -178,7 +178,8 @@ def _exceeded(not_slower: Sequence[Any], timed: Sequence[int]) -> list[tuple[int
     found: list[tuple[int, ...] | None] = [None] * len(timed)
     counted = [row for row, n in enumerate(timed) if n and not_slower[row] is not None]
     if counted:
-        between = np.stack([not_slower[row] for row in counted]).astype(np.int64)
+        flat = np.concatenate([not_slower[row] for row in counted])  # np.stack looks at each array
+        between = flat.reshape(len(counted), -1).astype(np.int64)
         slower = between.sum(axis=1, keepdims=True) - between.cumsum(axis=1)
         for row, counts in zip(counted, slower.tolist(), strict=True):
             found[row] = tuple(counts)

@@ -8,7 +8,7 @@ has 50 bits in ten million rows and more in fewer.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ ONE = 2.0**61
 """The integer of a variance or a cube that equals the largest possible one."""
 
 _SURVEYED = (*MEASURES, "latency_s")
+_LEVELS = ("sample", "concurrency")
+_COUNTED = ("concurrency", "observed_at", "score_sd")
 _WITHIN_BITS = 40
 _SMALLEST = 200  # bits below 1; a request of fewer than 2^-200 dollars costs nothing
 
@@ -133,33 +135,36 @@ class Known:
     expected: bool
 
 
-def survey(rows: Query) -> Query:
-    """One row about all rows, for `known_of`."""
-    measured = ", ".join(f"count({m}) AS {m}_n, max({m}) AS {m}" for m in _SURVEYED)
-    sql = f"""
-        SELECT count(*) AS n, {measured}, min(nullif(latency_s, 0)) AS fastest,
-            min(sample) = max(sample) AND (count(concurrency) = 0 OR
-                (count(concurrency) = count(*) AND min(concurrency) = max(concurrency)))
-            AS single, count(observed_at) > 0 AS dated, count(score_sd) > 0 AS expected,
-            list(DISTINCT evidence) AS evidence
-        FROM ({rows.sql})
-    """  # noqa: S608 - fixed names
-    return Query(sql, rows.values)
+def survey(rows: Query, ask: Callable[[Query], Mapping[str, Any]]) -> Known:
+    """What all rows have in common, from a few statements that `ask` answers with their first row.
 
+    Apart from each other, since DuckDB answers a statement of nothing but counts, or nothing but
+    extremes of columns that hold something, from its statistics, without reading the rows.
+    """
 
-def known_of(row: Mapping[str, Any]) -> Known:
-    """The answer to a `survey`."""
-    n = row["n"]
-    counts = {m: row[f"{m}_n"] for m in _SURVEYED}
+    def about(what: str, where: str = "") -> Mapping[str, Any]:
+        return ask(Query(f"SELECT {what} FROM ({rows.sql}) {where}", rows.values))  # noqa: S608
+
+    columns = (*_SURVEYED, "sample", "concurrency", "observed_at", "score_sd")
+    counts = about(", ".join(["count(*) AS n", *(f"count({c}) AS {c}" for c in columns)]))
+    n = counts["n"]
+    held = [c for c in (*_SURVEYED, "sample", "concurrency") if counts[c]]
+    if not held:
+        return Known(0, {}, frozenset(), None, (), single=True, dated=False, expected=False)
+    most = about(", ".join(f"max({c}) AS {c}" for c in held))
+    least = about(", ".join(f"min({c}) AS {c}" for c in held))
+    one_level = counts["concurrency"] == 0 or (
+        counts["concurrency"] == n and least["concurrency"] == most["concurrency"]
+    )
     return Known(
         rows=n,
-        most={m: float(row[m]) for m in _SURVEYED if counts[m]},
-        partial=frozenset(m for m, count in counts.items() if 0 < count < n),
-        fastest=row["fastest"],
-        evidence=tuple(sorted(row["evidence"] or ())),
-        single=bool(row["single"]),
-        dated=row["dated"],
-        expected=row["expected"],
+        most={m: float(most[m]) for m in _SURVEYED if counts[m]},
+        partial=frozenset(m for m in _SURVEYED if 0 < counts[m] < n),
+        fastest=about("min(latency_s) AS fastest", "WHERE latency_s > 0")["fastest"],
+        evidence=tuple(sorted(about("list(DISTINCT evidence) AS kinds")["kinds"])),
+        single=least["sample"] == most["sample"] and one_level,
+        dated=counts["observed_at"] > 0,
+        expected=counts["score_sd"] > 0,
     )
 
 
