@@ -155,16 +155,20 @@ class _Reading:
         """All aggregates by class and strategy, in one pass where a query has but one row."""
         inside = known.expected or not known.single
         source = sql.per_row(self._source, scales, spread_inside=known.expected)
+        limits = grid if "latency_s" in known.most else ()
         by_row = sql.row_statistics(
-            grid if "latency_s" in known.most else (),
+            limits,
             known,
             priced=bool(self.rates),
             levels=self.concurrency is not None,
         )
         by_query = sql.moments(scales, known, spread_inside=inside)
+        lists = {sql.NOT_SLOWER: len(limits)} if limits else {}
+        if "tokens_out" in known.most:
+            lists[sql.TOKENS_OUT] = len(sql.QUANTILES)
         if known.single:
-            return self._run(sql.grouped(f"{by_row}, {by_query}", source)).fetchnumpy()
-        columns = self._run(sql.grouped(by_row, source)).fetchnumpy()
+            return self._run(sql.grouped(f"{by_row}, {by_query}", source, lists)).fetchnumpy()
+        columns = self._run(sql.grouped(by_row, source, lists)).fetchnumpy()
         return columns | self._spilling(sql.grouped(by_query, sql.per_query(source, scales)))
 
     def _spilling(self, query: sql.Query) -> dict[str, Any]:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC
+from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from profiles.cells.sql import MEANS, ONE, Known, Scales
+from profiles.cells.sql import MEANS, NOT_SLOWER, ONE, TOKENS_OUT, Known, Scales
 from profiles.profile import Cell
 
 _WORST_SD = 0.5  # of a score in 0..1, Popoviciu's inequality
@@ -20,6 +22,7 @@ _NOISE = 2.0**-44
 
 _FIELDS = tuple(field.name for field in fields(Cell) if field.name != "cap_line")
 Numbers = list[Any]
+Ints = NDArray[np.int64]
 
 
 def cells_of(columns: Mapping[str, Any], scales: Scales, known: Known) -> list[Cell]:
@@ -43,10 +46,8 @@ def cells_of(columns: Mapping[str, Any], scales: Scales, known: Known) -> list[C
         "cost_priced": table.priced(),
         **{measure: table.means(measure) for measure in MEANS},
         "tokens_out_max": table.where_known("tokens_out", table.plain("tokens_out_max")),
-        "tokens_out_quantiles": table.where_known(
-            "tokens_out", table.tuples("tokens_out_quantiles")
-        ),
-        "exceeded": _exceeded(table.plain("not_slower"), timed),
+        "tokens_out_quantiles": table.where_known("tokens_out", table.tuples(TOKENS_OUT)),
+        "exceeded": _exceeded(table.lists(NOT_SLOWER), timed),
         "latency_observations": timed,
         "latency_p95_s": table.plain("latency_p95"),
         "latency_queries": table.timed_queries(),
@@ -82,9 +83,18 @@ class _Table:
             return [missing] * len(self.rows)
         return list(self._columns[name].tolist())
 
+    def lists(self, name: str) -> Ints | None:
+        """A column of lists, shape (cells, length), 0 where null; None where nobody asked."""
+        parts = list(takewhile(self._columns.__contains__, (f"{name}_{i}" for i in count())))
+        if not parts:
+            return None
+        whole = [np.ma.filled(self._columns[part], 0) for part in parts]
+        return np.column_stack(whole).astype(np.int64)
+
     def tuples(self, name: str) -> Numbers:
         """A column of lists."""
-        return [v if v is None else tuple(v.tolist()) for v in self.plain(name)]
+        found = self.lists(name)
+        return [None] * len(self.rows) if found is None else list(map(tuple, found.tolist()))
 
     def having(self, measure: str) -> list[int]:
         """Rows per cell that have a measure or a latency."""
@@ -173,17 +183,12 @@ class _Table:
         return found
 
 
-def _exceeded(not_slower: Sequence[Any], timed: Sequence[int]) -> list[tuple[int, ...] | None]:
+def _exceeded(between: Ints | None, timed: Sequence[int]) -> list[tuple[int, ...] | None]:
     """Rows beyond each limit, from rows between limits; a row on a limit is not beyond it."""
-    found: list[tuple[int, ...] | None] = [None] * len(timed)
-    counted = [row for row, n in enumerate(timed) if n and not_slower[row] is not None]
-    if counted:
-        flat = np.concatenate([not_slower[row] for row in counted])  # np.stack looks at each array
-        between = flat.reshape(len(counted), -1).astype(np.int64)
-        slower = between.sum(axis=1, keepdims=True) - between.cumsum(axis=1)
-        for row, counts in zip(counted, slower.tolist(), strict=True):
-            found[row] = tuple(counts)
-    return found
+    if between is None:
+        return [None] * len(timed)
+    slower = between.sum(axis=1, keepdims=True) - between.cumsum(axis=1)
+    return [tuple(row) if n else None for row, n in zip(slower.tolist(), timed, strict=True)]
 
 
 def _kinds(masks: Sequence[int | None], evidence: Sequence[str]) -> list[tuple[str, ...]]:

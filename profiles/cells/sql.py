@@ -20,6 +20,10 @@ COUNTS = ("tokens_in", "tokens_out", "tokens_reasoning", "tokens_cached", "calls
 MEANS = (*COUNTS, "gpu_s", "energy_j")
 MEASURES = (*SPREAD, *MEANS)
 QUANTILES = (0.5, 0.95, 0.99)
+TOKENS_OUT = "tokens_out_quantiles"
+"""The list of a cell's `QUANTILES` of completion tokens."""
+NOT_SLOWER = "not_slower"
+"""The list of a cell's rows between each latency limit and the one before it."""
 ONE = 2.0**61
 """The integer of a variance or a cube that equals the largest possible one."""
 
@@ -278,11 +282,11 @@ def row_statistics(grid: Sequence[float], known: Known, *, priced: bool, levels:
     if "tokens_out" in known.most:
         whole = f"tokens_out::{_integer(known.most['tokens_out'])}"
         parts += ["max(tokens_out) AS tokens_out_max"]
-        parts += [f"quantile_disc({whole}, {list(QUANTILES)}) AS tokens_out_quantiles"]
+        parts += [f"quantile_disc({whole}, {list(QUANTILES)}) AS {TOKENS_OUT}"]
     if grid:
         bins = ", ".join(map(literal, grid))
         parts += ["quantile_disc(latency_s, 0.95) AS latency_p95"]
-        parts += [f"map_values(histogram(latency_s, [{bins}])) AS not_slower"]
+        parts += [f"map_values(histogram(latency_s, [{bins}])) AS {NOT_SLOWER}"]
     if known.dated:
         parts += ["max(observed_at) AS observed_until"]
     kinds = ", ".join("'" + kind.replace("'", "''") + "'" for kind in known.evidence)
@@ -320,10 +324,24 @@ def moments(scales: Scales, known: Known, *, spread_inside: bool) -> str:
     return ", ".join(parts)
 
 
-def grouped(columns: str, rows: Query) -> Query:
-    """Aggregates by class and strategy, in their order."""
+def grouped(columns: str, rows: Query, lists: Mapping[str, int] | None = None) -> Query:
+    """Aggregates by class and strategy, in their order.
+
+    Args:
+        columns: SQL of the aggregates.
+        rows: What they are of.
+        lists: Aggregates that are lists, with their length. Each becomes columns ``name_0``,
+            ``name_1``, ...: arrays of numbers, where a list per cell would be as many objects.
+    """
+    named = ", ".join(
+        f"{name}[{place + 1}] AS {name}_{place}"
+        for name, length in (lists or {}).items()
+        for place in range(length)
+    )
+    taken_apart = f"EXCLUDE ({', '.join(lists)}), {named}" if lists else ""
     sql = f"""
-        SELECT class_name, strategy, {columns} FROM ({rows.sql})
-        GROUP BY class_name, strategy ORDER BY class_name, strategy
+        SELECT * {taken_apart} FROM (
+            SELECT class_name, strategy, {columns} FROM ({rows.sql}) GROUP BY class_name, strategy
+        ) ORDER BY class_name, strategy
     """  # noqa: S608 - fixed names
     return Query(sql, rows.values)
