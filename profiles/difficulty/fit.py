@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from profiles.difficulty.classify import normal
-from profiles.difficulty.graph import build, feature_model
+from profiles.difficulty.graph import build
 from profiles.difficulty.kmeans import nearest, prototypes
+from profiles.difficulty.lessons import Lessons, read_lessons
 from profiles.difficulty.ridge import Floats, out_of_fold
 from profiles.difficulty.running import outputs
+from profiles.difficulty.text_features import feature_model
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.store.store import Store
@@ -139,17 +141,6 @@ class Estimator:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Lessons:
-    """What there is to learn from: queries in order of their ids, scores nan where unmeasured."""
-
-    query_ids: list[str]
-    prompts: list[str]
-    strategies: tuple[str, ...]
-    scores: Floats
-    without_prompt: int
-
-
 def fit(store: Store, workload: str, *, classes: int, folds: int = 5, seed: int = 0) -> Estimator:
     """Fit a difficulty estimator and store the class that each query gets out of fold.
 
@@ -168,7 +159,7 @@ def fit(store: Store, workload: str, *, classes: int, folds: int = 5, seed: int 
     Raises:
         InputError: Impossible arguments, or too few queries with prompts.
     """
-    lessons = _lessons(store, workload)
+    lessons = read_lessons(store, workload)
     fold_of = _folds(lessons.prompts, folds, seed) if folds > 1 else np.zeros(0, dtype=np.intp)
     _refuse_too_little(lessons, workload, classes, folds, fold_of)
     strength, guesses, model = out_of_fold(features(lessons.prompts), lessons.scores, fold_of)
@@ -223,22 +214,6 @@ def _rounded(values: Floats) -> Floats:
     return np.asarray(values.round(_DECIMALS) + 0.0)  # -0.0 and 0.0 have different bytes
 
 
-def _lessons(store: Store, workload: str) -> _Lessons:
-    prompts = store.prompts(workload)
-    means = store.mean_scores(workload)
-    scored = sorted({query for query, _, _ in means})
-    queries = [query for query in scored if query in prompts]
-    strategies = tuple(sorted({s for query, s, _ in means if query in prompts}))
-    row = {query: index for index, query in enumerate(queries)}
-    column = {strategy: index for index, strategy in enumerate(strategies)}
-    scores = np.full((len(queries), len(strategies)), np.nan)
-    for query, strategy, score in means:
-        if query in row:
-            scores[row[query], column[strategy]] = score
-    texts = [prompts[query] for query in queries]
-    return _Lessons(queries, texts, strategies, scores, len(scored) - len(queries))
-
-
 def _folds(prompts: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
     """A fold per prompt; prompts that differ only in case and blanks share one."""
     texts = [normal(prompt) for prompt in prompts]
@@ -248,7 +223,7 @@ def _folds(prompts: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
 
 
 def _refuse_too_little(
-    lessons: _Lessons, workload: str, classes: int, folds: int, fold_of: NDArray[np.intp]
+    lessons: Lessons, workload: str, classes: int, folds: int, fold_of: NDArray[np.intp]
 ) -> None:
     where = f"workload {workload}"
     if classes < 1 or folds < 2:
@@ -296,7 +271,7 @@ def _group_means(scores: Floats, group: NDArray[np.intp], count: int) -> Floats:
     return means
 
 
-def _qualities(lessons: _Lessons, guesses: Floats) -> tuple[StrategyQuality, ...]:
+def _qualities(lessons: Lessons, guesses: Floats) -> tuple[StrategyQuality, ...]:
     found = []
     for index, strategy in enumerate(lessons.strategies):
         known = np.isfinite(lessons.scores[:, index])
@@ -321,7 +296,7 @@ def _auc(truth: Floats, guess: Floats) -> float | None:
 
 
 def _class_facts(
-    lessons: _Lessons, group: NDArray[np.intp], names: Sequence[str]
+    lessons: Lessons, group: NDArray[np.intp], names: Sequence[str]
 ) -> tuple[ClassFacts, ...]:
     means = _group_means(lessons.scores, group, len(names))
     facts = []
@@ -335,7 +310,7 @@ def _class_facts(
     return tuple(facts)
 
 
-def _remarks(lessons: _Lessons, asked: int, found: int) -> tuple[str, ...]:
+def _remarks(lessons: Lessons, asked: int, found: int) -> tuple[str, ...]:
     remarks = []
     if found < asked:
         remarks.append(

@@ -15,17 +15,17 @@ from scipy.sparse import csr_array
 from small_worlds import WORKLOAD, observation, sums
 
 from profiles.difficulty.fit import class_names, features, fit
-from profiles.difficulty.graph import (
+from profiles.difficulty.graph import read_facts
+from profiles.difficulty.kmeans import nearest, prototypes
+from profiles.difficulty.ridge import solve
+from profiles.difficulty.text_features import (
     FEATURES,
     STEP_SCALE,
     STEPS,
     SURFACE,
     WIDTH,
     feature_model,
-    read_facts,
 )
-from profiles.difficulty.kmeans import nearest, prototypes
-from profiles.difficulty.ridge import solve
 from profiles.errors import InputError
 from profiles.importing.importers import import_file
 from profiles.query import Query

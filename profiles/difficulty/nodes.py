@@ -1,0 +1,74 @@
+"""Writing an ONNX graph node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+PREFIX = "difficulty/"
+OPSETS: Mapping[str, int] = {"": 18, "ai.onnx.ml": 3, "com.microsoft": 1}
+IR_VERSION = 10
+
+
+class Graph:
+    """Nodes and constants under one prefix, so that the graph can be merged into another."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+
+    def add(
+        self,
+        kind: str,
+        *inputs: str | NDArray[Any],
+        domain: str = "",
+        output: str | None = None,
+        **attributes: Any,
+    ) -> str:
+        """Append a node; arrays become constants. Returns the name of its output."""
+        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
+        name = f"{PREFIX}{kind}_{len(self._nodes)}"
+        output = output or f"{name}:0"
+        node = helper.make_node(kind, names, [output], name=name, domain=domain, **attributes)
+        self._nodes.append(node)
+        return output
+
+    def model(
+        self, outputs: Mapping[str, tuple[int, list[str | int]]], properties: Mapping[str, str]
+    ) -> onnx.ModelProto:
+        """The model with the one input `text`."""
+        graph = helper.make_graph(
+            self._nodes,
+            "difficulty",
+            [helper.make_tensor_value_info("text", TensorProto.STRING, ["N"])],
+            [helper.make_tensor_value_info(n, kind, dims) for n, (kind, dims) in outputs.items()],
+            self._constants,
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid(name, v) for name, v in OPSETS.items()],
+            ir_version=IR_VERSION,
+            producer_name="inferbudget",
+        )
+        helper.set_model_props(model, dict(properties))
+        return model
+
+    def _constant(self, value: NDArray[Any]) -> str:
+        name = f"{PREFIX}constant_{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+
+def ints(*values: int) -> NDArray[np.int64]:
+    """A constant of whole numbers."""
+    return np.array(values, dtype=np.int64)
+
+
+def floats(*values: float) -> NDArray[np.float32]:
+    """A constant of numbers."""
+    return np.array(values, dtype=np.float32)
