@@ -52,9 +52,16 @@ async def measure_adaptively(
         The whole run's report.
 
     Raises:
-        InputError: Classes or the mix of the traffic are not known before anything is paid for.
+        InputError: Classes or the mix of the traffic are not known before anything is paid for, or
+            the spec has limits on groups, which tasks do not name.
         UnknownValueError: A cost or tail that the plan needs was not measured.
     """
+    if spec.groups:
+        raise InputError(
+            "tasks name no groups, so nothing can be measured for limits on groups",
+            where=f"limits.accuracy: {', '.join(spec.groups)}",
+            next_step="measure for a spec without by_group and max_gap",
+        )
     run = _Run(store, spec, tasks, strategies, estimator)
     total: MeasureReport | None = None
     rounds = 0
@@ -148,7 +155,8 @@ def _classes(
         from profiles.difficulty.classify import classify
 
         prompts = {task.query_id: task.prompt for task in tasks}
-        return classify(store, estimator, spec.workload, prompts)
+        labels = {task.query_id: task.class_label for task in tasks if task.class_label}
+        return classify(store, estimator, spec.workload, prompts, labels)
     bare = next((task for task in tasks if task.class_label is None), None)
     if bare is not None:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,11 +60,13 @@ def build_profile(
     latency_limits: tuple[float, ...] = (),
     concurrency: int | None = None,
     caps: bool = False,
+    groups: Sequence[str] = (),
 ) -> Profile:
-    """`Store.profile` by a difficulty graph's file or by labels.
+    """`Store.profile` by a difficulty graph's file or by labels, with cells by group of columns.
 
     Rows without dollars are priced by the card, else by what the store's cards say today.
     """
+    from profiles.cells.by_group import with_groups
     from profiles.pricing.prices import rates_of
 
     digest = names = None
@@ -72,15 +75,18 @@ def build_profile(
 
         facts = read_facts(classes)
         digest, names = facts.digest, facts.class_names
-    return store.profile(
-        workload,
-        estimator_digest=digest,
-        class_names=names,
-        latency_limits=latency_limits,
-        concurrency=concurrency,
-        rates=rates_of(store, workload, prices),
-        caps=caps,
-    )
+    rates = rates_of(store, workload, prices)
+    with store.reading() as execute:
+        found = store.profile(
+            workload,
+            estimator_digest=digest,
+            class_names=names,
+            latency_limits=latency_limits,
+            concurrency=concurrency,
+            rates=rates,
+            caps=caps,
+        )
+        return with_groups(execute, found, groups, rates=rates)
 
 
 def _opened(store_path: Path) -> Store:
@@ -106,7 +112,12 @@ def ask(spec_path: Path, store_path: Path) -> Question:
     with _opened(store_path) as store:
         prices = prices_of(store, spec.price_card(spec_path.parent))
         profile = build_profile(
-            store, spec.workload, estimator, prices=prices, latency_limits=limits
+            store,
+            spec.workload,
+            estimator,
+            prices=prices,
+            latency_limits=limits,
+            groups=spec.groups,
         )
     return Question(spec, profile, spec_path.parent, estimator, prices)
 

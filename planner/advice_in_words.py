@@ -60,12 +60,21 @@ def summary(
     return f"{short}; the list says what brings it nearest"
 
 
-def of_several_limits(rows: Sequence[Row]) -> str:
-    """The same where no single limit is to blame."""
+def of_several_limits(rows: Sequence[Row], blocked: str) -> str:
+    """The same where no single limit is to blame, or one whose cells have no values."""
     dollars = f" for about {total:.3g} USD" if (total := _total_usd(rows)) is not None else ""
     return (
-        "several limits cannot be certified, though the measured means keep all of them; "
+        f"{blocked} cannot be certified, though the measured means keep all of them; "
         f"measure the cells that they rest on as often again{dollars}, then ask again"
+    )
+
+
+def of_groups(names: Sequence[str]) -> str:
+    """The same for a plan that pays for limits on groups: values know nothing of those."""
+    return (
+        f"the plan pays for {' and '.join(names)}, and what more queries are worth to a limit on "
+        "groups is not known; listed are the cells that the plan would rest on, were every "
+        "measured mean the truth"
     )
 
 

@@ -7,11 +7,14 @@ limit blocks, which cells to measure and about how many more queries would do.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from planner.adaptive import BATCHES, dollars_per_window, towards_hindsight
 from planner.advice import SEVERAL, Advice, Row
-from planner.advice_in_words import of_several_limits, reason, summary
+from planner.advice_in_words import of_groups, of_several_limits, reason, summary
+from planner.groups import is_of_groups
 from planner.information import ACCURACY, COST, Information
 from planner.model import OVERALL
 from planner.planner import Planner
@@ -57,6 +60,8 @@ def advise(
         information = Information(planner)
     except InfeasibleError:
         return _of_several(planner, budget_usd, limit)
+    if any(map(is_of_groups, information.position.prices)):
+        return _for_groups(planner, information, budget_usd, limit)
     rows = _rows(information, spec)
     needed = None
     if information.position.blocked == OVERALL:
@@ -82,7 +87,27 @@ def advise(
     )
 
 
-def _of_several(planner: Planner, budget_usd: float | None, limit: int) -> Advice:
+def _for_groups(
+    planner: Planner, information: Information, budget_usd: float | None, limit: int
+) -> Advice:
+    """Where the plan pays for a limit on groups, of which no cell's value is known."""
+    blocked = information.position.blocked
+    advice = _of_several(planner, budget_usd, limit, blocked=blocked or SEVERAL)
+    if blocked:
+        return advice
+    names = [name for name in information.position.prices if is_of_groups(name)]
+    return replace(
+        advice,
+        unit=_unit(information),
+        certified=information.position.value,
+        blocked=None,
+        summary=of_groups(names),
+    )
+
+
+def _of_several(
+    planner: Planner, budget_usd: float | None, limit: int, *, blocked: str = SEVERAL
+) -> Advice:
     """Where no single limit is to blame: what the plan in hindsight rests on, as often again."""
     profile, spec = planner.profile, planner.spec
     bold = planner.on_point_estimates()
@@ -106,12 +131,12 @@ def _of_several(planner: Planner, budget_usd: float | None, limit: int) -> Advic
             )
         )
     return Advice(
-        unit=f"towards {SEVERAL}",
+        unit=f"towards {blocked}",
         certified=None,
         hindsight=answer.value,
         missing_evidence_usd=None,
-        blocked=SEVERAL,
-        summary=of_several_limits(rows),
+        blocked=blocked,
+        summary=of_several_limits(rows, blocked),
         rows=tuple(_within(rows, budget_usd))[:limit],
     )
 

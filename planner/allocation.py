@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from planner.estimates import TAIL, Estimates, tail_of
+from planner.groups import GroupRow
 from planner.margin import Array, Margin, aggregate_matrix, z_of, z_of_chosen
 from planner.plan import Figures
 
@@ -110,6 +111,14 @@ class Accounts:
             mean = min(max(accuracy, 0.5), 1.0)
             plain = self.z / self.chosen_z if self.z else 1.0
             offset[-1] = plain * np.sqrt(mean * (1 - mean) / self._judged)
+        return offset
+
+    def group_offset(self, row: GroupRow, mean: float) -> Array:
+        """The same for a row about groups: of the judged traffic, only their requests count."""
+        offset = np.zeros(len(row.margin.matrix))
+        if self._judged is not None and row.margin.z:
+            spread = row.variance(min(max(mean, 0.5), 1.0), self._judged)
+            offset[-1] = self.z / row.margin.z * np.sqrt(spread)
         return offset
 
     def expected(self, x: Array) -> Figures:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
+from planner.groups import Groups, groups_of
 from planner.margin import Array, lower_bounds, score_variances, shrink, z_of, z_of_chosen
 from planner.spec import Spec
 from profiles.errors import InputError, UnknownValueError
@@ -46,6 +47,7 @@ class Estimates:
         class_queries: Of these, in each class; empty where the profile does not say.
         mix_queries: Queries that the weights were counted from, None where the spec gives the mix.
         level: Confidence of promises, None for point estimates.
+        groups: What the spec's limits on groups need.
     """
 
     classes: tuple[str, ...]
@@ -68,6 +70,7 @@ class Estimates:
     class_queries: tuple[int, ...]
     mix_queries: int | None
     level: float | None
+    groups: Groups = field(default_factory=Groups)
 
     @property
     def columns(self) -> int:
@@ -148,7 +151,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
     accuracy, accuracy_sd = _accuracies(cells, class_of, strategy_of, spec.level)
     slow, timed = timed_queries(cells, len(profile.latency_grid_s))
     careful, exceedance_sd = tail_of(slow, timed, z_of_chosen(spec.level, len(strategies)))
-    return Estimates(
+    found = Estimates(
         classes=profile.classes,
         strategies=strategies,
         weights=_weights(profile, spec),
@@ -170,6 +173,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         mix_queries=None if spec.traffic and spec.traffic.mix else profile.queries,
         level=spec.level,
     )
+    return replace(found, groups=groups_of(found, profile, spec)) if spec.groups else found
 
 
 def _column(values: Sequence[float | None]) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from planner.estimates import timed_queries
 from planner.limits import LimitSet
 from planner.margin import Array
-from planner.model import LATENCY, OVERALL, SPEND
+from planner.model import LATENCY, OVERALL, SPEND, is_floor
 from planner.spec import Objective
 from profiles.errors import InfeasibleError, UnknownValueError
 
@@ -63,6 +63,7 @@ def explain(planner: Planner, limits: LimitSet) -> LimitsClashError:
         lines += _alone(planner, limits, clashing[0])
     if OVERALL in menu:
         lines += _for_want_of_evidence(planner, limits, menu[OVERALL])
+    lines += _of_groups(planner, clashing)
     return LimitsClashError("\n".join(lines), clashing, menu)
 
 
@@ -97,11 +98,20 @@ def _kept_at(planner: Planner, limits: LimitSet, name: str) -> float | None:
             return None
         if slack <= 0 and value != start:
             return value
-        moved = _up(value + slack) if name == SPEND else math.floor((value - slack) * 1e4) / 1e4
-        if moved < 0:
+        moved = _moved(name, value, slack)
+        if not 0 <= moved <= 1 and name != SPEND:
             return None
         limits = limits.moved(name, moved)
     return None
+
+
+def _moved(name: str, value: float, slack: float) -> float:
+    """A limit looser by its slack, rounded to the safe side."""
+    if name == SPEND:
+        return _up(value + slack)
+    if is_floor(name):
+        return math.floor((value - slack) * 1e4) / 1e4
+    return math.ceil((value + slack) * 1e4) / 1e4
 
 
 def _slower(planner: Planner, limits: LimitSet) -> float | None:
@@ -174,6 +184,19 @@ def _for_want_of_latencies(planner: Planner, p95_s: float) -> list[str]:
                 "the same traffic would do"
             ]
     return [f"  even {e.grid_s[-1]:g} s, the slowest limit of the profile, cannot be promised"]
+
+
+def _of_groups(planner: Planner, clashing: tuple[str, ...]) -> list[str]:
+    """What the groups in question rest on: few queries promise little."""
+    lines = []
+    for name in clashing:
+        rows = planner.estimates.groups.rows_of(name)
+        queries = {group.value: group.queries for row in rows for group in row.groups}
+        if queries:
+            fewest = sorted(queries, key=lambda value: (queries[value], value))[:3]
+            counts = ", ".join(f"{queries[value]} of {value}" for value in fewest)
+            lines.append(f"  fewest queries behind {name}: {counts}")
+    return lines
 
 
 def _fewest(planner: Planner, x: Array, field: str) -> dict[str, int]:

@@ -6,17 +6,21 @@ Decide ``x[d, s] >= 0``, the share of class d's requests that strategy s answers
     subject to  sum_s x_ds = 1                                  every class
                 sum_d w_d sum_s g_ds x_ds        >= floor       accuracy.overall
                 sum_s b_ds x_ds                  >= floor_d     accuracy.by_class.d
+                sum_d P(d|g) sum_s a_dsg x_ds    >= floor_g     accuracy.by_group.COLUMN.g
+                A_g(x) - A_h(x)                  <= gap         accuracy.max_gap.COLUMN
                 sum_d w_d sum_s P_ds(L > T) x_ds <= 0.05        latency.p95_s
                 sum_d w_d sum_s c_ds x_ds        <= budget      spend.usd_per_request
 
-The floor counts on ``g <= a``, the careful estimates; the objective on the best ones.
-The latency row is exact: the 95th percentile of a mixture is at most T when and only when at most
-5 % of its requests take longer than T. Each limit owns a slack, closed at 0; opening it tells by
-how much the limit would have to move. Margins are added as cuts by `planner.session`.
+The floor counts on ``g <= a``, the careful estimates; the objective on the best ones. Rows about
+groups are those of `planner.groups`. The latency row is exact: the 95th percentile of a mixture is
+at most T when and only when at most 5 % of its requests take longer than T. Each limit owns a
+slack, closed at 0; opening it tells by how much the limit would have to move. Margins are added as
+cuts by `planner.session`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +30,7 @@ from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 from scipy.sparse import csr_array
 
 from planner.estimates import TAIL, Estimates
+from planner.groups import MAX_GAP, GroupRow
 from planner.margin import Array
 
 OVERALL = "accuracy.overall"
@@ -77,6 +82,7 @@ def build_model(estimates: Estimates, *, latency_row: int | None) -> Any:
         m.CLASSES,
         rule=lambda m, d: sum(b[i] * m.x[i] for i in members[d]) + m.class_slack[d] >= 0,
     )
+    _add_groups(m, estimates.groups.rows)
     m.accuracy = pyo.Objective(expr=OBJECTIVE_SCALE * (accuracy - m.doubt), sense=pyo.maximize)
 
     if latency_row is not None:
@@ -94,6 +100,20 @@ def build_model(estimates: Estimates, *, latency_row: int | None) -> Any:
     return m
 
 
+def _add_groups(m: Any, rows: Sequence[GroupRow]) -> None:
+    """Floors of groups and caps on gaps; all rows of one cap share its slack."""
+    limits = list(dict.fromkeys(row.limit for row in rows))
+    m.group_slack = pyo.Var(range(len(limits)), bounds=(0, 0))
+
+    def keep(m: Any, i: int) -> Any:
+        row = rows[i]
+        body = sum(float(row.body[j]) * m.x[j] for j in m.COLUMNS if row.body[j])
+        slack = m.group_slack[limits.index(row.limit)]
+        return body + slack >= 0 if row.is_floor else body - slack <= 0
+
+    m.by_group = pyo.Constraint(range(len(rows)), rule=keep)
+
+
 @dataclass(frozen=True)
 class Programme:
     """The model as arrays. Both objectives are minimised (accuracy with its sign turned).
@@ -103,7 +123,7 @@ class Programme:
         lower: Lower bound per row.
         upper: Upper bound per row.
         objectives: Coefficients per column by ``accuracy`` and, where known, ``cost``.
-        row_of: Row by limit name.
+        row_of: Row by limit name; a cap on the gap between groups has several, with own names.
         slack_of: Slack column by limit name.
         doubt: Column that carries the margin of the accuracy objective.
     """
@@ -129,6 +149,12 @@ def compile_model(model: Any, estimates: Estimates) -> Programme:
     bounds = np.array([entry.bound_type for entry in form.rows])
     rows = {id(entry.constraint): i for i, entry in enumerate(form.rows)}
     limits = _limits(model, estimates)
+    groups = estimates.groups.rows
+    slacks = {name: slack for name, (_, slack) in limits.items()}
+    shared = dict.fromkeys(row.limit for row in groups)
+    slacks |= zip(shared, model.group_slack.values(), strict=True)
+    by_group = {row.name: model.by_group[i] for i, row in enumerate(groups)}
+    constraints = {name: row for name, (row, _) in limits.items()} | by_group
     return Programme(
         matrix=csr_array(form.A),
         lower=np.where(bounds <= 0, form.rhs, -np.inf),
@@ -137,8 +163,8 @@ def compile_model(model: Any, estimates: Estimates) -> Programme:
             objective.local_name: coefficients
             for objective, coefficients in zip(form.objectives, form.c.toarray(), strict=True)
         },
-        row_of={name: rows[id(row)] for name, (row, _) in limits.items()},
-        slack_of={name: position[id(slack)] for name, (_, slack) in limits.items()},
+        row_of={name: rows[id(row)] for name, row in constraints.items()},
+        slack_of={name: position[id(slack)] for name, slack in slacks.items()},
         doubt=position[id(model.doubt)],
     )
 
@@ -156,4 +182,4 @@ def _limits(model: Any, estimates: Estimates) -> dict[str, tuple[Any, Any]]:
 
 def is_floor(limit: str) -> bool:
     """Whether the limit bounds from below."""
-    return limit.startswith("accuracy.")
+    return limit.startswith("accuracy.") and not limit.startswith(MAX_GAP)

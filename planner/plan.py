@@ -6,9 +6,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from planner.spec import Limits, Traffic
 from profiles.digest import digest
@@ -16,6 +23,7 @@ from profiles.errors import InputError
 from profiles.money import PriceCard
 
 FORMAT_VERSION = "1.0"
+ClassSource = Literal["text", "label", "text+label"]
 
 
 class _Part(BaseModel):
@@ -45,6 +53,30 @@ class CellFacts(_Part):
     evidence: tuple[str, ...] = Field(description="Kinds of evidence behind the cell.")
 
 
+class GroupFigures(_Part):
+    """What an allocation does for one group of requests."""
+
+    queries: int = Field(description="Distinct queries measured.")
+    share: float = Field(description="Share of traffic, 0..1.")
+    accuracy: float = Field(description="Expected mean score, 0..1.")
+    promised_accuracy: float | None = Field(
+        description="What it is at least, with the spec's confidence for all floors of groups "
+        "together; None where the spec gives this group no floor."
+    )
+
+
+class GapFigures(_Part):
+    """How far apart the groups of one column are."""
+
+    expected: float = Field(description="Best less worst expected mean score.")
+    promised: float | None = Field(
+        description="The most by which any group does better than another, with the spec's "
+        "confidence; None where the spec gives no cap."
+    )
+    best: str = Field(description="The group with the highest expected mean score.")
+    worst: str = Field(description="The one with the lowest.")
+
+
 class Rung(_Part):
     """One solved allocation."""
 
@@ -63,6 +95,18 @@ class Rung(_Part):
     shadow_prices: dict[str, float] = Field(
         description="Change of the objective per unit of a binding limit, by limit name."
     )
+    by_group: dict[str, dict[str, GroupFigures]] = Field(
+        default_factory=dict, description="Per column that a limit names, and group."
+    )
+    gaps: dict[str, GapFigures] = Field(
+        default_factory=dict, description="Per column that a limit names."
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_groups(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A plan without groups reads, and is digested, as it was before there were any."""
+        written: dict[str, Any] = write(self)
+        return {k: v for k, v in written.items() if v or k not in {"by_group", "gaps"}}
 
 
 class SingleStrategy(_Part):
@@ -75,9 +119,7 @@ class SingleStrategy(_Part):
 class Classes(_Part):
     """How requests are sorted."""
 
-    source: Literal["text", "label"] = Field(
-        description="Prompt text, or a label the caller sends."
-    )
+    source: ClassSource = Field(description="Prompt text, a label that the caller sends, or both.")
     names: tuple[str, ...] = Field(description="Easiest first.")
     weights: tuple[float, ...] = Field(description="Planned share of requests, same order.")
     estimator: str | None = Field(default=None, description="Difficulty graph beside the plan.")

@@ -11,6 +11,8 @@ import numpy as np
 from planner.allocation import SMALLEST_SHARE, Accounts, by_name, tidy
 from planner.estimates import TAIL, Estimates, estimate
 from planner.explain import explain
+from planner.group_figures import gap_figures, group_figures
+from planner.groups import is_of_groups
 from planner.limits import Keep, LimitSet
 from planner.margin import Array, Margin
 from planner.model import (
@@ -185,7 +187,7 @@ class Planner:
             EXCEEDANCE if limit == LATENCY else limit: float(dual)
             * unit
             / (self._unit if limit == SPEND else 1.0)
-            for limit, dual in best.duals.items()
+            for limit, dual in self._by_limit(best.duals).items()
         }
         x = tidy(best.x[: self.estimates.columns], self.estimates)
         return Answer(x, best.value * unit, prices)
@@ -231,6 +233,8 @@ class Planner:
                 for d, name in enumerate(self.estimates.classes)
             },
             shadow_prices=answer.shadow_prices,
+            by_group=group_figures(answer.x, self.estimates, self.accounts),
+            gaps=gap_figures(answer.x, self.estimates, self.accounts),
         )
 
     def _session(self, limits: LimitSet) -> Session:
@@ -244,6 +248,7 @@ class Planner:
         if self.costs_known:
             cost = self.accounts.cost_margin
             margins[SPEND] = Margin(cost.z, cost.matrix / self._unit)
+        margins |= {row.name: row.margin for row in self.estimates.groups.rows}
         margins[ABSOLUTE] = self.accounts.accuracy_margin
         programme = compile_model(build_model(self.estimates, latency_row=row), self.estimates)
         self._sessions[row] = Session(programme, margins, self.estimates.columns)
@@ -260,6 +265,11 @@ class Planner:
         offsets = {}
         if OVERALL in values:
             offsets[OVERALL] = self.accounts.judged_offset(values[OVERALL])
+        for group in self.estimates.groups.rows:
+            if group.limit in values:
+                values[group.name] = values[group.limit]
+                offsets[group.name] = self.accounts.group_offset(group, values[group.limit])
+        values = {name: value for name, value in values.items() if name not in limits.gaps}
         cheapest = objective is Objective.MINIMIZE_COST
         then = "accuracy" if cheapest else "cost" if self.costs_known else None
         return Question("cost" if cheapest else "accuracy", values, offsets, then)
@@ -285,6 +295,9 @@ class Planner:
             return None
         cost = float(self.estimates.traffic_share * single @ self.estimates.cost_usd)
         needed = cost + self.accounts.cost_margin.value(single)
+        asked = limits.usd_per_request
+        if needed <= 0 or (asked is not None and needed > asked):
+            return None  # nothing is cheaper, or by less than the solver can tell
         try:
             return self.answer(objective, replace(limits, usd_per_request=needed * (1 - 1e-6)))
         except InfeasibleError:
@@ -320,6 +333,11 @@ class Planner:
             if name == OVERALL:
                 floor = value + accounts.accuracy_margin.value(x, accounts.judged_offset(value))
                 yield name, floor - float(share @ e.accuracy_careful)
+            elif is_of_groups(name):
+                for group in e.groups.rows_of(name):
+                    margin = group.margin.value(x, accounts.group_offset(group, value))
+                    over = float(group.body @ x) - value
+                    yield name, margin - over if group.is_floor else margin + over
             elif is_floor(name):
                 own = e.class_of == e.classes.index(name.removeprefix(BY_CLASS))
                 yield name, value - float(x[own] @ e.accuracy_floor[own])
@@ -344,9 +362,17 @@ class Planner:
             return value / OBJECTIVE_SCALE * self._unit
         return -value / OBJECTIVE_SCALE
 
+    def _by_limit(self, duals: dict[str, float]) -> dict[str, float]:
+        """Prices of limits: all rows of one cap on a gap move together."""
+        prices: dict[str, float] = {}
+        for name, dual in duals.items():
+            limit = self.estimates.groups.limit_of(name)
+            prices[limit] = prices.get(limit, 0.0) + dual
+        return prices
+
     def _shadow_prices(self, solution: Solution, objective: Objective) -> dict[str, float]:
         prices = {}
-        for name, dual in solution.duals.items():
+        for name, dual in self._by_limit(solution.duals).items():
             price = self._natural(dual, objective) / (self._unit if name == SPEND else 1.0)
             if abs(dual) > 1e-7:
                 prices[EXCEEDANCE if name == LATENCY else name] = float(f"{price:.9g}")

@@ -145,18 +145,21 @@ class Session:
         for name, row in self.programme.row_of.items():
             self._bound(row, name, question.limits.get(name), 0.0)
         for cut in self._cuts:
-            margin = self._margins[cut.margin]
-            offset = margin.z * float(cut.direction @ self._offset(cut.margin, question))
-            if cut.margin in self.programme.row_of:
-                limit = question.limits.get(cut.margin)
-                self._bound(cut.row, cut.margin, limit, offset + DEPTH)
-            else:
-                active = cut.margin == question.doubt
-                self._bound(cut.row, "accuracy.doubt", 0.0 if active else None, offset)
+            self._set_cut(cut, question)
         for name, column in self.programme.slack_of.items():
             self._highs.changeColBounds(
                 column, 0.0, highspy.kHighsInf if name == question.free else 0.0
             )
+
+    def _set_cut(self, cut: _Cut, question: Question) -> None:
+        margin = self._margins[cut.margin]
+        offset = margin.z * float(cut.direction @ self._offset(cut.margin, question))
+        if cut.margin in self.programme.row_of:
+            limit = question.limits.get(cut.margin)
+            self._bound(cut.row, cut.margin, limit, offset + DEPTH)
+        else:
+            active = cut.margin == question.doubt
+            self._bound(cut.row, "accuracy.doubt", 0.0 if active else None, offset)
 
     def _drop_old_cuts(self) -> None:
         if len(self._cuts) <= MAX_KEPT_CUTS:
@@ -233,7 +236,7 @@ class Session:
             if missed <= (DOUBT_TOLERANCE if name == question.doubt else 0.0) or direction is None:
                 continue
             self._add_cut(name, direction)
-            self._set_limits(question)
+            self._set_cut(self._cuts[-1], question)
             found = True
         return found
 
@@ -241,7 +244,9 @@ class Session:
         """How much margin the row leaves at x."""
         if name not in self.programme.row_of:
             return float(x[self.programme.doubt])
-        body = float((self.programme.matrix[[self.programme.row_of[name]]] @ x)[0])
+        matrix, row = self.programme.matrix, self.programme.row_of[name]
+        own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        body = float(matrix.data[own] @ x[matrix.indices[own]])
         limit = question.limits[name]
         return body - limit if is_floor(name) else limit - body
 

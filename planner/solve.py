@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyomo.version
 
+from planner.group_figures import stood_in_for
 from planner.limits import LimitSet
 from planner.model import LATENCY
-from planner.plan import CellFacts, Classes, Plan, Rung, SingleStrategy
+from planner.plan import CellFacts, Classes, ClassSource, Plan, Rung, SingleStrategy
 from planner.planner import Answer, Planner
 from planner.session import SOLVER
 from planner.spec import Objective, Spec
@@ -25,7 +26,14 @@ NO_MARGIN = (
 )
 
 
-def solve(profile: Profile, spec: Spec, *, prices: PriceCard, estimator: str | None) -> Plan:
+def solve(
+    profile: Profile,
+    spec: Spec,
+    *,
+    prices: PriceCard,
+    estimator: str | None,
+    reads_labels: bool = False,
+) -> Plan:
     """Solve a spec and the ladder below it.
 
     Args:
@@ -33,6 +41,7 @@ def solve(profile: Profile, spec: Spec, *, prices: PriceCard, estimator: str | N
         spec: What is asked.
         prices: Prices that the runtime charges by; copied into the plan.
         estimator: File of the difficulty graph, None for labels.
+        reads_labels: The difficulty graph takes a label beside the text.
 
     Raises:
         LimitsClashError: No allocation keeps the limits; says which clash and what would help.
@@ -50,7 +59,7 @@ def solve(profile: Profile, spec: Spec, *, prices: PriceCard, estimator: str | N
         confidence=spec.level,
         warnings=_warnings(planner, rungs),
         classes=Classes(
-            source="label" if spec.classes == "label" else "text",
+            source=_source(spec, reads_labels=reads_labels),
             names=profile.classes,
             weights=tuple(float(weight) for weight in planner.estimates.weights),
             estimator=estimator,
@@ -66,6 +75,12 @@ def solve(profile: Profile, spec: Spec, *, prices: PriceCard, estimator: str | N
         profile_digest=profile.digest,
         solver=f"{SOLVER}, model by Pyomo {pyomo.version.version}",
     ).sealed()
+
+
+def _source(spec: Spec, *, reads_labels: bool) -> ClassSource:
+    if spec.classes == "label":
+        return "label"
+    return "text+label" if reads_labels else "text"
 
 
 def _ladder(planner: Planner, first: Answer) -> list[tuple[float, Objective, Answer]]:
@@ -153,7 +168,11 @@ def _warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
         warnings.append("no cheaper rungs: the cost of some strategy is unknown")
     if planner.limits.p95_s is not None:
         warnings += _thin_tails(planner, rungs[0])
-    return tuple(warnings + _partly_measured(planner, rungs))
+    return (
+        *warnings,
+        *_partly_measured(planner, rungs),
+        *stood_in_for(planner.estimates, rungs[0]),
+    )
 
 
 def _partly_measured(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:

@@ -11,8 +11,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -64,6 +66,20 @@ class AccuracyLimit(_Part):
 
     overall: Share | None = Field(default=None, description="Floor over all traffic, 0..1.")
     by_class: dict[str, Share] = Field(default_factory=dict, description="Floor per class, 0..1.")
+    by_group: dict[str, Annotated[dict[str, Share], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Per column that was imported as a group, floor per group, 0..1.",
+    )
+    max_gap: dict[str, Share] = Field(
+        default_factory=dict,
+        description="Per such column, the most by which one group may do better than another.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_groups(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A spec without groups reads, and is digested, as it was before there were any."""
+        written: dict[str, Any] = write(self)
+        return {k: v for k, v in written.items() if v or k not in {"by_group", "max_gap"}}
 
 
 class LatencyLimit(_Part):
@@ -161,6 +177,12 @@ class Spec(_Part):
     def level(self) -> float | None:
         """The confidence as a number, None for point estimates."""
         return None if isinstance(self.confidence, str) else self.confidence
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Columns whose groups some limit speaks about, sorted."""
+        accuracy = self.limits.accuracy
+        return tuple(sorted({*accuracy.by_group, *accuracy.max_gap}))
 
     def price_card(self, base: Path) -> PriceCard:
         """The prices, read from the file that the spec names relative to `base`."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from planner.plan import Plan
 from policies.draft import Draft
+from policies.estimator import known_labels
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.strategy import canonical
@@ -140,3 +141,4 @@ def _estimator(plan: Plan, estimator: bytes | None) -> None:
             got=found,
             next_step="pass the graph that the plan was made with, or plan again with this one",
         )
+    known_labels(estimator, classes.source)

@@ -12,6 +12,7 @@ from policies.decide import Tables, choose_many
 from policies.policy import Policy
 from profiles.errors import InputError
 
+Requests = dict[str, NDArray[Any]]
 SEED = 20260101
 _TEXTS = 128
 _OUTPUTS = ("class_index", "strategy_index", "class_name", "strategy", "expected_cost_usd")
@@ -21,7 +22,8 @@ def disagreement(policy: Policy, graph: bytes) -> str | None:
     """The first request that graph and policy decide differently, None where they agree.
 
     With labels, every class meets every rung at every edge of its shares. With text, sample
-    prompts meet them, so classes that no sample falls into go untested here.
+    prompts meet them, with every label where the graph reads one too, so classes that no sample
+    falls into go untested here.
 
     Raises:
         InputError: The graph cannot be loaded or has other inputs and outputs.
@@ -35,8 +37,9 @@ def disagreement(policy: Policy, graph: bytes) -> str | None:
             same |= np.isnan(found[name]) & np.isnan(expected[name])
         if not same.all():
             at = int(np.argmin(same))
+            asked = ", ".join(f"{kind} {str(requests[kind][at])[:40]!r}" for kind in requests)
             return (
-                f"{name} of {policy.classes.source} {str(requests[at])[:40]!r}, rung {rungs[at]}, "
+                f"{name} of {asked}, rung {rungs[at]}, "
                 f"uniform {float(uniforms[at])!r}: the policy says {expected[name][at]}, "
                 f"the graph {found[name][at]}"
             )
@@ -51,25 +54,28 @@ def edge_uniforms(policy: Policy) -> NDArray[np.float32]:
     return np.concatenate([odd, edges, *around]).astype(np.float32)
 
 
-def _sample(policy: Policy) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float32]]:
-    if policy.classes.source == "label":
-        requests = [*policy.classes.names, "no such class", ""]
-    else:
-        requests = _texts()
+def _sample(policy: Policy) -> tuple[Requests, NDArray[np.int64], NDArray[np.float32]]:
     steps = np.arange(-1, len(policy.rungs) + 1)
     uniforms = edge_uniforms(policy)
-    if policy.classes.source == "text":  # many texts: a random pairing instead of every one
-        generator = np.random.default_rng(SEED)
-        count = 8 * len(requests)
-        picks = np.arange(count) % len(requests)
-        return (
-            np.array(requests, dtype=object)[picks],
-            generator.choice(steps, count).astype(np.int64),
-            generator.choice(uniforms, count),
-        )
-    grid = np.meshgrid(np.arange(len(requests)), steps, np.arange(len(uniforms)), indexing="ij")
-    request, rung, uniform = (axis.ravel() for axis in grid)
-    return np.array(requests, dtype=object)[request], rung.astype(np.int64), uniforms[uniform]
+    labels = [*policy.classes.accepted, "no such class", ""]
+    if policy.classes.inputs == ("label",):
+        grid = np.meshgrid(np.arange(len(labels)), steps, np.arange(len(uniforms)), indexing="ij")
+        label, rung, uniform = (axis.ravel() for axis in grid)
+        return {"label": _objects(labels)[label]}, rung.astype(np.int64), uniforms[uniform]
+    # many texts: a random pairing instead of every one
+    generator = np.random.default_rng(SEED)
+    texts = _objects(_texts())
+    count = 8 * len(texts)
+    requests = {"text": texts[np.arange(count) % len(texts)]}
+    rungs = generator.choice(steps, count).astype(np.int64)
+    drawn = generator.choice(uniforms, count)
+    if "label" in policy.classes.inputs:
+        requests["label"] = _objects(labels)[generator.permutation(np.arange(count) % len(labels))]
+    return requests, rungs, drawn
+
+
+def _objects(texts: list[str]) -> NDArray[Any]:
+    return np.array(texts, dtype=object)
 
 
 def _texts() -> list[str]:
@@ -83,14 +89,14 @@ def _texts() -> list[str]:
 def _run(
     policy: Policy,
     graph: bytes,
-    requests: NDArray[Any],
+    requests: Requests,
     rungs: NDArray[np.int64],
     uniforms: NDArray[np.float32],
 ) -> list[Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    feeds = {policy.classes.source: requests, "rung": rungs, "uniform": uniforms}
+    feeds = {**requests, "rung": rungs, "uniform": uniforms}
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         return list(session.run(list(_OUTPUTS), feeds))
@@ -105,17 +111,18 @@ def _run(
 
 def _expected(
     policy: Policy,
-    requests: NDArray[Any],
+    requests: Requests,
     class_index: NDArray[np.int64],
     rungs: NDArray[np.int64],
     uniforms: NDArray[np.float32],
 ) -> dict[str, NDArray[Any]]:
     names = policy.classes.names
-    if policy.classes.source == "label":
-        positions = {name: index for index, name in enumerate(names)}
-        classes = np.array([positions.get(request, -1) for request in requests])
-    else:
-        classes = np.clip(class_index, 0, len(names) - 1)
+    classes = np.clip(class_index, 0, len(names) - 1)
+    if "label" in requests:
+        place = {label: index for index, label in enumerate(policy.classes.accepted)}
+        position = np.array([place.get(label, -1) for label in requests["label"]])
+        known = position if "text" not in requests else classes
+        classes = np.where(position < 0, -1, known)
     strategies = choose_many(policy, classes, rungs, uniforms)
     costs = np.pad(Tables.of(policy).cost_usd, ((0, 1), (0, 1)), constant_values=np.nan)
     return {

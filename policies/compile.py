@@ -9,6 +9,7 @@ from planner.plan import Plan
 from policies.admission import admit
 from policies.caps import choose_budgets, choose_caps, choose_prices
 from policies.draft import Draft
+from policies.estimator import known_labels
 from policies.file import CompiledPolicy
 from policies.graph import build_graph
 from policies.policy import Graph, Policy, PolicyClasses, Provenance
@@ -48,7 +49,9 @@ def compile_plan(
 
 def _assemble(draft: Draft, graph_file: str) -> CompiledPolicy:
     plan = draft.plan
-    classes = PolicyClasses(source=plan.classes.source, names=plan.classes.names)
+    source = plan.classes.source
+    labels = known_labels(draft.estimator, source) if draft.estimator else ()
+    classes = PolicyClasses(source=source, names=plan.classes.names, labels=labels)
     policy = Policy(
         workload=plan.workload,
         confidence=plan.confidence,

@@ -1,4 +1,4 @@
-"""The decision graph: text or label, rung and one uniform number in, class and strategy out.
+"""The decision graph: text, label, rung and one uniform number in, class and strategy out.
 
 Plain ONNX that a host in any language runs with ONNX Runtime and then decides exactly as
 `policies.decide` does.
@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from policies.admission import check_estimator_names
 from policies.decide import Tables
+from policies.estimator import load_estimator
 from policies.policy import FORMAT_VERSION, Policy
 from profiles.errors import InputError
 
@@ -31,7 +32,7 @@ _RESERVED = frozenset(
 def build_graph(policy: Policy, estimator: bytes | None) -> bytes:
     """The graph that decides as the policy says; the same policy gives the same bytes.
 
-    Inputs, all of length N: ``text`` or ``label`` (string), ``rung`` (int64), ``uniform``
+    Inputs, all of length N: ``text``, ``label`` or both (string), ``rung`` (int64), ``uniform``
     (float32). Outputs: ``class_index`` and ``strategy_index`` (int64, -1 for an unknown label),
     ``class_name`` and ``strategy`` (string, "" for an unknown label), ``expected_cost_usd``
     (float32, nan where unknown).
@@ -96,35 +97,29 @@ def _label_model(policy: Policy) -> Any:
 
 def _text_model(policy: Policy, estimator: bytes) -> Any:
     """The difficulty graph with only `class_index` kept of its outputs."""
-    try:
-        model = onnx.load_from_string(estimator)
-    except Exception as error:  # protobuf names no exception of its own
-        raise InputError(
-            "the difficulty graph is not an ONNX file",
-            where="difficulty graph",
-            got=str(error),
-            next_step="run 'inferbudget difficulty fit' again",
-        ) from error
-    _require_interface(model)
+    model = load_estimator(estimator)
+    inputs = policy.classes.inputs
+    _require_interface(model, inputs)
     _require_free_names(model.graph)
     check_estimator_names({p.key: p.value for p in model.metadata_props}, policy.classes.names)
     graph = model.graph
     graph.name, graph.doc_string, model.doc_string = "decision", "", ""
     model.domain, model.model_version = "", 0
     del graph.input[:], graph.output[:], graph.value_info[:]
-    graph.input.append(_value("text", TensorProto.STRING))
+    graph.input.extend(_value(name, TensorProto.STRING) for name in inputs)
     return model
 
 
-def _require_interface(model: Any) -> None:
+def _require_interface(model: Any, expected: tuple[str, ...]) -> None:
     inputs = [value.name for value in model.graph.input]
     outputs = [value.name for value in model.graph.output]
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if inputs != ["text"] or "class_index" not in outputs or opset not in ESTIMATOR_OPSETS:
+    usable = "class_index" in outputs and opset in ESTIMATOR_OPSETS
+    if sorted(inputs) != sorted(expected) or not usable:
         raise InputError(
             "this ONNX file is not a difficulty graph",
             where="difficulty graph",
-            expected="input text, output class_index, opset "
+            expected=f"inputs {' and '.join(expected)}, output class_index, opset "
             f"{ESTIMATOR_OPSETS.start} to {ESTIMATOR_OPSETS.stop - 1}",
             got=f"inputs {inputs}, outputs {outputs}, opset {opset}",
             next_step="run 'inferbudget difficulty fit' again",

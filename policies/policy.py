@@ -7,11 +7,19 @@ and is pinned by its sha256.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from planner.plan import Figures
+from planner.plan import ClassSource, Figures
 from planner.spec import Limits, Window
 from profiles.digest import digest
 from profiles.money import PriceCard
@@ -24,13 +32,48 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def inputs_of(source: str) -> tuple[str, ...]:
+    """The graph's inputs by which a request is sorted: `text`, `label` or both."""
+    return tuple(source.split("+"))
+
+
 class PolicyClasses(_Part):
     """How a request is sorted."""
 
-    source: Literal["text", "label"] = Field(
-        description="'text': the graph reads the prompt. 'label': the caller sends the class."
+    source: ClassSource = Field(
+        description="'text': the graph reads the prompt. 'label': the caller sends the class. "
+        "'text+label': the graph reads the prompt and a label that the caller sends."
     )
     names: tuple[str, ...] = Field(min_length=1, description="Class names, easiest first.")
+    labels: tuple[str, ...] = Field(
+        default=(), description="Labels that the graph knows; only with 'text+label'."
+    )
+
+    @model_validator(mode="after")
+    def _labels_where_they_are_read(self) -> PolicyClasses:
+        if bool(self.labels) != (self.source == "text+label"):
+            raise ValueError("labels belong to the source text+label, and to no other")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("a label stands twice")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_labels(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Policies without labels say what they said before there were any, digests included."""
+        found: dict[str, Any] = dump(self)
+        if not self.labels:
+            found.pop("labels", None)
+        return found
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a request is sorted by: `text`, `label` or both, as the decision graph takes it."""
+        return inputs_of(self.source)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Labels that a caller may send: the class names where they are the labels."""
+        return self.names if self.source == "label" else self.labels
 
 
 class StrategyEntry(_Part):

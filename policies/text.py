@@ -28,6 +28,11 @@ _BLOCK_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.+@/():=,\[\]\-]*(?<!:)\Z")
 # Booleans to some YAML 1.1 readers, although not to PyYAML.
 _OLD_BOOLEANS = frozenset({"y", "Y", "n", "N"})
 _LONGEST_SIMPLE_KEY = 1000
+_SORTED_BY = {
+    "text": "the graph reads the prompt",
+    "label": "the caller says",
+    "text+label": "the graph reads the prompt, the caller sends a label",
+}
 _RESOLVER = yaml.resolver.Resolver()
 
 
@@ -46,9 +51,10 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield from _words("warnings", policy.warnings)
     yield ""
     yield "classes:"
-    said = "the graph reads the prompt" if policy.classes.source == "text" else "the caller says"
-    yield f"  source: {policy.classes.source} # {said}"
+    yield f"  source: {policy.classes.source} # {_SORTED_BY[policy.classes.source]}"
     yield f"  names: {_flow(policy.classes.names)} # easiest first"
+    if policy.classes.labels:
+        yield f"  labels: {_flow(policy.classes.labels)} # what the caller may send"
     yield ""
     yield "# Cheapest first. Dollars per request as measured in each class: the mean, the dearest."
     yield "strategies:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from profiles.errors import UnknownValueError
 
 if TYPE_CHECKING:
+    from profiles.cells.by_group import GroupTable
     from profiles.cells.caps import CapLine
 
 _NOT_COUNTED = -1
@@ -109,6 +111,7 @@ class Profile:
             on a part of its class only.
         concurrency: Requests in flight that times, GPU-seconds and energy are about; None pools
             all rows.
+        groups: Cells by group of the columns that were asked for, see `profiles.cells.by_group`.
     """
 
     workload: str
@@ -122,6 +125,7 @@ class Profile:
     estimator_digest: str | None = None
     class_queries: tuple[int, ...] = ()
     concurrency: int | None = None
+    groups: Mapping[str, GroupTable] = field(default_factory=dict)
 
     def cell(self, class_name: str, strategy: str) -> Cell:
         """The measured cell.

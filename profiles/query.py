@@ -21,6 +21,21 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryGroup:
+    """One group that a query belongs to: its tenant, its language, its task.
+
+    Attributes:
+        query_id: The query.
+        name: What the groups are about: the name of the column.
+        value: The group.
+    """
+
+    query_id: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """What one strategy made of one prompt.
 

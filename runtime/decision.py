@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from policies.file import require_graph
 from policies.policy import Policy
@@ -19,6 +20,7 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _QUIET, _DEFAULT = 4, 2  # fatal only, warnings
 _OUTPUTS = ["class_index", "strategy_index"]
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class DecisionSession:
     def __init__(self, policy: Policy, graph_path: Path, *, require_gpu: bool = False) -> None:
         refuse_mixed_install()
         self._policy = policy
-        self._input = policy.classes.source
+        self._inputs = policy.classes.inputs
         self._texts = policy.strategy_texts()
         self._last_rung = len(policy.rungs) - 1
         self._session = _session(_pinned(policy, graph_path), graph_path, require_gpu=require_gpu)
@@ -69,29 +71,41 @@ class DecisionSession:
         """The execution provider that really runs the graph."""
         return str(self._session.get_providers()[0])
 
-    def decide(self, text_or_label: str, rung: int, uniform: float) -> Decision:
+    def decide(
+        self, text_or_label: str, rung: int, uniform: float, label: str | None = None
+    ) -> Decision:
         """Decide one request.
 
         Args:
             text_or_label: The prompt, or the class that the caller sent, as the policy asks.
             rung: Step of the ladder; beyond either end counts as that end.
             uniform: A random number in [0, 1), taken as float32; anything else counts as 0.
+            label: The label beside the prompt, where the policy asks for both.
 
         Raises:
-            InputError: The label is not a class of the policy.
+            InputError: The policy does not know the label, or needs one beside the prompt.
         """
-        return self.decide_many([text_or_label], [rung], [uniform])[0]
+        labels = None if label is None else [label]
+        return self.decide_many([text_or_label], [rung], [uniform], labels)[0]
 
     def decide_many(
-        self, texts_or_labels: Sequence[str], rungs: Sequence[int], uniforms: Sequence[float]
+        self,
+        texts_or_labels: Sequence[str],
+        rungs: Sequence[int],
+        uniforms: Sequence[float],
+        labels: Sequence[str] | None = None,
     ) -> list[Decision]:
         """Decide several requests in one call, in order; arguments of equal length.
 
         Raises:
-            InputError: A label is not a class of the policy, or the lengths differ.
+            InputError: The policy does not know a label, needs labels beside the prompts, or the
+                lengths differ.
         """
         count = len(texts_or_labels)
-        if len(rungs) != count or len(uniforms) != count:
+        if any(
+            len(others) != count
+            for others in (rungs, uniforms, rungs if labels is None else labels)
+        ):
             raise InputError(
                 "requests, rungs and uniform numbers differ in number",
                 where="decide_many",
@@ -100,28 +114,40 @@ class DecisionSession:
             )
         if not count:
             return []
+        sorted_by = self._sorted_by(texts_or_labels, labels)
         feeds = {
-            self._input: np.array([_encodable(text) for text in texts_or_labels], dtype=object),
+            **sorted_by,
             "rung": np.array(rungs, dtype=np.int64),
             "uniform": np.array([u if 0 <= u < 1 else 0.0 for u in uniforms], dtype=np.float32),
         }
         classes, strategies = self._session.run(_OUTPUTS, feeds)
         return [
-            self._decision(request, int(class_index), int(strategy_index), rung)
-            for request, class_index, strategy_index, rung in zip(
-                texts_or_labels, classes, strategies, rungs, strict=True
+            self._decision(label, int(class_index), int(strategy_index), rung)
+            for label, class_index, strategy_index, rung in zip(
+                sorted_by[self._inputs[-1]], classes, strategies, rungs, strict=True
             )
         ]
 
-    def _decision(self, request: str, class_index: int, strategy_index: int, rung: int) -> Decision:
+    def _sorted_by(
+        self, texts_or_labels: Sequence[str], labels: Sequence[str] | None
+    ) -> dict[str, NDArray[np.object_]]:
+        if len(self._inputs) == 1:
+            return {self._inputs[0]: _strings(texts_or_labels)}
+        if labels is None:
+            raise missing_label(self._policy)
+        return {"text": _strings(texts_or_labels), "label": _strings(labels)}
+
+    def _decision(self, label: str, class_index: int, strategy_index: int, rung: int) -> Decision:
         names = self._policy.classes.names
         if class_index < 0:
             raise InputError(
-                "this label is not a class of the policy",
+                "this label is not a class of the policy"
+                if self._inputs == ("label",)
+                else "this policy does not know the label",
                 where="class label",
-                expected=f"one of {', '.join(names)}",
-                got=repr(request[:80]),
-                next_step="send one of these classes with the request",
+                expected=_one_of(self._policy.classes.accepted),
+                got=repr(label[:80]),
+                next_step="send one of these with the request",
             )
         class_name = names[class_index]
         return Decision(
@@ -160,6 +186,26 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def missing_label(policy: Policy) -> InputError:
+    """A request came without the class or label that a policy sorts by."""
+    what = "label" if "text" in policy.classes.inputs else "class"
+    return InputError(
+        f"this policy sorts requests by a {what} that the caller sends, and none came",
+        expected=_one_of(policy.classes.accepted),
+        next_step="send the header x-inferbudget-class or metadata.class",
+    )
+
+
+def _one_of(labels: Sequence[str]) -> str:
+    """The labels in words; of very many the first ones."""
+    more = f" and {len(labels) - _MOST_NAMED} others" if len(labels) > _MOST_NAMED else ""
+    return f"one of {', '.join(labels[:_MOST_NAMED])}{more}"
+
+
+def _strings(texts: Sequence[str]) -> NDArray[np.object_]:
+    return np.array([_encodable(text) for text in texts], dtype=object)
 
 
 def _encodable(text: str) -> str:

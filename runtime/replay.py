@@ -109,6 +109,7 @@ def replay(
     outcomes: Outcomes,
     requests: Mapping[str, str],
     *,
+    labels: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> ReplayReport:
     """Send a recorded trace through a policy.
@@ -119,6 +120,7 @@ def replay(
             where not recorded; an outcome without a score counts as none. The order of query ids
             is the trace's.
         requests: By query id the prompt, or the class label for a policy that sorts by labels.
+        labels: By query id the label beside the prompt, for a policy that sorts by both.
         seed: Of the random draws; the same seed gives the same report.
 
     Raises:
@@ -130,16 +132,24 @@ def replay(
     if not outcomes:
         raise InputError("the trace holds no outcomes", next_step="pass a file with outcomes")
     trace = _Trace(policy, decider, len(outcomes), seed)
+    inputs = policy.classes.inputs
     for query_id, recorded in outcomes.items():
         text = requests.get(query_id)
         if text is None:
-            raise InputError(
-                f"this request has no {'prompt' if policy.classes.source == 'text' else 'class'}",
-                where=f"query {query_id}",
-                expected=f"what the policy sorts requests by: {policy.classes.source}",
-            )
-        trace.send(query_id, text, recorded)
+            raise _not_sortable(query_id, "prompt" if "text" in inputs else "class", policy)
+        label = (labels or {}).get(query_id)
+        if len(inputs) > 1 and label is None:
+            raise _not_sortable(query_id, "class label", policy)
+        trace.send(query_id, text, recorded, label)
     return trace.report()
+
+
+def _not_sortable(query_id: str, lacking: str, policy: Policy) -> InputError:
+    return InputError(
+        f"this request has no {lacking}",
+        where=f"query {query_id}",
+        expected=f"what the policy sorts requests by: {policy.classes.source}",
+    )
 
 
 @dataclass(slots=True)
@@ -171,9 +181,11 @@ class _Trace:
         self._class_counts: Counter[str] = Counter()
         self._rung_counts: Counter[int] = Counter()
 
-    def send(self, query_id: str, text: str, recorded: Mapping[str, Recorded]) -> None:
+    def send(
+        self, query_id: str, text: str, recorded: Mapping[str, Recorded], label: str | None = None
+    ) -> None:
         """One request: decide, hold, charge."""
-        decision = self._decider.decide(text, self._rung(), self._uniform())
+        decision = self._decider.decide(text, self._rung(), self._uniform(), label)
         self._sent += 1
         self._rung_counts[decision.rung] += 1
         self._class_counts[decision.class_name] += 1

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Protocol
 
 from policies.policy import Policy, StrategyEntry
-from profiles.errors import BudgetRefusedError, InputError, UnknownValueError
+from profiles.errors import BudgetRefusedError, UnknownValueError
 from runtime import pacing
 from runtime.caller import Chat, HeldCaller
-from runtime.decision import Decision
+from runtime.decision import Decision, missing_label
 from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
 from runtime.strategies import Executor, Outcome, Request, Tools, build
 from runtime.upstream import Message
@@ -31,11 +31,13 @@ class Decider(Protocol):
     def provider(self) -> str:
         """The execution provider that really runs the graph."""
 
-    def decide(self, text_or_label: str, rung: int, uniform: float) -> Decision:
+    def decide(
+        self, text_or_label: str, rung: int, uniform: float, label: str | None = None
+    ) -> Decision:
         """Decide one request.
 
         Raises:
-            InputError: The label is not a class of the policy.
+            InputError: The policy does not know the label, or needs one beside the prompt.
         """
 
 
@@ -46,7 +48,7 @@ class Ask:
     Attributes:
         messages: The chat so far.
         prompt_text: What is sorted into a class and shown to verifiers.
-        label: The class that the caller sent, for policies that sort by label.
+        label: The class or label that the caller sent, for policies that sort by one.
         max_tokens: The client's cap; it only ever lowers the policy's.
         temperature: The client's wish; counts where the strategy sets none.
         top_p: The client's wish; counts where the strategy sets none.
@@ -218,15 +220,14 @@ class Service:
         return found
 
     def _decide(self, ask: Ask) -> Decision:
-        by_label = self.policy.classes.source == "label"
-        if by_label and ask.label is None:
-            raise InputError(
-                "this policy sorts requests by a class that the caller sends, and none came",
-                expected=f"one of {', '.join(self.policy.classes.names)}",
-                next_step="send the header x-inferbudget-class or metadata.class",
-            )
-        sorted_by = ask.label if by_label and ask.label is not None else ask.prompt_text
-        return self.decider.decide(sorted_by, self.rung(), self._uniform())
+        inputs = self.policy.classes.inputs
+        if "label" not in inputs:
+            return self.decider.decide(ask.prompt_text, self.rung(), self._uniform())
+        if ask.label is None:
+            raise missing_label(self.policy)
+        if "text" not in inputs:
+            return self.decider.decide(ask.label, self.rung(), self._uniform())
+        return self.decider.decide(ask.prompt_text, self.rung(), self._uniform(), ask.label)
 
     def _uniform(self) -> float:
         return float(self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS)

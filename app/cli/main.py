@@ -19,6 +19,7 @@ COMMANDS = {
     "check": Lazy("app.cli.policy:check_command", "Check a policy file."),
     "schema": Lazy("app.cli.policy:schema_command", "JSON Schema of the file formats."),
     "replay": Lazy("app.cli.replay:replay_command", "Drive a policy with recorded outcomes."),
+    "audit": Lazy("app.cli.audit:audit_command", "Accuracy and compute by group."),
     "serve": Lazy("app.cli.serve:serve_command", "Enforce a policy on live traffic."),
     "app": Lazy("app.cli.whatif:app_command", "Open the what-if app."),
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.group_lines import group_lines
 from app.cli.options import (
     FILE,
     OUTPUT,
@@ -34,13 +35,16 @@ def plan(spec: Path, store_path: Path, output: Path, output_format: str) -> None
     """Solve SPEC over the measured profile for the best allocation that keeps its limits."""
     from app.planning import ask
     from planner.solve import solve
+    from profiles.difficulty.combined import reads_labels
 
     question = ask(spec, store_path)
+    graph = question.estimator
     solved = solve(
         question.profile,
         question.spec,
         prices=question.prices,
-        estimator=_beside(question.estimator, output) if question.estimator else None,
+        estimator=_beside(graph, output) if graph else None,
+        reads_labels=bool(graph and reads_labels(graph.read_bytes())),
     )
     with writing(output):
         solved.write(output)
@@ -94,6 +98,7 @@ def plan_text(solved: Plan) -> str:
         for text, part in sorted(rung.allocation[name].items(), key=lambda item: -item[1])
     ]
     lines += [table(allocation, ("rung", "class", "share", "strategy")), ""]
+    lines += group_lines(solved)
     single = solved.best_single_strategy
     if single:
         accuracy, cost, p95 = _figures(single.expected)

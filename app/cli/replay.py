@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,8 +54,8 @@ def replay_command(
     )
     for note in outcomes.notes:
         click.echo(f"note: {note}", err=True)
-    requests = _requests(outcomes, wanted.classes)
-    report = replay(policy, _recorded(outcomes), requests, seed=seed)
+    requests, labels = _requests(outcomes, wanted.classes)
+    report = replay(policy, _recorded(outcomes), requests, labels=labels, seed=seed)
     if output_format == "json":
         emit_json(report.as_dict())
     else:
@@ -92,21 +93,31 @@ def _recorded(outcomes: Outcomes) -> dict[str, dict[str, Recorded]]:
     return {query: found[query] for query in in_file_order}
 
 
-def _requests(outcomes: Outcomes, classes: PolicyClasses) -> dict[str, str]:
-    """By query, what the policy sorts by. Where it has one class, that needs no label."""
-    by_label = classes.source == "label"
-    found: dict[str, str | None] = {}
-    for query in outcomes.queries:
-        text = query.class_label if by_label else query.prompt
-        found[query.query_id] = text if text is not None else found.get(query.query_id)
-    if by_label and len(classes.names) == 1:
-        return dict.fromkeys(found, classes.names[0])
-    missing = [name for name, text in found.items() if text is None]
+def _requests(
+    outcomes: Outcomes, classes: PolicyClasses
+) -> tuple[dict[str, str], dict[str, str] | None]:
+    """By query, what the policy sorts by, and the label where it sorts by a prompt and a label.
+
+    Where the labels are the classes and there is but one, no query needs a label.
+    """
+    prompts = {q.query_id: q.prompt for q in outcomes.queries if q.prompt is not None}
+    labels = {q.query_id: q.class_label for q in outcomes.queries if q.class_label is not None}
+    every = dict.fromkeys(query.query_id for query in outcomes.queries)
+    if classes.source == "label" and len(classes.names) == 1:
+        return dict.fromkeys(every, classes.names[0]), None
+    if classes.source == "label":
+        return _of_all(every, labels, "class label"), None
+    if "label" not in classes.inputs:
+        return _of_all(every, prompts, "prompt"), None
+    return _of_all(every, prompts, "prompt"), _of_all(every, labels, "class label")
+
+
+def _of_all(every: Iterable[str], known: dict[str, str], kind: str) -> dict[str, str]:
+    missing = [query for query in every if query not in known]
     if missing:
-        kind = "class label" if by_label else "prompt"
         raise InputError(
             f"{len(missing)} queries have no {kind}, by which this policy sorts requests",
             where=f"query {missing[0]}",
             next_step="pass a table with them: --prompts FILE",
         )
-    return {name: text for name, text in found.items() if text is not None}
+    return known

@@ -9,6 +9,9 @@ models out of fold learned from a part of what the graph learned from and sort a
 
 The graph's own class of a query that it was fitted on would be flattered: queries whose luck the
 graph remembers gather in the easy classes. It is never used.
+
+Where a graph reads a label beside the prompt, a query's label is as much a part of it as its
+prompt: a copy under another label is another query.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from profiles.difficulty.combined import reads_labels
 from profiles.difficulty.graph import GraphFacts, read_facts
 from profiles.difficulty.running import outputs
 from profiles.errors import InputError
@@ -23,7 +27,11 @@ from profiles.store.store import Store
 
 
 def classify(
-    store: Store, graph_path: Path, workload: str, prompts: Mapping[str, str]
+    store: Store,
+    graph_path: Path,
+    workload: str,
+    prompts: Mapping[str, str],
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The class of every given and every stored query with a prompt; new ones are stored.
 
@@ -35,28 +43,65 @@ def classify(
         graph_path: The estimator.
         workload: Which traffic.
         prompts: Prompt by query id; where the store has a prompt under the same id, that counts.
+        labels: Label by query id, for an estimator that reads one; where the store has one under
+            the same id, that counts.
 
     Raises:
-        InputError: No readable estimator, or the store does not know what it was fitted on.
+        InputError: No readable estimator, the store does not know what it was fitted on, or a query
+            has no label that the estimator knows.
     """
     facts = read_facts(graph_path)
+    graph = graph_path.read_bytes()
     known = _stored(store, workload, facts, graph_path)
     texts = {**prompts, **store.prompts(workload)}
-    fresh = _copies(known, texts)
+    sent = {**(labels or {}), **_labels(store, workload)} if reads_labels(graph) else None
+    fresh = _copies(known, texts, sent or {})
     unseen = sorted(texts.keys() - known.keys() - fresh.keys())
-    names = predicted(graph_path.read_bytes(), facts, [texts[query] for query in unseen])
+    names = predicted(
+        graph,
+        facts,
+        [texts[query] for query in unseen],
+        None if sent is None else [sent.get(query, "") for query in unseen],
+    )
+    _refuse_unclassed(unseen, names, sent or {})
     fresh |= zip(unseen, names, strict=True)
     store.save_classes(facts.digest, workload, fresh)
     return known | fresh
 
 
-def predicted(graph: bytes, facts: GraphFacts, prompts: Sequence[str]) -> list[str]:
-    """The class that a graph itself gives each prompt."""
+def predicted(
+    graph: bytes, facts: GraphFacts, prompts: Sequence[str], labels: Sequence[str] | None = None
+) -> list[str]:
+    """The class that a graph itself gives each prompt; "" where it does not know the label."""
     names = [""] * len(prompts)
-    for positions, indices in outputs(graph, "class_index", prompts):
+    for positions, indices in outputs(graph, "class_index", prompts, labels):
         for position, index in zip(positions, indices, strict=True):
-            names[position] = facts.class_names[int(index)]
+            names[position] = facts.class_names[int(index)] if index >= 0 else ""
     return names
+
+
+def _labels(store: Store, workload: str) -> dict[str, str]:
+    with store.reading() as execute:
+        rows = execute(
+            "SELECT query_id, class_label FROM queries "
+            "WHERE workload = ? AND class_label IS NOT NULL",
+            [workload],
+        ).fetchall()
+    return dict(rows)
+
+
+def _refuse_unclassed(
+    queries: Sequence[str], names: Sequence[str], sent: Mapping[str, str]
+) -> None:
+    without = [query for query, name in zip(queries, names, strict=True) if not name]
+    if without:
+        raise InputError(
+            f"{len(without)} queries have no label that the estimator knows",
+            where=f"query {without[0]}",
+            expected="a label that it was fitted on",
+            got=repr(sent.get(without[0])),
+            next_step="give these queries a label, or fit the estimator again with theirs",
+        )
 
 
 def _stored(store: Store, workload: str, facts: GraphFacts, graph_path: Path) -> dict[str, str]:
@@ -77,14 +122,17 @@ def _stored(store: Store, workload: str, facts: GraphFacts, graph_path: Path) ->
     return dict(found)
 
 
-def _copies(known: Mapping[str, str], texts: Mapping[str, str]) -> dict[str, str]:
-    """Classes of queries without one whose prompt a query with one has."""
-    by_text: dict[str, str] = {}
+def _copies(
+    known: Mapping[str, str], texts: Mapping[str, str], sent: Mapping[str, str]
+) -> dict[str, str]:
+    """Classes of queries without one whose prompt and label a query with one has."""
+    keys = {query: (normal(text), sent.get(query)) for query, text in texts.items()}
+    by_key: dict[tuple[str, str | None], str] = {}
     for query, name in known.items():
-        if query in texts:
-            by_text.setdefault(normal(texts[query]), name)
-    missing = ((query, normal(text)) for query, text in texts.items() if query not in known)
-    return {query: by_text[text] for query, text in missing if text in by_text}
+        if query in keys:
+            by_key.setdefault(keys[query], name)
+    missing = ((query, key) for query, key in keys.items() if query not in known)
+    return {query: by_key[key] for query, key in missing if key in by_key}
 
 
 def normal(prompt: str) -> str:

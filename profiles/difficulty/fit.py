@@ -2,108 +2,76 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
 
-from profiles.difficulty.classify import normal
-from profiles.difficulty.graph import build
-from profiles.difficulty.kmeans import nearest, prototypes
+from profiles.difficulty.calibration import reliability
+from profiles.difficulty.classes import SMALLEST_SHARE, too_small
+from profiles.difficulty.combined import Combined, combine, refuse_unusable
+from profiles.difficulty.confusion import confusion
+from profiles.difficulty.folds import Folds, folds
+from profiles.difficulty.graph import Parts, build
+from profiles.difficulty.kmeans import Prototypes
 from profiles.difficulty.lessons import Lessons, read_lessons
-from profiles.difficulty.ridge import Floats, out_of_fold
-from profiles.difficulty.running import outputs
-from profiles.difficulty.text_features import feature_model
+from profiles.difficulty.prediction_sets import (
+    class_chances,
+    nearest_in_hindsight,
+    prediction_sets,
+)
+from profiles.difficulty.predictor import WEIGHTS, Predictions, Trained, train
+from profiles.difficulty.recalibration import Recalibration, recalibrate
+from profiles.difficulty.report import (
+    FitReport,
+    SetFacts,
+    class_facts,
+    class_means,
+    qualities,
+)
+from profiles.difficulty.sorting import Candidate, Sorting, candidates
+from profiles.difficulty.token_roots import rows_of
+from profiles.difficulty.unfamiliar import Unfamiliar, false_alarms, fit_unfamiliar
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
+from profiles.pricing.rates import Rate
 from profiles.store.store import Store
 
-SMALLEST_SHARE = 0.05
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+#: How much of a text is read where nobody chooses.
+WEIGHT = "words+surface"
+#: Numbers of classes that plans choose from.
+COUNTS = (1, 2, 3, 4, 5, 6, 8, 12)
+_FOLDS_AT_LEAST = 3
 _QUERIES_PER_CLASS = 10
-_NAMES = {
-    1: ("all",),
-    2: ("easy", "hard"),
-    3: ("easy", "medium", "hard"),
-    4: ("easy", "medium", "hard", "hardest"),
-    5: ("easiest", "easy", "medium", "hard", "hardest"),
-}
-#: Of guesses, weights and bias: far coarser than the last bits in which machines differ.
+_SET_ERRORS = 0.1
 _DECIMALS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class StrategyQuality:
-    """How well one strategy's score is foreseen, out of fold.
+class Judgement(Protocol):
+    """Which of the candidates to keep.
 
     Attributes:
-        strategy: Canonical text form.
-        queries: Queries with a score.
-        mean_score: 0..1.
-        r2: Share of the variance between queries that is foreseen; at most 1, 0 or less is none.
-        auc: Chance that a solved query is ranked above a failed one; None where scores are not
-            all 0 or 1, or all the same.
+        index: Its place.
+        reason: Why, in words.
+        table: How each candidate did.
     """
 
-    strategy: str
-    queries: int
-    mean_score: float
-    r2: float
-    auc: float | None
+    @property
+    def index(self) -> int: ...  # noqa: D102 - see above
+    @property
+    def reason(self) -> str: ...  # noqa: D102 - see above
+    @property
+    def table(self) -> tuple[Any, ...]: ...  # noqa: D102 - see above
 
 
-@dataclass(frozen=True, slots=True)
-class ClassFacts:
-    """One class as its queries were sorted out of fold.
-
-    Attributes:
-        name: Easiest class first in a report.
-        queries: Queries in it.
-        share: Of all queries.
-        mean_scores: Measured mean score by strategy; None where none of its queries was measured.
-    """
-
-    name: str
-    queries: int
-    share: float
-    mean_scores: dict[str, float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class FitReport:
-    """What a fit found.
-
-    Attributes:
-        workload: What it was fitted on.
-        queries: Queries with a prompt and a score.
-        queries_without_prompt: Scored queries that could not be used.
-        classes_asked: How many classes were asked for.
-        folds: Folds of the cross-validation.
-        seed: Of folds and restarts.
-        ridge_strength: The penalty with the smallest out-of-fold error.
-        strategies: Quality per strategy.
-        classes: Easiest first.
-        remarks: What a person should know, in words.
-    """
-
-    workload: str
-    queries: int
-    queries_without_prompt: int
-    classes_asked: int
-    folds: int
-    seed: int
-    ridge_strength: float
-    strategies: tuple[StrategyQuality, ...]
-    classes: tuple[ClassFacts, ...]
-    remarks: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return asdict(self)
+Judge = Callable[[Lessons, Sequence[Candidate], Indices], Judgement]
+"""Chooses between candidates by lessons and the fold of every query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,33 +109,64 @@ class Estimator:
             ) from error
 
 
-def fit(store: Store, workload: str, *, classes: int, folds: int = 5, seed: int = 0) -> Estimator:
+def fit(
+    store: Store,
+    workload: str,
+    *,
+    classes: int | None = None,
+    judge: Judge | None = None,
+    weights: Sequence[str] = (WEIGHT,),
+    by_label: bool = False,
+    rates: Sequence[Rate] = (),
+    folds: int = 5,
+    seed: int = 0,
+) -> Estimator:
     """Fit a difficulty estimator and store the class that each query gets out of fold.
 
-    Guesses, weights and bias are rounded to 5 decimals before anything is decided or written,
-    because linear algebra on another number of cores, or another processor, differs in the last
-    bits. A value that lies on the edge between two roundings can still fall to either side, so
-    equal bytes on every machine are to be expected but not guaranteed.
+    Numbers are rounded to 5 decimals before anything is decided or written, because linear algebra
+    on another number of cores, or another processor, differs in the last bits. A value that lies
+    on the edge between two roundings can still fall to either side, so equal bytes on every
+    machine are to be expected but not guaranteed.
 
     Args:
         store: Open for writing; holds prompts and scores of the workload.
         workload: Which traffic.
         classes: How many classes; fewer come back where some would hold less than 5 % of queries.
-        folds: Each query is sorted by a model that saw neither it nor a copy of its prompt.
+            None lets `judge` choose their number and how queries are sorted.
+        judge: Chooses where `classes` is None; without one there are 4 classes.
+        weights: How much of a text is read, of `predictor.WEIGHTS`; several only with a judge.
+        by_label: Combine the classes of the text with the labels that came with the queries.
+        rates: Price rows that have no dollars but tokens or GPU-seconds.
+        folds: Each query is sorted by a model that saw neither it nor a near-copy of its prompt.
         seed: The same content and seed give the same bytes on the same machine.
 
     Raises:
-        InputError: Impossible arguments, or too few queries with prompts.
+        InputError: Impossible arguments, too few queries with prompts, or queries without a label
+            where labels are combined.
     """
-    lessons = read_lessons(store, workload)
-    fold_of = _folds(lessons.prompts, folds, seed) if folds > 1 else np.zeros(0, dtype=np.intp)
-    _refuse_too_little(lessons, workload, classes, folds, fold_of)
-    strength, guesses, model = out_of_fold(features(lessons.prompts), lessons.scores, fold_of)
-    guesses = _rounded(guesses.clip(0, 1))
-    centres = prototypes(guesses, classes, smallest_share=SMALLEST_SHARE, seed=seed)
-    centres = centres[_easiest_first(lessons.scores, nearest(guesses, centres), centres)]
-    group = nearest(guesses, centres)
-    names = class_names(len(centres))
+    if not weights or not set(weights) <= set(WEIGHTS):
+        raise InputError(
+            "no such reading of a text",
+            expected=f"one or more of {', '.join(WEIGHTS)}",
+            got=", ".join(weights) or "none",
+        )
+    lessons = read_lessons(store, workload, rates)
+    if by_label:
+        refuse_unusable(lessons.labels)
+    dealt = _dealt(lessons, 1 if classes is None else classes, folds, seed)
+    unfamiliar, flags = fit_unfamiliar(rows_of(lessons.prompts), dealt.fold_of, seed=seed)
+    trials = [_trial(lessons, dealt, weight) for weight in weights]
+    if classes is None and judge is not None:
+        chosen, kept, why, table = _judged(lessons, dealt, trials, flags, judge=judge, seed=seed)
+    else:
+        chosen, why, table = trials[-1], "", ()
+        kept = _prototypes(chosen.predictions, flags, classes or 4, seed)
+    sorting, text_class = kept.sorting, kept.class_index
+    combined = _combined(lessons, text_class, sorting, chosen.predictions) if by_label else None
+    parts = _parts(chosen, sorting, unfamiliar, combined)
+    final = combined.classes(lessons.labels, text_class) if combined else text_class
+    guesses = chosen.predictions.scores
+    names = parts.class_names
     report = FitReport(
         workload=workload,
         queries=len(lessons.prompts),
@@ -175,66 +174,149 @@ def fit(store: Store, workload: str, *, classes: int, folds: int = 5, seed: int 
         classes_asked=classes,
         folds=folds,
         seed=seed,
-        ridge_strength=strength,
-        strategies=_qualities(lessons, guesses),
-        classes=_class_facts(lessons, group, names),
-        remarks=_remarks(lessons, classes, len(names)),
+        weight=chosen.weight,
+        labels_used=chosen.trained.labels_used,
+        sorting=sorting.kind,
+        reason=why,
+        candidates=table,
+        strategies=qualities(lessons, guesses),
+        reliability=reliability(guesses, lessons.scores, lessons.strategies, seed=seed),
+        recalibrated=tuple(
+            name
+            for name, changed in zip(lessons.strategies, chosen.recalibration.changed, strict=True)
+            if changed
+        ),
+        classes=class_facts(lessons, final, names, _meanings(sorting, combined)),
+        sets=_sets(lessons, guesses, final, dealt.fold_of, len(names)),
+        labels=confusion(text_class, sorting.names, lessons.labels),
+        unfamiliar=false_alarms(flags),
+        remarks=(
+            *_remarks(lessons, classes, len(sorting.names)),
+            *_rare(final, names),
+            *dealt.remarks,
+        ),
     )
-    graph = build(
-        _rounded(model.weights).astype(np.float32),
-        _rounded(model.bias).astype(np.float32),
-        centres.astype(np.float32),
+    content = build(
+        parts,
+        lessons.strategies,
         workload=workload,
-        class_names=names,
-        strategies=lessons.strategies,
         note=f"difficulty classes of workload {workload}, from {report.queries} queries",
     )
-    content: bytes = graph.SerializeToString(deterministic=True)
     estimator = Estimator(content, digest_bytes(content), names, lessons.strategies, report)
-    sorted_into = {q: names[g] for q, g in zip(lessons.query_ids, group, strict=True)}
+    sorted_into = {q: names[g] for q, g in zip(lessons.query_ids, final, strict=True)}
     store.save_classes(estimator.digest, workload, sorted_into)
     return estimator
 
 
-def class_names(count: int) -> tuple[str, ...]:
-    """What so many classes are called, easiest first."""
-    return _NAMES.get(count) or tuple(f"level-{level}" for level in range(1, count + 1))
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One weight of predictor: its out-of-fold predictions are recalibrated and rounded."""
+
+    weight: str
+    trained: Trained
+    recalibration: Recalibration
+    predictions: Predictions
 
 
-def features(prompts: Sequence[str]) -> csr_array:
-    """float64[n, FEATURES], computed by the graph that will serve; batches have similar lengths."""
-    graph = feature_model().SerializeToString()
-    batches = [(i, csr_array(rows)) for i, rows in outputs(graph, "features", prompts)]
-    order = [position for positions, _ in batches for position in positions]
-    rows = vstack([part for _, part in batches], format="csr", dtype=np.float64)
-    return csr_array(rows[np.argsort(order)])
+def _trial(lessons: Lessons, dealt: Folds, weight: str) -> _Trial:
+    trained = train(lessons, dealt.fold_of, weight)
+    raw = trained.predictions
+    recalibration = recalibrate(raw.scores, lessons.scores, dealt.fold_of)
+    scores = recalibration.predicted.clip(0, 1).round(_DECIMALS) + 0.0
+    return _Trial(weight, trained, recalibration, Predictions(scores, raw.costs))
 
 
-def _rounded(values: Floats) -> Floats:
-    return np.asarray(values.round(_DECIMALS) + 0.0)  # -0.0 and 0.0 have different bytes
+def _judged(
+    lessons: Lessons,
+    dealt: Folds,
+    trials: Sequence[_Trial],
+    flags: Flags,
+    *,
+    judge: Judge,
+    seed: int,
+) -> tuple[_Trial, Candidate, str, tuple[Any, ...]]:
+    """The best of all ways of sorting, by all predictors."""
+    listed = [
+        (trial, candidate)
+        for trial in trials
+        for found in candidates(trial.predictions, lessons, dealt.fold_of, COUNTS, seed)
+        if not _is_thin(candidate := _with_unfamiliar(found, flags))
+    ]
+    judgement = judge(lessons, [candidate for _, candidate in listed], dealt.fold_of)
+    return *listed[judgement.index], judgement.reason, judgement.table
 
 
-def _folds(prompts: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
-    """A fold per prompt; prompts that differ only in case and blanks share one."""
-    texts = [normal(prompt) for prompt in prompts]
-    order = sorted(set(texts), key=lambda text: hashlib.sha256(f"{seed}:{text}".encode()).digest())
-    fold = {text: rank % folds for rank, text in enumerate(order)}
-    return np.array([fold[text] for text in texts], dtype=np.intp)
+def _prototypes(predictions: Predictions, flags: Flags, count: int, seed: int) -> Candidate:
+    """At most `count` classes by prototypes."""
+    while True:
+        sorting = Prototypes.fit(predictions, count, seed=seed)
+        count = len(sorting.names)
+        found = Candidate(sorting.kind, count, sorting.sort(predictions), sorting)
+        found = _with_unfamiliar(found, flags)
+        if not _is_thin(found):
+            return found
+        count -= 1
 
 
-def _refuse_too_little(
-    lessons: Lessons, workload: str, classes: int, folds: int, fold_of: NDArray[np.intp]
-) -> None:
-    where = f"workload {workload}"
-    if classes < 1 or folds < 2:
+def _with_unfamiliar(candidate: Candidate, flags: Flags) -> Candidate:
+    """The classes as they are served: unfamiliar queries are in the last one."""
+    index = np.where(flags, candidate.classes - 1, candidate.class_index)
+    return replace(candidate, class_index=index)
+
+
+def _is_thin(candidate: Candidate) -> bool:
+    """Whether a class has lost so many unfamiliar queries that it is too small."""
+    return too_small(candidate.class_index, candidate.classes)
+
+
+def _combined(
+    lessons: Lessons, text_class: Indices, sorting: Sorting, predictions: Predictions
+) -> Combined:
+    return combine(
+        lessons.labels,
+        text_class,
+        sorting.names,
+        smallest_share=SMALLEST_SHARE,
+        level=predictions.scores.mean(axis=1),
+    )
+
+
+def _parts(
+    chosen: _Trial, sorting: Sorting, unfamiliar: Unfamiliar, combined: Combined | None
+) -> Parts:
+    return Parts(chosen.trained.predictor, chosen.recalibration, sorting, unfamiliar, combined)
+
+
+def _meanings(sorting: Sorting, combined: Combined | None) -> tuple[str, ...]:
+    if combined is None:
+        return sorting.describe()
+    return tuple("by the caller's label and the text" for _ in combined.names)
+
+
+def _sets(
+    lessons: Lessons, guesses: Floats, class_index: Indices, fold_of: Indices, count: int
+) -> SetFacts | None:
+    if count == 1:
+        return None
+    truth = nearest_in_hindsight(lessons.scores, class_means(lessons.scores, class_index, count))
+    chances = class_chances(guesses, class_index, truth, fold_of, count)
+    found = prediction_sets(chances, truth, fold_of, _SET_ERRORS)
+    return SetFacts(found.alpha, found.overall, found.by_class, found.mean_size, found.single)
+
+
+def _dealt(lessons: Lessons, classes: int, count: int, seed: int) -> Folds:
+    """Folds, where there is enough to learn from in each."""
+    where = f"workload {lessons.workload}"
+    if classes < 1 or count < _FOLDS_AT_LEAST:
         raise InputError(
             "these cannot be fitted",
             where=where,
-            expected="at least 1 class and 2 folds",
-            got=f"{classes} classes and {folds} folds",
+            expected=f"at least 1 class and {_FOLDS_AT_LEAST} folds",
+            got=f"{classes} classes and {count} folds",
         )
-    needed = max(_QUERIES_PER_CLASS * classes, 2 * folds)
-    if len(lessons.prompts) < needed or len(set(fold_of)) < folds:
+    needed = max(_QUERIES_PER_CLASS * classes, 2 * count)
+    dealt = folds(lessons.prompts, count, seed)
+    if len(lessons.prompts) < needed or len(set(dealt.fold_of)) < count:
         raise InputError(
             "too few different prompts with scores",
             where=where,
@@ -244,75 +326,30 @@ def _refuse_too_little(
         )
     for index, strategy in enumerate(lessons.strategies):
         known = np.isfinite(lessons.scores[:, index])
-        if any((known & (fold_of != fold)).sum() < 2 for fold in range(folds)):
+        by_fold = np.sort(np.bincount(dealt.fold_of[known], minlength=count))
+        if by_fold[: count - 2].sum() < 2:  # models are fitted without two folds at a time
             raise InputError(
                 "this strategy was measured on too few queries with prompts",
                 where=f"{where}, strategy {strategy}",
                 got=f"{known.sum()} queries",
                 next_step="measure it on more queries",
             )
+    return dealt
 
 
-def _easiest_first(scores: Floats, group: NDArray[np.intp], centres: Floats) -> NDArray[np.intp]:
-    """Order of classes by measured score on the strategies that all of them have."""
-    means = _group_means(scores, group, len(centres))
-    shared = np.isfinite(means).all(axis=0)
-    level = means[:, shared].mean(axis=1) if shared.any() else centres.mean(axis=1)
-    return np.asarray(np.lexsort((-centres.mean(axis=1), -level)))
-
-
-def _group_means(scores: Floats, group: NDArray[np.intp], count: int) -> Floats:
-    known = np.isfinite(scores)
-    means = np.full((count, scores.shape[1]), np.nan)
-    for index in range(count):
-        rows = group == index
-        number = known[rows].sum(axis=0)
-        np.divide(np.nansum(scores[rows], axis=0), number, out=means[index], where=number > 0)
-    return means
-
-
-def _qualities(lessons: Lessons, guesses: Floats) -> tuple[StrategyQuality, ...]:
-    found = []
-    for index, strategy in enumerate(lessons.strategies):
-        known = np.isfinite(lessons.scores[:, index])
-        truth, guess = lessons.scores[known, index], guesses[known, index]
-        variance = float(((truth - truth.mean()) ** 2).sum())
-        r2 = 1 - float(((truth - guess) ** 2).sum()) / variance if variance > 0 else 0.0
-        found.append(
-            StrategyQuality(strategy, int(known.sum()), float(truth.mean()), r2, _auc(truth, guess))
+def _rare(final: Indices, names: Sequence[str]) -> Iterator[str]:
+    """Labels have a class each, however rare they are."""
+    small = (np.bincount(final, minlength=len(names)) < SMALLEST_SHARE * len(final)).sum()
+    if small:
+        yield (
+            f"{small} of {len(names)} classes hold less than {SMALLEST_SHARE:.0%} of the queries: "
+            "plans can promise little there"
         )
-    return tuple(found)
 
 
-def _auc(truth: Floats, guess: Floats) -> float | None:
-    """Mann-Whitney's U over the number of pairs; ties count half."""
-    solved = truth == 1
-    if not np.isin(truth, (0, 1)).all() or solved.all() or not solved.any():
-        return None
-    _, place, counts = np.unique(guess, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    n = int(solved.sum())
-    return float((ranks[solved].sum() - n * (n + 1) / 2) / (n * (len(truth) - n)))
-
-
-def _class_facts(
-    lessons: Lessons, group: NDArray[np.intp], names: Sequence[str]
-) -> tuple[ClassFacts, ...]:
-    means = _group_means(lessons.scores, group, len(names))
-    facts = []
-    for index, name in enumerate(names):
-        size = int((group == index).sum())
-        by_strategy = {
-            strategy: float(mean) if np.isfinite(mean) else None
-            for strategy, mean in zip(lessons.strategies, means[index], strict=True)
-        }
-        facts.append(ClassFacts(name, size, size / len(group), by_strategy))
-    return tuple(facts)
-
-
-def _remarks(lessons: Lessons, asked: int, found: int) -> tuple[str, ...]:
+def _remarks(lessons: Lessons, asked: int | None, found: int) -> tuple[str, ...]:
     remarks = []
-    if found < asked:
+    if asked is not None and found < asked:
         remarks.append(
             f"{found} of {asked} classes: more would leave one with less than "
             f"{SMALLEST_SHARE:.0%} of the queries"

@@ -6,20 +6,46 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 from onnx import TensorProto
 
-from profiles.difficulty.nodes import Graph, floats
-from profiles.difficulty.text_features import text_features
+from profiles.difficulty.combined import LABEL_INPUT, Combined
+from profiles.difficulty.nodes import Graph, ints
+from profiles.difficulty.predictor import Predictor
+from profiles.difficulty.recalibration import Recalibration
+from profiles.difficulty.sorting import Sorting
+from profiles.difficulty.token_roots import token_roots
+from profiles.difficulty.unfamiliar import Unfamiliar
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 
 FORMAT_VERSION = "1.0"
 
-Floats = NDArray[np.float32]
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an estimator's graph is made of.
+
+    Attributes:
+        predictor: Text to scores and dollars.
+        recalibration: Takes scores to where measured ones lie.
+        sorting: Predictions to classes, C of them.
+        unfamiliar: Finds texts unlike those learned from; they belong to the last class, which is
+            the hardest.
+        combined: Labels of the caller times classes of the text; None where text is all.
+    """
+
+    predictor: Predictor
+    recalibration: Recalibration
+    sorting: Sorting
+    unfamiliar: Unfamiliar
+    combined: Combined | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of `class_index`, easiest first."""
+        return self.combined.names if self.combined else self.sorting.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,48 +67,52 @@ class GraphFacts:
     note: str
 
 
-def build(
-    weights: Floats,
-    bias: Floats,
-    prototypes: Floats,
-    *,
-    workload: str,
-    class_names: tuple[str, ...],
-    strategies: tuple[str, ...],
-    note: str,
-) -> onnx.ModelProto:
-    """The estimator: `text` string[N] to `class_index` int64[N], `predicted_scores` float32[N, S].
+def build(parts: Parts, strategies: tuple[str, ...], *, workload: str, note: str) -> bytes:
+    """The estimator's bytes; equal parts give equal bytes.
+
+    Input ``text`` string[N], and ``label`` string[N] where labels are combined. Outputs
+    ``class_index`` int64[N], -1 for an unknown label; ``predicted_scores`` float32[N, S];
+    ``predicted_costs_usd`` float32[N, S] where costs are predicted; ``unfamiliar`` bool[N].
 
     Args:
-        weights: float32[FEATURES, S].
-        bias: float32[S].
-        prototypes: float32[C, S]; a text belongs to the nearest one to its predicted scores.
-        workload: What it was fitted on.
-        class_names: C names, easiest first.
+        parts: What was fitted.
         strategies: S canonical texts.
+        workload: What it was fitted on.
         note: For people.
     """
     graph = Graph()
-    raw = graph.add("Add", graph.add("MatMul", text_features(graph), weights), bias)
-    scores = graph.add("Clip", raw, floats(0).reshape(()), floats(1).reshape(()))
+    raw, costs = parts.predictor.append(graph)
+    scores = parts.recalibration.append(graph, raw)
+    unfamiliar = parts.unfamiliar.append(graph, token_roots(graph))
+    hardest = ints(len(parts.sorting.names) - 1)
+    sorted_into = parts.sorting.append(graph, scores, costs)
+    index = graph.add("Where", unfamiliar, hardest, sorted_into)
+    if parts.combined:
+        index = parts.combined.append(graph, index)
+    outputs: dict[str, tuple[int, list[str | int]]] = {
+        "class_index": (TensorProto.INT64, ["N"]),
+        "predicted_scores": (TensorProto.FLOAT, ["N", len(strategies)]),
+        "unfamiliar": (TensorProto.BOOL, ["N"]),
+    }
+    graph.add("Identity", index, output="class_index")
     graph.add("Identity", scores, output="predicted_scores")
-    # nearest prototype: |p - c|^2 is smallest where 2 p c - |c|^2 is largest
-    nearness = graph.add("MatMul", scores, 2 * prototypes.T)
-    nearness = graph.add("Sub", nearness, (prototypes**2).sum(axis=1))
-    graph.add("ArgMax", nearness, output="class_index", axis=1, keepdims=0)
-    return graph.model(
-        {
-            "class_index": (TensorProto.INT64, ["N"]),
-            "predicted_scores": (TensorProto.FLOAT, ["N", len(strategies)]),
-        },
-        {
-            "inferbudget_format_version": FORMAT_VERSION,
-            "workload": workload,
-            "class_names": json.dumps(class_names),
-            "strategies": json.dumps(strategies),
-            "note": note,
-        },
-    )
+    graph.add("Identity", unfamiliar, output="unfamiliar")
+    if costs is not None:
+        graph.add("Identity", costs, output="predicted_costs_usd")
+        outputs["predicted_costs_usd"] = (TensorProto.FLOAT, ["N", len(strategies)])
+    properties = {
+        "inferbudget_format_version": FORMAT_VERSION,
+        "workload": workload,
+        "class_names": json.dumps(parts.class_names),
+        "strategies": json.dumps(strategies),
+        "note": note,
+    }
+    if parts.combined:
+        properties["labels"] = json.dumps(parts.combined.labels)
+    inputs = ("text", LABEL_INPUT) if parts.combined else ("text",)
+    model = graph.model(outputs, properties, inputs=inputs)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def read_facts(path: Path) -> GraphFacts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,15 @@ IR_VERSION = 10
 
 
 class Graph:
-    """Nodes and constants under one prefix, so that the graph can be merged into another."""
+    """Nodes and constants under one prefix, so that the graph can be merged into another.
+
+    What is asked for twice stands in the graph once: parts that read the same words share them.
+    """
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+        self._known: dict[bytes, str] = {}
 
     def add(
         self,
@@ -28,24 +32,36 @@ class Graph:
         *inputs: str | NDArray[Any],
         domain: str = "",
         output: str | None = None,
+        outputs: int = 1,
         **attributes: Any,
     ) -> str:
-        """Append a node; arrays become constants. Returns the name of its output."""
+        """Append a node; arrays become constants. Returns the name of its first output."""
         names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
+        wanted = [output or ""] * outputs
+        content = helper.make_node(kind, names, wanted, domain=domain, **attributes)
+        key = content.SerializeToString(deterministic=True)
+        if key in self._known:
+            return self._known[key]
         name = f"{PREFIX}{kind}_{len(self._nodes)}"
         output = output or f"{name}:0"
-        node = helper.make_node(kind, names, [output], name=name, domain=domain, **attributes)
+        self._known[key] = output
+        every = [output, *(f"{name}:{place}" for place in range(1, outputs))]
+        node = helper.make_node(kind, names, every, name=name, domain=domain, **attributes)
         self._nodes.append(node)
         return output
 
     def model(
-        self, outputs: Mapping[str, tuple[int, list[str | int]]], properties: Mapping[str, str]
+        self,
+        outputs: Mapping[str, tuple[int, list[str | int]]],
+        properties: Mapping[str, str],
+        *,
+        inputs: Sequence[str] = ("text",),
     ) -> onnx.ModelProto:
-        """The model with the one input `text`."""
+        """The model with the input `text`, or with other inputs of strings."""
         graph = helper.make_graph(
             self._nodes,
             "difficulty",
-            [helper.make_tensor_value_info("text", TensorProto.STRING, ["N"])],
+            [helper.make_tensor_value_info(n, TensorProto.STRING, ["N"]) for n in inputs],
             [helper.make_tensor_value_info(n, kind, dims) for n, (kind, dims) in outputs.items()],
             self._constants,
         )
@@ -59,9 +75,12 @@ class Graph:
         return model
 
     def _constant(self, value: NDArray[Any]) -> str:
-        name = f"{PREFIX}constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
+        array = np.ascontiguousarray(value)
+        key = f"{array.dtype} {array.shape} ".encode() + array.tobytes()
+        if key not in self._known:
+            self._known[key] = f"{PREFIX}constant_{len(self._constants)}"
+            self._constants.append(numpy_helper.from_array(array, self._known[key]))
+        return self._known[key]
 
 
 def ints(*values: int) -> NDArray[np.int64]:

@@ -14,14 +14,18 @@ _BATCH_CHARACTERS = 1 << 20
 
 
 def outputs(
-    graph: bytes, name: str, prompts: Sequence[str]
+    graph: bytes, name: str, prompts: Sequence[str], labels: Sequence[str] | None = None
 ) -> Iterator[tuple[list[int], NDArray[Any]]]:
-    """One output of a graph whose only input is `text`, batch after batch.
+    """One output of a graph that takes `text`, and `label` where given, batch after batch.
+
+    Beside the prompts, memory holds one batch: at most 256 texts, and a million characters unless
+    one text alone has more.
 
     Args:
         graph: An ONNX file's bytes.
         name: The output.
         prompts: Any text; half of a surrogate pair, which no UTF-8 can carry, counts as "?".
+        labels: One per prompt, for a graph that reads them.
 
     Yields:
         Positions in `prompts`, and the output's rows for them, shape (positions, ...).
@@ -30,8 +34,15 @@ def outputs(
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     for positions in _batches(prompts):
-        texts = [prompts[i].encode(errors="replace").decode() for i in positions]
-        yield positions, session.run([name], {"text": np.array(texts, dtype=object)})[0]
+        feeds = {"text": _strings(prompts, positions)}
+        if labels is not None:
+            feeds["label"] = _strings(labels, positions)
+        yield positions, session.run([name], feeds)[0]
+
+
+def _strings(texts: Sequence[str], positions: Sequence[int]) -> NDArray[np.object_]:
+    known = [texts[i].encode(errors="replace").decode() for i in positions]
+    return np.array(known, dtype=object)
 
 
 def _batches(prompts: Sequence[str]) -> Iterator[list[int]]:

@@ -1,21 +1,19 @@
 """Features of raw text, as nodes of an ONNX graph.
 
 The trainer takes its features from the same nodes that later serve, so the two cannot differ.
-Words, digits and punctuation marks are tokens; all digits count as one token. Single tokens and
-pairs of neighbours are hashed into `WIDTH` buckets; a bucket holds the square root of its share
-of the tokens, so every text has length 1 (Hellinger map, Perronnin et al. 2010). What is counted
-of the text's surface becomes steps, one column per threshold passed. Case is kept: folding it
-needs a locale, which hosts do not share.
+Words, digits and punctuation marks are tokens; all digits count as one token. Keys are hashes of
+single tokens and of pairs of neighbours, or of four characters in a row. What is counted of the
+text's surface becomes steps, one column per threshold passed. Case is kept: folding it needs a
+locale, which hosts do not share.
 """
 
 from __future__ import annotations
 
-import onnx
+import numpy as np
 from onnx import TensorProto
 
 from profiles.difficulty.nodes import Graph, floats, ints
 
-WIDTH = 4096
 #: What is counted of a text, in this order.
 SURFACE = ("words", "digits", "lines", "operators", "punctuation", "numbers", "characters / 8")
 #: A column is on where the count is above its step.
@@ -23,31 +21,72 @@ STEPS = (
     *range(13),
     *(14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048),
 )
-STEP_SCALE = 0.2
-FEATURES = WIDTH + len(SURFACE) * len(STEPS)
+STEP_SCALE = 0.1
+"""What a step counts, beside tokens whose squares sum to 1."""
 
 _TOKEN = r"\pL+|\n|[^\s\pL]"  # noqa: S105 - an expression in RE2's syntax, not a secret
 _NUMBER = r"[0-9]+"
 _EIGHT_CHARACTERS = r"(?s).{1,8}"
 _PADDING = " "  # never a token: each has a character that is no blank
 _MOST_TOKENS = 2048
+_CHARACTER = r"(?s)."
+_MOST_CHARACTERS = 8192
+_WINDOW = 4
+_BASE = 1 << 15
 _KINDS = ("0123456789", "\n", "+-*/=<>^%", "!\"#$&'(),.:;?@[\\]_`{|}~")
 _WORD, _DIGIT, _NO_TOKEN = 0, 1, len(_KINDS) + 1
 _HASH_OF_DIGITS = 1
 _MULTIPLIER = 1_000_003  # times a 32-bit hash stays below 2**63
 
 
-def feature_model() -> onnx.ModelProto:
-    """The feature part alone: `text` string[N] to `features` float32[N, FEATURES]."""
-    graph = Graph()
-    graph.add("Identity", text_features(graph), output="features")
-    return graph.model({"features": (TensorProto.FLOAT, ["N", FEATURES])}, {})
+def surface(graph: Graph) -> str:
+    """Name of the float32[N, len(SURFACE) * len(STEPS)] of the input's surface counts."""
+    return _steps(graph, _kind(graph, _tokens(graph, _TOKEN, _PADDING)))
 
 
-def text_features(graph: Graph) -> str:
-    """Name of the float32[N, FEATURES] of the graph's input `text`."""
+def word_keys(graph: Graph) -> str:
+    """Name of the int64[N, T] of keys of single tokens and pairs of neighbours; 0 is no token."""
     tokens = _tokens(graph, _TOKEN, _PADDING)
+    kind = _kind(graph, tokens)
+    keys, is_key = _singles_and_pairs(graph, tokens, kind)
+    return graph.add("Where", is_key, keys, ints(0))
+
+
+def character_keys(graph: Graph) -> str:
+    """Name of the int64[N, T] of keys of four characters in a row; 0 where there are not four.
+
+    A key is a number of four digits in base 2**15, one per character, so it cannot overflow. A
+    decimal digit is 1, any other character 2 or more.
+    """
+    characters = _tokens(graph, _CHARACTER, "", _MOST_CHARACTERS)
     kind = graph.add(
+        "LabelEncoder",
+        characters,
+        domain="ai.onnx.ml",
+        keys_strings=["", *"0123456789"],
+        values_int64s=[0, *([1] * 10)],
+        default_int64=2,
+    )
+    hashed = graph.add("MurmurHash3", characters, domain="com.microsoft", positive=1)
+    hashed = graph.add("Cast", hashed, to=TensorProto.INT64)
+    hashed = graph.add("Add", graph.add("Mod", hashed, ints(_BASE - 2)), ints(2))
+    digit = graph.add("Where", graph.add("Equal", kind, ints(2)), hashed, kind)
+    # the end of a text is followed by padding alone, so a window is whole where its last one is
+    end = int(np.iinfo(np.int64).max)
+    keys = graph.add("Slice", digit, ints(0), ints(1 - _WINDOW), ints(1))
+    for place in range(1, _WINDOW):
+        stop = place + 1 - _WINDOW or end
+        following = graph.add("Slice", digit, ints(place), ints(stop), ints(1))
+        keys = graph.add("Add", graph.add("Mul", keys, ints(_BASE)), following)
+    last = graph.add("Slice", kind, ints(_WINDOW - 1), ints(end), ints(1))
+    keys = graph.add("Where", graph.add("Greater", last, ints(0)), keys, ints(0))
+    nothing = graph.add("Concat", graph.add("Shape", "text"), ints(1), axis=0)
+    return graph.add("Concat", keys, graph.add("Expand", ints(0), nothing), axis=1)
+
+
+def _kind(graph: Graph, tokens: str) -> str:
+    """int64[N, T]: `_WORD`, a kind of single character, or `_NO_TOKEN`."""
+    return graph.add(
         "LabelEncoder",
         tokens,
         domain="ai.onnx.ml",
@@ -55,8 +94,6 @@ def text_features(graph: Graph) -> str:
         values_int64s=[*(i for i, k in enumerate(_KINDS, start=1) for _ in k), _NO_TOKEN],
         default_int64=_WORD,
     )
-    buckets = _buckets(graph, tokens, kind)
-    return graph.add("Concat", buckets, _steps(graph, kind), axis=1)
 
 
 def _steps(graph: Graph, kind: str) -> str:
@@ -73,8 +110,8 @@ def _steps(graph: Graph, kind: str) -> str:
     return graph.add("Mul", passed, floats(STEP_SCALE))
 
 
-def _buckets(graph: Graph, tokens: str, kind: str) -> str:
-    """float32[N, WIDTH]: roots of the shares of hashed tokens and pairs of neighbours."""
+def _singles_and_pairs(graph: Graph, tokens: str, kind: str) -> tuple[str, str]:
+    """int64[N, T] hashes of tokens, then of pairs; bool[N, T], false where padding is in it."""
     hashed = graph.add("MurmurHash3", tokens, domain="com.microsoft", positive=1)
     hashed = graph.add("Cast", hashed, to=TensorProto.INT64)
     is_digit = graph.add("Equal", kind, ints(_DIGIT))
@@ -84,24 +121,11 @@ def _buckets(graph: Graph, tokens: str, kind: str) -> str:
     ahead = graph.add("Slice", hashed, ints(1), ints(_MOST_TOKENS), ints(1))
     is_pair = graph.add("Slice", is_token, ints(1), ints(_MOST_TOKENS), ints(1))
     pairs = graph.add("Add", graph.add("Mul", behind, ints(_MULTIPLIER)), ahead)
-    ids = graph.add("Mod", graph.add("Concat", hashed, pairs, axis=1), ints(WIDTH))
-    is_id = graph.add("Concat", is_token, is_pair, axis=1)
-    ids = graph.add("Where", is_id, ids, ints(WIDTH))  # padding falls into a bucket of its own
-    size = graph.add("Concat", graph.add("Shape", "text"), ints(WIDTH + 1), axis=0)
-    counts = graph.add(
-        "ScatterElements",
-        graph.add("Expand", floats(0), size),
-        ids,
-        graph.add("Expand", floats(1), graph.add("Shape", ids)),
-        axis=1,
-        reduction="add",
-    )
-    counts = graph.add("Slice", counts, ints(0), ints(WIDTH), ints(1))
-    total = graph.add("ReduceSum", counts, ints(1), keepdims=1)
-    return graph.add("Sqrt", graph.add("Div", counts, graph.add("Max", total, floats(1))))
+    keys = graph.add("Concat", hashed, pairs, axis=1)
+    return keys, graph.add("Concat", is_token, is_pair, axis=1)
 
 
-def _tokens(graph: Graph, expression: str, padding: str) -> str:
+def _tokens(graph: Graph, expression: str, padding: str, most: int = _MOST_TOKENS) -> str:
     tokens = graph.add(
         "Tokenizer",
         "text",
@@ -111,7 +135,7 @@ def _tokens(graph: Graph, expression: str, padding: str) -> str:
         pad_value=padding,
         tokenexp=expression,
     )
-    return graph.add("Slice", tokens, ints(0), ints(_MOST_TOKENS), ints(1))
+    return graph.add("Slice", tokens, ints(0), ints(most), ints(1))
 
 
 def _count(graph: Graph, expression: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from profiles.importing.expectations import Check
@@ -32,6 +32,7 @@ class ImportReport:
         checks: Published check values against what was read.
         notes: What was repaired, made unknown, set aside or is suspicious, with examples.
         digest: Identifies content and mapping.
+        groups: Column to the number of queries that have a value there.
     """
 
     file: str
@@ -49,6 +50,7 @@ class ImportReport:
     checks: tuple[Check, ...]
     notes: tuple[Note, ...]
     digest: str
+    groups: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""

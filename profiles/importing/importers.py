@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from profiles.notes import Kind, Note
 from profiles.observation import Evidence
 from profiles.pricing.prices import add_card
 from profiles.query import Query
+from profiles.store.groups import add_groups
 from profiles.store.merge import AddReport
 from profiles.store.store import Store
 
@@ -31,11 +33,12 @@ def import_file(
     evidence: Evidence | None = None,
     mapping: TableMapping | None = None,
     options: Mapping[str, str] | None = None,
+    groups: Sequence[str] = (),
 ) -> ImportReport:
     """Bring a file's content into the store, all or nothing.
 
     The same content again changes nothing. A row whose key is stored with other values is
-    refused and counted; a query that is stored under another class refuses the whole file.
+    refused and counted; a query that is stored under another class or group refuses the whole file.
 
     Args:
         store: An open store.
@@ -49,6 +52,7 @@ def import_file(
         evidence: Where the numbers come from; published where neither this nor the mapping says.
         mapping: How the table is read; `columns`, `constants` and `evidence` overrule it.
         options: Of a tool's reader.
+        groups: Columns, of the file or of `prompts`, whose values are groups of queries.
 
     Raises:
         InputError: Nothing was stored; says which file, line and column.
@@ -63,6 +67,7 @@ def import_file(
         evidence=evidence,
         mapping=mapping,
         options=options,
+        groups=groups,
     )
     with store.transaction():
         known = store.has_import(found.digest)
@@ -70,6 +75,7 @@ def import_file(
         refuse_stored_classes(store, workload, found.queries, path.name)
         added = _add_records(store, found)
         asked = store.add_queries(workload, found.queries) if found.queries else AddReport()
+        add_groups(store, workload, found.groups)
         if not known:
             store.record_import(found.digest, path.name, found.rows)
             store.quarantine(found.digest, path.name, found.set_aside)
@@ -97,6 +103,7 @@ def import_file(
         checks=found.checks,
         notes=(*found.notes, *refused),
         digest=found.digest,
+        groups=dict(Counter(group.name for group in found.groups)),
     )
 
 

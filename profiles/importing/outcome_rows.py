@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from profiles.importing.fields import plain_text
+from profiles.importing.fields import Fields, plain_text
 from profiles.importing.numbers import BadNumberError, is_absent, read_number
 from profiles.importing.tables import Row
 from profiles.importing.values import LARGEST_COUNT, SetAsideError, Values, encodable
@@ -27,6 +27,13 @@ _COUNTS = (
 _PARTS = {"tokens_reasoning": "tokens_out", "tokens_cached": "tokens_in"}
 _NO_ID = frozenset({"", "nan", "none", "null"})
 _TELLING = ("cost_usd", "latency_s", "answer")  # equal by chance only where nothing was measured
+
+
+def query_id_of(fields: Fields, row: Row) -> str:
+    """The query id as text, empty where it is absent, no text, or not one value."""
+    value = fields.value(row, "query")
+    text = "" if isinstance(value, bytes | list | dict) else plain_text(value)
+    return "" if text.lower() in _NO_ID or text != encodable(text) else text
 
 
 class OutcomeReader:
@@ -53,7 +60,7 @@ class OutcomeReader:
             SetAsideError: The row has no usable query, strategy, score or sample, or is a copy.
         """
         values = self._values
-        query_id = self._query_id(row)
+        query_id = query_id_of(values.fields, row)
         if not query_id:
             raise SetAsideError("no usable query id", values.fields.value(row, "query"))
         strategy = values.strategy(row)
@@ -79,18 +86,12 @@ class OutcomeReader:
     def query(self, row: Row) -> Query | None:
         """The query of a row, None without an id."""
         fields = self._values.fields
-        query_id = self._query_id(row)
+        query_id = query_id_of(fields, row)
         if not query_id:
             return None
         prompt = fields.value(row, "prompt")
         label = encodable(fields.text(row, "class"))
         return Query(query_id, None if prompt is None else encodable(str(prompt)), label or None)
-
-    def _query_id(self, row: Row) -> str:
-        """The id as text, empty where it is absent, no text, or not one value."""
-        value = self._values.fields.value(row, "query")
-        text = "" if isinstance(value, bytes | list | dict) else plain_text(value)
-        return "" if text.lower() in _NO_ID or text != encodable(text) else text
 
     def _unknown_parts(self, line: int, measures: dict[str, Any]) -> None:
         """A part above its whole says nothing of the part."""

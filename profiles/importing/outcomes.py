@@ -12,8 +12,9 @@ from profiles.arrival import Arrival
 from profiles.digest import digest, digest_file
 from profiles.errors import InputError
 from profiles.importing.expectations import Check, check_all
-from profiles.importing.fields import resolve
+from profiles.importing.fields import Fields, resolve
 from profiles.importing.formats.found import Found, SetAside
+from profiles.importing.group_columns import read_groups
 from profiles.importing.headline import contradicted
 from profiles.importing.mapping import RecordKind, TableMapping
 from profiles.importing.outcome_rows import OutcomeReader
@@ -28,7 +29,7 @@ from profiles.importing.values import Values
 from profiles.money import PriceCard
 from profiles.notes import Kind, Note, Notes
 from profiles.observation import Evidence, Observation
-from profiles.query import Query
+from profiles.query import Query, QueryGroup
 from profiles.serving import ServingPoint
 
 
@@ -49,6 +50,7 @@ class Outcomes:
         card: Prices.
         set_aside: Rows that do not count, and why.
         checks: Published check values against what was read.
+        groups: The value of every query in every column that was asked for as a group.
     """
 
     observations: tuple[Observation, ...]
@@ -63,6 +65,7 @@ class Outcomes:
     card: PriceCard | None = None
     set_aside: tuple[SetAside, ...] = ()
     checks: tuple[Check, ...] = ()
+    groups: tuple[QueryGroup, ...] = ()
 
     @property
     def records(self) -> tuple[Any, ...]:
@@ -82,12 +85,13 @@ def read_outcomes(
     evidence: Evidence | None = None,
     mapping: TableMapping | None = None,
     options: Mapping[str, str] | None = None,
+    groups: Sequence[str] = (),
 ) -> Outcomes:
     """Read a file with the same mapping as `import_file`, without a store.
 
     Raises:
         InputError: A file is unreadable, the mapping does not fit it, its scores are on another
-            scale, a query id stands for two classes, or no row is usable.
+            scale, a query id stands for two classes or two groups, or no row is usable.
     """
     columns, constants = dict(columns or {}), dict(constants or {})
     both = sorted(columns.keys() & constants)
@@ -98,10 +102,10 @@ def read_outcomes(
     rules = (mapping or TableMapping()).with_options(columns, constants, evidence)
     kind = tool_format(format or rules.format or "")
     if kind:
-        if columns or constants or prompts:
+        if columns or constants or prompts or groups:
             raise InputError(
                 f"the format {kind} has its own columns",
-                where="--columns, --constant, --prompts",
+                where="--columns, --constant, --prompts, --group",
                 next_step="say what its reader wants to know with --option NAME=VALUE",
             )
         return _read_tool(path, kind, workload, rules, {**rules.options, **(options or {})})
@@ -109,7 +113,12 @@ def read_outcomes(
         raise InputError("only a tool's format takes options", where="--option")
     if prompts is None and rules.prompts:
         prompts = path.parent / rules.prompts
-    return _read_table(path, format or rules.format, workload, rules, prompts)
+    if groups and rules.kind is not RecordKind.OBSERVATIONS:
+        raise InputError(
+            f"{rules.kind} are no outcomes of single queries, so they have no groups",
+            where=f"--group {groups[0]}",
+        )
+    return _read_table(path, format or rules.format, workload, rules, prompts, groups=groups)
 
 
 def _read_tool(
@@ -137,6 +146,8 @@ def _read_table(
     workload: str,
     rules: TableMapping,
     prompts: Path | None,
+    *,
+    groups: Sequence[str],
 ) -> Outcomes:
     notes = Notes()
     table = read_table(path, suffix, notes)
@@ -144,7 +155,9 @@ def _read_table(
     shaped, rules, left_out = reshape(table, rules, notes)
     fields = resolve(shaped, rules, elsewhere=extra.columns if extra else ())
     note_overruled(shaped, rules, notes)
-    identity = {"files": [table.digest, extra.digest if extra else None]}
+    identity: dict[str, Any] = {"files": [table.digest, extra.digest if extra else None]}
+    if groups:
+        identity["groups"] = sorted(set(groups))
     name = _digest(workload, rules, identity)
     if rules.kind is RecordKind.PRICES:
         card, more = read_card(shaped, fields, source=rules.about or path.name, notes=notes)
@@ -171,8 +184,10 @@ def _read_table(
     queries = tuple(dict.fromkeys(query for _, query in located))
     if extra:
         _note_missing_prompts([row for _, row in kept], queries, notes)
+    grouped = [(shaped, fields), *([(extra, _extra_fields(extra, rules))] if extra else [])]
     found = _found(rules.kind, tuple(row for _, row in kept), queries, len(table.rows), set_aside)
-    return _outcomes(found, rules, None, notes, name)
+    outcomes = _outcomes(found, rules, None, notes, name)
+    return replace(outcomes, groups=read_groups(groups, grouped))
 
 
 def _found(
@@ -248,14 +263,19 @@ def _cells(found: Found, classes: Mapping[str, str]) -> Cells:
     return cells
 
 
-def _extra_queries(table: Table, rules: TableMapping, workload: str, notes: Notes) -> list[Located]:
-    """Queries of a prompts file; mapped columns count where the file has them."""
+def _extra_fields(table: Table, rules: TableMapping) -> Fields:
+    """How a prompts file is read; mapped columns count where the file has them."""
     mapped = {
         name: column
         for name, column in rules.columns.items()
         if name in ("query", "class", "prompt") and column in table.columns
     }
-    fields = resolve(table, TableMapping(columns=mapped))
+    return resolve(table, TableMapping(columns=mapped))
+
+
+def _extra_queries(table: Table, rules: TableMapping, workload: str, notes: Notes) -> list[Located]:
+    """Queries of a prompts file."""
+    fields = _extra_fields(table, rules)
     for name in ("query", "prompt"):
         if not fields.has(name):
             raise InputError(

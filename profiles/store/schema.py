@@ -57,6 +57,7 @@ OBSERVATIONS = _target(
 AGGREGATES = _target("aggregates", Aggregate, ("workload", "class_name", "strategy"))
 SERVING = _target("serving", ServingPoint, ("source", "label"))
 ARRIVALS = _target("arrivals", Arrival, ("workload", "request_id"))
+GROUPS = Target("query_groups", ("workload", "query_id", "name"), ("value",))
 PRICE_CARDS = Target("price_cards", ("digest",), ())
 QUARANTINE = Target("quarantine", ("import_digest", "file", "line", "reason", "content"), ())
 
@@ -136,5 +137,11 @@ MIGRATIONS = (
     ALTER TABLE observations ALTER sample SET NOT NULL;
     ALTER TABLE observations ALTER evidence SET NOT NULL;
     ALTER TABLE observations ALTER source SET NOT NULL;
+    """,
+    """
+    CREATE TABLE query_groups (
+        workload VARCHAR NOT NULL, query_id VARCHAR NOT NULL, name VARCHAR NOT NULL,
+        value VARCHAR NOT NULL, PRIMARY KEY (workload, query_id, name)
+    );
     """,
 )

@@ -1,8 +1,8 @@
+"""Fitting an estimator: what it finds, what it never looks at, and what it refuses."""
+
 import hashlib
-import itertools
 import os
 import random
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,47 +11,24 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from scipy.sparse import csr_array
+from fit_worlds import WORDS, says_or_proves, store_of, stored_classes, take
 from small_worlds import WORKLOAD, observation, sums
 
-from profiles.difficulty.fit import class_names, features, fit
+from profiles.difficulty.classes import SMALLEST_SHARE
+from profiles.difficulty.fit import fit
 from profiles.difficulty.graph import read_facts
 from profiles.difficulty.kmeans import nearest, prototypes
-from profiles.difficulty.ridge import solve
-from profiles.difficulty.text_features import (
-    FEATURES,
-    STEP_SCALE,
-    STEPS,
-    SURFACE,
-    WIDTH,
-    feature_model,
-)
+from profiles.difficulty.nodes import Graph
+from profiles.difficulty.running import outputs
 from profiles.errors import InputError
 from profiles.importing.importers import import_file
 from profiles.query import Query
 from profiles.store.store import Store
 
-AWKWARD = [
-    "",
-    " ",
-    "\n\n",
-    "347+985=",
-    "subset 3 17 25 -> 42",
-    "é 😀 日本語\x00\x01\u200d",
-    "a" * 9999,
-]
-
-
-def world(queries, observations):
-    store = Store.open(":memory:")
-    store.add(observations)
-    store.add_queries(WORKLOAD, queries)
-    return store
-
 
 @pytest.fixture(scope="module")
 def fitted():
-    with world(*sums(240)) as store:
+    with store_of(*sums(240)) as store:
         estimator = fit(store, WORKLOAD, classes=2)
         profile = store.profile(
             WORKLOAD, estimator_digest=estimator.digest, class_names=estimator.class_names
@@ -59,109 +36,38 @@ def fitted():
     return estimator, profile
 
 
-def session(content):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # idle threads would spin beside the trainer's
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+def served(content, texts, labels=None):
+    """Class indices of texts by the graph itself."""
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    feeds = {"text": np.array(texts, dtype=object)}
+    if labels is not None:
+        feeds["label"] = np.array(labels, dtype=object)
+    return session.run(["class_index"], feeds)[0].tolist()
 
 
-def run(content, texts):
-    return session(content).run(
-        ["class_index", "predicted_scores"], {"text": np.array(texts, dtype=object)}
-    )
+def fit_world(world, **arguments):
+    """The estimator, and the stored class of every query."""
+    with store_of(*world) as store:
+        estimator = fit(store, WORKLOAD, **arguments)
+        return estimator, stored_classes(store, estimator.digest)
 
 
-def murmur3(text):
-    """MurmurHash3 x86 32 with seed 0 (Appleby, public domain), by the book."""
-    data, mask = text.encode(), 0xFFFFFFFF
-    value, end = 0, len(data) // 4 * 4
-    for at in range(0, end, 4):
-        word = int.from_bytes(data[at : at + 4], "little") * 0xCC9E2D51 & mask
-        word = (word << 15 | word >> 17) & mask
-        value ^= word * 0x1B873593 & mask
-        value = (value << 13 | value >> 19) & mask
-        value = (value * 5 + 0xE6546B64) & mask
-    if data[end:]:
-        word = int.from_bytes(data[end:], "little") * 0xCC9E2D51 & mask
-        word = (word << 15 | word >> 17) & mask
-        value ^= word * 0x1B873593 & mask
-    value ^= len(data)
-    value = (value ^ value >> 16) * 0x85EBCA6B & mask
-    value = (value ^ value >> 13) * 0xC2B2AE35 & mask
-    return value ^ value >> 16
+def counts(report):
+    return {facts.name: facts.queries for facts in report.classes}
 
 
-def naive_features(text):
-    """The features of an ASCII text, written down a second time."""
-    tokens = re.findall(r"[A-Za-z]+|\n|[^\sA-Za-z]", text)
-    hashes = [1 if token.isdigit() else murmur3(token) for token in tokens]
-    ids = hashes + [a * 1_000_003 + b for a, b in itertools.pairwise(hashes)]
-    counts = np.bincount([i % WIDTH for i in ids], minlength=WIDTH)
-    marks = "!\"#$&'(),.:;?@[\\]_`{|}~"
-    surface = [
-        len(re.findall(r"[A-Za-z]+", text)),
-        len(re.findall(r"[0-9]", text)),
-        text.count("\n"),
-        len(re.findall(r"[-+*/=<>^%]", text)),
-        sum(text.count(mark) for mark in marks),
-        len(re.findall(r"[0-9]+", text)),
-        -(-len(text) // 8),
-    ]
-    passed = [[count > step for step in STEPS] for count in surface]
-    return np.concatenate(
-        [
-            np.sqrt(counts / max(1, counts.sum())),
-            np.array(passed, dtype=float).ravel() * STEP_SCALE,
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    "text", ["", "347+985=", "subset 3 17 25 -> 42", "The cat, the (big) cat.\nIt's 7:30!"]
-)
-def test_the_graph_computes_the_features_that_its_docstring_describes(text):
-    found = features([text]).toarray()[0]
-    np.testing.assert_allclose(found, naive_features(text), atol=1e-6)
-
-
-def test_surface_counts_tell_short_sums_from_long_ones():
-    counts = (features(["34+98=", "347+985="]).toarray()[:, WIDTH:] > 0).reshape(
-        2, len(SURFACE), -1
-    )
-    assert counts.sum(axis=2)[:, SURFACE.index("digits")].tolist() == [4, 6]
-
-
-def test_any_text_is_accepted_and_a_batch_predicts_what_single_texts_do(fitted):
-    estimator, _ = fitted
-    classes, scores = run(estimator.content, AWKWARD)
-    assert np.isfinite(scores).all()
-    for index, text in enumerate(AWKWARD):
-        alone_class, alone_scores = run(estimator.content, [text])
-        np.testing.assert_allclose(alone_scores[0], scores[index], atol=1e-6)
-        assert alone_class[0] == classes[index]
-
-
-def test_a_megabyte_of_text_is_accepted(fitted):
-    classes, _ = run(fitted[0].content, ["word 12\n" * 131_072])
-    assert classes.shape == (1,)
-
-
-def test_the_graph_equals_a_second_implementation_of_its_head(fitted):
-    estimator, _ = fitted
-    held = {
-        t.name: onnx.numpy_helper.to_array(t)
-        for t in onnx.load_from_string(estimator.content).graph.initializer
-    }
-    (weights,) = (a for a in held.values() if a.shape == (FEATURES, 2))
-    nodes = {n.op_type: n for n in onnx.load_from_string(estimator.content).graph.node[-7:]}
-    bias = held[next(n for n in nodes["Add"].input if n in held)]
-    centres = held[next(n for n in nodes["MatMul"].input if n in held)].T / 2
-    texts = ["1+1=", "123456+654321=", "what is this?"]
-    classes, scores = run(estimator.content, texts)
-    expected = (np.array([naive_features(text) for text in texts]) @ weights + bias).clip(0, 1)
-    np.testing.assert_allclose(scores, expected, atol=1e-5)
-    distance = ((expected[:, None, :] - centres[None]) ** 2).sum(axis=2)
-    assert classes.tolist() == distance.argmin(axis=1).tolist()
+def check_promises(estimator, stored):
+    """What holds of any fit: every class is told as it is stored, and none is too small."""
+    report = estimator.report
+    names = estimator.class_names
+    assert [facts.name for facts in report.classes] == list(names)
+    assert len(set(names)) == len(names)
+    assert counts(report) == {name: list(stored.values()).count(name) for name in names}
+    assert len(stored) == report.queries
+    for facts in report.classes:
+        assert facts.queries >= SMALLEST_SHARE * report.queries
+        assert all(mean is None or 0 <= mean <= 1 for mean in facts.mean_scores.values())
+    onnx.checker.check_model(onnx.load_from_string(estimator.content))
 
 
 def test_digits_of_a_sum_are_learned_and_sort_it(fitted):
@@ -170,8 +76,7 @@ def test_digits_of_a_sum_are_learned_and_sort_it(fitted):
     assert all(quality.auc > 0.85 for quality in estimator.report.strategies)
     easy, hard = (profile.cell(name, "small/single").accuracy for name in profile.classes)
     assert easy > hard + 0.6
-    classes, _ = run(estimator.content, ["5+3=", "774512+918273="])
-    assert classes.tolist() == [0, 1]
+    assert served(estimator.content, ["5+3=", "774512+918273="]) == [0, 1]
 
 
 def test_the_report_is_about_the_classes_that_the_profile_uses(fitted):
@@ -183,74 +88,233 @@ def test_the_report_is_about_the_classes_that_the_profile_uses(fitted):
     assert estimator.report.to_json()["queries"] == 240
 
 
-def test_random_labels_give_no_lift():
+def test_random_outcomes_give_no_lift():
     rng = random.Random(4)
     queries, _ = sums(300, seed=4)
     coins = [observation(q.query_id, score=float(rng.random() < 0.5)) for q in queries]
-    with world(queries, coins) as store:
-        report = fit(store, WORKLOAD, classes=2).report
+    report = fit_world((queries, coins), classes=2)[0].report
     assert report.strategies[0].r2 < 0.05
     assert abs(report.strategies[0].auc - 0.5) < 0.12
 
 
-def test_copies_of_a_prompt_are_never_learned_from_one_another():
+def test_copies_of_a_prompt_are_never_learned_from_one_another_and_get_one_class():
     rng = random.Random(5)
     queries, coins = [], []
     for index in range(150):
         text = "".join(rng.choices("abcdefghij", k=12))
         score = float(rng.random() < 0.5)
-        for copy, spelled in enumerate((text, f" {text.upper()} ")):
+        for copy, spelled in enumerate((text, f"  {text}\n".replace("\n", "\t"))):
             queries.append(Query(f"{index}-{copy}", spelled))
             coins.append(observation(f"{index}-{copy}", score=score))
-    with world(queries, coins) as store:
-        report = fit(store, WORKLOAD, classes=1).report
+    estimator, stored = fit_world((queries, coins), classes=2)
+    assert estimator.report.strategies[0].r2 < 0.05
+    same = [stored[f"{index}-0"] == stored[f"{index}-1"] for index in range(150)]
+    assert np.mean(same) > 0.95  # a blank more can be a character more
+
+
+def test_near_copies_are_never_learned_from_one_another():
+    rng = random.Random(6)
+    queries, coins = [], []
+    for index in range(80):
+        words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(20)]
+        score = float(rng.random() < 0.5)
+        for copy in range(3):
+            queries.append(Query(f"{index}-{copy}", " ".join([*words, str(copy)])))
+            coins.append(observation(f"{index}-{copy}", score=score))
+    report = fit_world((queries, coins), classes=1)[0].report
     assert report.strategies[0].r2 < 0.05
 
 
-def test_the_same_content_and_seed_give_the_same_bytes():
-    queries, observations = sums(120, seed=2)
-    with world(queries, observations) as one, world(queries[::-1], observations[::-1]) as other:
-        first = fit(one, WORKLOAD, classes=3, seed=7)
-        second = fit(other, WORKLOAD, classes=3, seed=7)
-    assert hashlib.sha256(first.content).digest() == hashlib.sha256(second.content).digest()
+def test_what_a_query_scored_does_not_sort_it():
+    queries, observations = says_or_proves(120)
+    _, before = fit_world((queries, observations), classes=2)
+    for query in ("q0003", "q0050", "q0077"):
+        other = [
+            observation(o.query_id, o.strategy, score=1 - o.score, cost_usd=o.cost_usd * 9)
+            if o.query_id == query
+            else o
+            for o in observations
+        ]
+        _, after = fit_world((queries, other), classes=2)
+        assert after[query] == before[query]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["prototypes", "upgrade by quantiles", "price rule"])
+def test_luck_gathers_in_no_class_however_queries_are_sorted(kind):
+    """Luck, score less chance, has mean 0 in every class where classes do not depend on it."""
+    luck = []
+    for seed in range(16):
+        queries, observations = says_or_proves(200, seed=seed)
+        _, stored = fit_world((queries, observations), judge=take(kind, 2))
+        chance = {q.query_id: 0.3 if q.prompt.startswith("prove") else 0.95 for q in queries}
+        scores = {o.query_id: o.score for o in observations if o.strategy == "m0/single"}
+        sums_of = {name: [] for name in sorted(set(stored.values()))}
+        for query, name in stored.items():
+            sums_of[name].append(scores[query] - chance[query])
+        luck.append([np.mean(found) for found in sums_of.values()])
+    error = np.std(luck, axis=0, ddof=1) / np.sqrt(len(luck))
+    assert (np.abs(np.mean(luck, axis=0)) < 3 * error).all()
+
+
+@pytest.mark.parametrize(
+    "kind", ["prototypes", "difficulty by quantiles", "upgrade by quantiles", "price rule"]
+)
+@pytest.mark.parametrize("by_label", [False, True])
+def test_whatever_sorting_a_judge_takes_is_stored_reported_and_served(kind, by_label):
+    queries, observations = says_or_proves(160, label=lambda q: ("law/tax", "art")[q % 2])
+    estimator, stored = fit_world((queries, observations), judge=take(kind, 4), by_label=by_label)
+    check_promises(estimator, stored)
+    assert estimator.report.sorting == kind
+    assert estimator.report.reason == "told to"
+    assert len(estimator.class_names) > 1
+    labels = [query.class_label for query in queries] if by_label else None
+    if by_label:
+        heads = {name.rsplit("/", 1)[0] for name in estimator.class_names}
+        assert heads == {"art", '"law/tax"'}
+    by_graph = served(estimator.content, [query.prompt for query in queries], labels)
+    by_fold = [estimator.class_names.index(stored[query.query_id]) for query in queries]
+    for index in (np.array(by_graph), np.array(by_fold)):
+        proves = np.array([query.prompt.startswith("prove") for query in queries])
+        assert proves[index == 0].mean() < 0.5 < proves[index == index.max()].mean()
+
+
+def test_unfamiliar_queries_are_in_the_last_class_and_leave_no_class_empty():
+    """Prompts of blanks would be a class of their own, but nothing in them can be known."""
+
+    def prompt(index):
+        if index % 5 == 0:
+            return " " * (index % 7)
+        words = ("good fine", "bad worse")[index % 2]
+        return f"{words} {WORDS[index % 14]} {WORDS[index // 15]} {index}"
+
+    world = says_or_proves(
+        200, prompt=prompt, score=lambda index, _place: float(index % 5 == 0 or index % 2)
+    )
+    for arguments in ({"classes": 3}, {"judge": take("prototypes", 3)}):
+        estimator, stored = fit_world(world, **arguments)
+        check_promises(estimator, stored)
+        blank = {stored[f"q{index:04}"] for index in range(0, 200, 5)}
+        assert blank == {estimator.class_names[-1]}
+        assert estimator.report.unfamiliar.alarms >= 40
+        assert served(estimator.content, [""]) == [len(estimator.class_names) - 1]
 
 
 def test_a_strategy_that_some_queries_lack_is_learned_from_the_others():
     queries, observations = sums(160, seed=3)
     kept = [o for o in observations if o.strategy == "small/single" or o.query_id < "q0080"]
-    with world([*queries, Query("bare")], [*kept, observation("bare", "small/single")]) as store:
-        report = fit(store, WORKLOAD, classes=2).report
+    world = [*queries, Query("bare")], [*kept, observation("bare", "small/single")]
+    report = fit_world(world, classes=2)[0].report
     assert [quality.queries for quality in report.strategies] == [80, 160]
     assert report.remarks == ("1 scored queries have no prompt and were left out",)
 
 
 def test_classes_without_enough_queries_are_given_up_and_said():
     queries, _ = sums(100, seed=6)
-    with world(queries, [observation(q.query_id) for q in queries]) as store:
-        estimator = fit(store, WORKLOAD, classes=3)
+    estimator, _ = fit_world((queries, [observation(q.query_id) for q in queries]), classes=3)
     assert estimator.class_names == ("all",)
     assert estimator.report.remarks[0].startswith("1 of 3 classes")
     assert estimator.report.strategies[0].auc is None
+    assert estimator.report.sets is None
+
+
+def free(_query, place):
+    return 0.0 if place == 0 else 0.01
+
+
+def unknown(_query, place):
+    return None if place == 0 else 0.01
+
+
+def rarely(index, place):
+    step = 2 + 3 * place
+    return float(index % 2) if index % step == 0 else None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("world", "arguments"),
     [
-        ({"classes": 0}, "at least 1 class and 2 folds"),
-        ({"classes": 1, "folds": 1}, "at least 1 class and 2 folds"),
-        ({"classes": 9}, "too few different prompts"),
+        (says_or_proves(60, strategies=1), {"classes": 3}),
+        (says_or_proves(60, strategies=1), {"judge": take("prototypes")}),
+        (says_or_proves(60, score=lambda _q, _s: 0.5), {"classes": 4}),
+        (says_or_proves(60, score=lambda _q, _s: 0.0), {"judge": take("prototypes")}),
+        (says_or_proves(200, strategies=4, score=rarely), {"classes": 3}),
+        (says_or_proves(60, score=lambda q, s: (7 * q + s) % 11 / 10), {"classes": 2}),
+        (says_or_proves(10), {"classes": 1}),
+        (says_or_proves(11), {"judge": take("prototypes")}),
+        (says_or_proves(30), {"classes": 3}),
+        (says_or_proves(60), {"classes": 1}),
+        (says_or_proves(60, cost=free), {"judge": take("price rule")}),
+        (says_or_proves(60, cost=lambda _q, _s: 0.0), {"judge": take("prototypes")}),
+        (says_or_proves(60, cost=unknown), {"judge": take("difficulty by quantiles")}),
+        (says_or_proves(60, cost=lambda _q, s: (1e-12, 1e4)[s]), {"judge": take("prototypes")}),
+        (says_or_proves(60, cost=lambda q, _s: 1e3 if q == 7 else 1e-5), {"classes": 2}),
+        (says_or_proves(60, label=lambda q: f"label {q % 2}"), {"classes": 2, "by_label": True}),
+        (says_or_proves(60, label=lambda _q: "one"), {"classes": 2, "by_label": True}),
+        (says_or_proves(60), {"classes": 2, "folds": 3}),
+        (says_or_proves(60), {"classes": 2, "folds": 12}),
+        (says_or_proves(60), {}),
+        (says_or_proves(60), {"judge": take("prototypes"), "weights": ("words", "words+surface")}),
+    ],
+    ids=[
+        "one strategy",
+        "one strategy, judged",
+        "all scores equal",
+        "nothing solved",
+        "most scores missing",
+        "scores between 0 and 1",
+        "ten queries",
+        "eleven queries, judged",
+        "thirty queries",
+        "one class",
+        "one strategy free",
+        "all free",
+        "costs of one unknown",
+        "far apart in costs",
+        "one dear request",
+        "labels",
+        "one label",
+        "three folds",
+        "twelve folds",
+        "nothing asked",
+        "two readings",
     ],
 )
-def test_what_cannot_be_fitted_is_explained(arguments, message):
-    with world(*sums(30)) as store, pytest.raises(InputError, match=message):
-        fit(store, WORKLOAD, **arguments)
+def test_unusual_worlds_are_fitted_too(world, arguments):
+    check_promises(*fit_world(world, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("world", "arguments", "message"),
+    [
+        (says_or_proves(30), {"classes": 0}, "at least 1 class and 3 folds"),
+        (says_or_proves(30), {"classes": 1, "folds": 2}, "at least 1 class and 3 folds"),
+        (says_or_proves(30), {"classes": 9}, "too few different prompts"),
+        (says_or_proves(60), {"classes": 8}, "at least 80 queries with prompts; got 60"),
+        (says_or_proves(0), {}, "too few different prompts"),
+        (says_or_proves(9), {"classes": 1}, "at least 10 queries with prompts; got 9"),
+        (says_or_proves(60, prompt=lambda _q: "same"), {"classes": 1}, "too few different"),
+        (says_or_proves(60, prompt=lambda q: " " * (q % 5)), {"classes": 1}, "too few different"),
+        (says_or_proves(60), {"classes": 2, "weights": ("letters",)}, "no such reading"),
+        (says_or_proves(60), {"classes": 2, "weights": ()}, "no such reading"),
+        (says_or_proves(60), {"classes": 2, "by_label": True}, "60 of 60 queries have no label"),
+        (
+            says_or_proves(60, label=lambda q: "some" if q % 2 else None),
+            {"classes": 2, "by_label": True},
+            "30 of 60 queries have no label",
+        ),
+    ],
+)
+def test_what_cannot_be_fitted_is_explained(world, arguments, message):
+    with pytest.raises(InputError, match=message):
+        fit_world(world, **arguments)
 
 
 def test_a_strategy_measured_once_cannot_be_learned():
     queries, observations = sums(60)
-    store = world(queries, [*observations, observation("q0000", "rare/single")])
-    with store, pytest.raises(InputError, match="too few queries with prompts; got 1"):
-        fit(store, WORKLOAD, classes=1)
+    world = queries, [*observations, observation("q0000", "rare/single")]
+    with pytest.raises(InputError, match="too few queries with prompts; got 1"):
+        fit_world(world, classes=1)
 
 
 def test_an_estimators_file_says_what_it_is(fitted, tmp_path):
@@ -263,31 +327,32 @@ def test_an_estimators_file_says_what_it_is(fitted, tmp_path):
     onnx.checker.check_model(onnx.load(path))
 
 
-@pytest.mark.parametrize("content", [b"not onnx at all", b"", feature_model().SerializeToString()])
+@pytest.mark.parametrize(
+    "content", [b"not onnx at all", b"", Graph().model({}, {}).SerializeToString()]
+)
 def test_other_files_are_no_estimators(tmp_path, content):
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(InputError, match="difficulty estimator"):
         read_facts(tmp_path / "x.onnx")
 
 
-def test_class_names_are_words_up_to_five():
-    assert class_names(4) == ("easy", "medium", "hard", "hardest")
-    assert class_names(6)[-1] == "level-6"
-
-
-def test_primal_and_dual_ridge_agree():
-    rng = np.random.default_rng(0)
-    wide, targets = rng.normal(size=(20, 20)), rng.normal(size=(20, 2))
-    (dual,) = solve(csr_array(wide), targets, [0.7])
-    (primal,) = solve(csr_array(np.vstack([wide, wide])), np.vstack([targets, targets]), [1.4])
-    np.testing.assert_allclose(dual.weights, primal.weights, atol=1e-9)
-    np.testing.assert_allclose(dual.bias, primal.bias, atol=1e-9)
+def test_an_estimator_that_cannot_be_written_says_where(fitted, tmp_path):
+    with pytest.raises(InputError, match=r"none/d.onnx: cannot write the difficulty estimator"):
+        fitted[0].write(tmp_path / "none" / "d.onnx")
 
 
 def test_small_groups_join_their_neighbours():
     points = np.array([[0.0]] * 50 + [[1.0]] * 48 + [[0.9]] * 2)
     centres = prototypes(points, 3, smallest_share=0.05, seed=0)
     assert sorted(np.bincount(nearest(points, centres)).tolist()) == [50, 50]
+
+
+def test_groups_do_not_depend_on_the_last_bits_of_the_points():
+    points = np.random.default_rng(3).random((200, 3)).round(5)
+    noisy = points + np.random.default_rng(4).uniform(-1e-9, 1e-9, points.shape)
+    centres = prototypes(points, 4, smallest_share=0.05, seed=1)
+    np.testing.assert_array_equal(prototypes(noisy, 4, smallest_share=0.05, seed=1), centres)
+    np.testing.assert_array_equal(nearest(noisy, centres), nearest(points, centres))
 
 
 @pytest.mark.data
@@ -307,20 +372,34 @@ def test_measured_prompts_are_sorted_better_than_by_chance(data_dir, tmp_path):
     assert llama[0].accuracy - llama[-1].accuracy > 0.15
 
 
+@pytest.mark.parametrize(
+    "arguments", [{"classes": 3}, {"judge": take("price rule", 3)}], ids=["classes", "judged"]
+)
+def test_the_same_content_and_seed_give_the_same_bytes_in_any_order_of_rows(arguments):
+    queries, observations = says_or_proves(120, seed=2)
+    first, stored = fit_world((queries, observations), seed=7, **arguments)
+    second, again = fit_world((queries[::-1], observations[::-1]), seed=7, **arguments)
+    assert hashlib.sha256(first.content).digest() == hashlib.sha256(second.content).digest()
+    assert stored == again
+    assert first.report == second.report
+
+
 FITTED = """
+import sys
+from fit_worlds import says_or_proves, store_of, take
 from small_worlds import WORKLOAD, sums
 from profiles.difficulty.fit import fit
-from profiles.store.store import Store
-with Store.open(":memory:") as store:
-    queries, observations = sums(400, seed=8)
-    store.add(observations)
-    store.add_queries(WORKLOAD, queries)
-    print(fit(store, WORKLOAD, classes=3).digest)
+for world, arguments in (
+    (sums(400, seed=8), {"classes": 3}),
+    (says_or_proves(200, seed=8), {"judge": take("price rule")}),
+):
+    with store_of(*world) as store:
+        print(fit(store, WORKLOAD, **arguments).digest)
 """
 
 
 def test_the_number_of_threads_does_not_show_in_the_bytes():
-    def digest(threads):
+    def digests(threads):
         number = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
         return subprocess.run(
@@ -331,17 +410,12 @@ def test_the_number_of_threads_does_not_show_in_the_bytes():
             text=True,
         ).stdout
 
-    assert digest("1") == digest("2") != ""
+    assert digests("1") == digests("2") != ""
 
 
-def test_groups_do_not_depend_on_the_last_bits_of_the_points():
-    points = np.random.default_rng(3).random((200, 3)).round(5)
-    noisy = points + np.random.default_rng(4).uniform(-1e-9, 1e-9, points.shape)
-    centres = prototypes(points, 4, smallest_share=0.05, seed=1)
-    np.testing.assert_array_equal(prototypes(noisy, 4, smallest_share=0.05, seed=1), centres)
-    np.testing.assert_array_equal(nearest(noisy, centres), nearest(points, centres))
-
-
-def test_an_estimator_that_cannot_be_written_says_where(fitted, tmp_path):
-    with pytest.raises(InputError, match=r"none/d.onnx: cannot write the difficulty estimator"):
-        fitted[0].write(tmp_path / "none" / "d.onnx")
+def test_a_graph_reads_prompts_of_a_store_as_it_reads_those_of_a_request(fitted):
+    """Half of a surrogate pair in a request counts as a question mark."""
+    content = fitted[0].content
+    for text in ("12+\ud800=", "\udfff"):
+        ((_, found),) = outputs(content, "class_index", [text])
+        assert found.tolist() == served(content, [text.encode(errors="replace").decode()])

@@ -1,10 +1,11 @@
-"""Policies by label, small enough to reckon with by hand, each with its real decision graph."""
+"""Policies small enough to reckon with by hand, each with its real decision graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import onnx.parser
 from fake_upstream import PRICES
 
 from planner.plan import Figures
@@ -28,8 +29,14 @@ from runtime.decision import DecisionSession
 from runtime.service import Service
 from runtime.strategies import Tools
 
+FIXTURES = Path(__file__).parents[1] / "policies" / "fixtures"
+WORDS_AND_LABELS = FIXTURES / "words_and_labels.onnxtxt"
 CHEAP = "small/single"
 DEAR = "large/best_of_n(n=4,verifier=checker)"
+BY_LABEL = PolicyClasses(source="label", names=("easy", "hard"))
+BY_TEXT_AND_LABEL = PolicyClasses(
+    source="text+label", names=("art/all", "law/easy", "law/hard"), labels=("art", "law")
+)
 
 
 def figures(usd: float) -> Figures:
@@ -43,11 +50,12 @@ def policy(
     costs: Mapping[str, float] | None = None,
     max_tokens: int | None = 20,
     prices: PriceCard = PRICES,
+    sorting: PolicyClasses = BY_LABEL,
 ) -> Policy:
     """A policy for the classes easy and hard; each rung gives all traffic to one strategy."""
     known = costs or {CHEAP: 0.0001, DEAR: 0.001}
     texts = sorted({text for text, _ in rungs} | set(known), key=lambda text: known.get(text, 9.0))
-    classes = ("easy", "hard")
+    classes = sorting.names
     entries = tuple(
         StrategyEntry(
             text=text,
@@ -60,7 +68,7 @@ def policy(
     unpinned = Policy(
         workload="sums",
         confidence=None,
-        classes=PolicyClasses(source="label", names=classes),
+        classes=sorting,
         graph=Graph(file="policy.onnx", sha256=""),
         strategies=entries,
         rungs=tuple(
@@ -77,15 +85,23 @@ def policy(
         prices=prices,
         provenance=Provenance(plan="p", spec="s", profile="f", solver="none", evidence=()),
     )
-    graph = build_graph(unpinned, None)
+    graph = build_graph(unpinned, _estimator(unpinned))
     pin = Graph(file="policy.onnx", sha256=digest_bytes(graph))
     return unpinned.model_copy(update={"graph": pin}).sealed()
 
 
 def written(found: Policy, folder: Path) -> Path:
     path = folder / "policy.yaml"
-    write_policy(CompiledPolicy(found, build_graph(found, None)), path)
+    write_policy(CompiledPolicy(found, build_graph(found, _estimator(found))), path)
     return path
+
+
+def _estimator(found: Policy) -> bytes | None:
+    """More than eight words are hard in law; art is art."""
+    if found.classes.source == "label":
+        return None
+    content: bytes = onnx.parser.parse_model(WORDS_AND_LABELS.read_text()).SerializeToString()
+    return content
 
 
 def budget(usd: float, window: Window = Window.TOTAL, requests: int = 10) -> Budget:

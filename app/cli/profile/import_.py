@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, emit_json, pairs, store_option, workload_option
+from app.cli.options import FILE, Name, emit_json, pairs, store_option, workload_option
 from profiles.errors import FindingError, InputError
 from profiles.importing.formats import FORMATS
 from profiles.observation import Evidence
@@ -59,6 +59,13 @@ def _list_mappings(context: click.Context, _: click.Parameter, wanted: bool) -> 
     "--columns", multiple=True, help="Our name=theirs, e.g. query=id,score=resolved,cost_usd=cost."
 )
 @click.option("--prompts", type=FILE, help="Table with a prompt (and class) for every query.")
+@click.option(
+    "--group",
+    "groups",
+    type=Name(),
+    multiple=True,
+    help="Column, here or in --prompts, whose values are groups of queries: tenant, language.",
+)
 @click.option("--constant", multiple=True, help="Column=value for every row, e.g. method=single.")
 @click.option(
     "--evidence",
@@ -82,6 +89,7 @@ def import_command(
     option: tuple[str, ...],
     columns: tuple[str, ...],
     prompts: Path | None,
+    groups: tuple[str, ...],
     constant: tuple[str, ...],
     evidence: str | None,
     output_format: str,
@@ -109,6 +117,7 @@ def import_command(
             evidence=Evidence(evidence) if evidence else None,
             mapping=rules,
             options=pairs(option, "--option"),
+            groups=groups,
         )
         report = _without_place(report, path) if path != file else report
     if output_format == "json":
@@ -178,6 +187,7 @@ def report_text(report: ImportReport, whose: str) -> str:
     partly = {name: n for name, n in report.known.items() if n < report.kept}
     if partly:
         lines.append(f"known of {report.kept}: " + ", ".join(f"{n} {k}" for k, n in partly.items()))
+    lines += [f"group {name}: known of {n} queries" for name, n in report.groups.items()]
     said = [note.text for note in report.notes]
     lines += [
         f"set aside: {count} x {reason}"

@@ -1,0 +1,66 @@
+"""How `difficulty fit` chooses between ways of sorting: by the plans that each would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.candidates import Choice
+    from planner.cells_of_outcomes import Indices
+    from planner.spec import Spec
+    from profiles.difficulty.lessons import Lessons
+    from profiles.difficulty.sorting import Candidate
+
+    Judge = Callable[[Lessons, Sequence[Candidate], Indices], Choice]
+
+
+def judge_by_plans(spec: Spec | None) -> Judge:
+    """A judge of ways of sorting: what it chooses, why, and how each did.
+
+    It is called with the lessons, the candidates with their out-of-fold classes, and the fold of
+    every query. It raises what `planner.class_choice.compare` raises.
+
+    Args:
+        spec: The question that plans will be asked; None for budgets between the cheapest and the
+            dearest strategy. Limits on latency and on groups are left out, since lessons hold
+            neither, and the reason says so.
+    """
+    question, left_out = _without_what_lessons_lack(spec)
+
+    def judge(lessons: Lessons, candidates: Sequence[Candidate], fold_of: Indices) -> Choice:
+        from planner.cells_of_outcomes import Outcomes
+        from planner.class_choice import compare
+
+        outcomes = Outcomes(lessons.workload, lessons.strategies, lessons.scores, lessons.costs)
+        sorted_by = [_Sorted(c.kind, c.class_index, c.sorting.names) for c in candidates]
+        choice = compare(outcomes, sorted_by, fold_of, question)
+        if not left_out:
+            return choice
+        return replace(choice, reason=f"{choice.reason} Not judged: {' and '.join(left_out)}.")
+
+    return judge
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """A candidate as the planner sees it."""
+
+    kind: str
+    classes: Indices
+    names: tuple[str, ...]
+
+
+def _without_what_lessons_lack(spec: Spec | None) -> tuple[Spec | None, list[str]]:
+    if spec is None:
+        return None, []
+    limits, left_out = spec.limits, []
+    if limits.latency is not None:
+        left_out.append("the limit on latency")
+        limits = limits.model_copy(update={"latency": None})
+    if limits.accuracy.by_group or limits.accuracy.max_gap:
+        left_out.append("limits on groups")
+        accuracy = limits.accuracy.model_copy(update={"by_group": {}, "max_gap": {}})
+        limits = limits.model_copy(update={"accuracy": accuracy})
+    return spec.model_copy(update={"limits": limits}), left_out

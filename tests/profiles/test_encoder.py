@@ -1,0 +1,350 @@
+"""Encoders made here: tiny ONNX graphs, and tokenizers trained on a few sentences."""
+
+import json
+import random
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from profiles.difficulty.encoder import MAX_TOKENS, TOLERANCE, Encoder
+from profiles.errors import InputError
+
+WIDTH = 12
+WORDS = "the sum of two numbers is even because every odd number has a partner def return 17 42"
+AWKWARD = ["", " ", "\n\n", "é 😀 日本語\x00\x01\u200d", "\ud800", "a" * 99_999, "17 + 42 = "]
+
+
+def subwords(**truncation):
+    """Byte-level BPE: every text has tokens it knows."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([WORDS] * 4, trainer)
+    if truncation:
+        tokenizer.enable_truncation(**truncation)
+    return tokenizer
+
+
+def whole_words(*special):
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106 - a token of text
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.WordLevelTrainer(special_tokens=[*special], show_progress=False)
+    tokenizer.train_from_iterator([WORDS], trainer)
+    return tokenizer
+
+
+def table(rows):
+    return np.random.default_rng(7).standard_normal((rows, WIDTH)).astype(np.float32)
+
+
+def model(nodes, constants, *, inputs=("input_ids", "attention_mask"), kind=TensorProto.INT64):
+    """Nodes from the inputs to `vectors`, or to what the last node gives."""
+    graph = helper.make_graph(
+        [helper.make_node(*parts, **attributes) for *parts, attributes in nodes],
+        "encoder",
+        [helper.make_tensor_value_info(name, kind, ["N", "T"]) for name in inputs],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+            for *_, outputs, _ in nodes
+            for name in outputs
+            if name in ("states", "sentence_embedding")
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def static(rows=400):
+    """Token vectors straight from a table."""
+    return model([("Gather", ["table", "input_ids"], ["states"], {})], {"table": table(rows)})
+
+
+def attention(inputs=("input_ids", "attention_mask", "token_type_ids")):
+    """One masked head over token, position and type: padding and neighbours could leak."""
+    nodes = [
+        ("Gather", ["table", "input_ids"], ["tokens"], {}),
+        ("Gather", ["types", "token_type_ids"], ["type"], {}),
+        ("Add", ["tokens", "type"], ["x"], {}),
+        ("Transpose", ["x"], ["xt"], {"perm": [0, 2, 1]}),
+        ("MatMul", ["x", "xt"], ["raw"], {}),
+        ("Cast", ["attention_mask"], ["mask"], {"to": TensorProto.FLOAT}),
+        ("Sub", ["mask", "one"], ["shift"], {}),
+        ("Mul", ["shift", "far"], ["bias"], {}),
+        ("Unsqueeze", ["bias", "axis"], ["bias3"], {}),
+        ("Add", ["raw", "bias3"], ["scores"], {}),
+        ("Softmax", ["scores"], ["weights"], {"axis": -1}),
+        ("MatMul", ["weights", "x"], ["states"], {}),
+    ]
+    constants = {
+        "table": table(400),
+        "types": table(2),
+        "one": np.float32(1),
+        "far": np.float32(1e9),
+        "axis": np.array([1]),
+    }
+    return model(nodes, constants, inputs=inputs)
+
+
+def quantised():
+    """Activations share one scale in a batch."""
+    nodes = [
+        ("Gather", ["table", "input_ids"], ["tokens"], {}),
+        ("ReduceSum", ["tokens", "axis"], ["sums"], {}),
+        ("Add", ["tokens", "sums"], ["mixed"], {}),
+        ("DynamicQuantizeLinear", ["mixed"], ["q", "scale", "zero"], {}),
+        ("DequantizeLinear", ["q", "scale", "zero"], ["states"], {}),
+    ]
+    return model(nodes, {"table": table(400), "axis": np.array([1])})
+
+
+def pooled():
+    """Token vectors first, then a vector of the text's own making."""
+    nodes = [
+        ("Gather", ["table", "input_ids"], ["states"], {}),
+        ("Cast", ["attention_mask"], ["mask"], {"to": TensorProto.FLOAT}),
+        ("Unsqueeze", ["mask", "axis"], ["mask3"], {}),
+        ("Mul", ["states", "mask3"], ["masked"], {}),
+        ("ReduceL1", ["masked", "first"], ["sentence_embedding"], {"keepdims": 0}),
+    ]
+    constants = {"table": table(400), "axis": np.array([2]), "first": np.array([1])}
+    return model(nodes, constants)
+
+
+def folder_of(folder, made, tokenizer):
+    folder.mkdir(exist_ok=True)
+    onnx.save(made, folder / "model.onnx")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return folder_of(tmp_path / "encoder", static(), subwords())
+
+
+@pytest.fixture(scope="module")
+def attentive(tmp_path_factory):
+    return Encoder.open(folder_of(tmp_path_factory.mktemp("encoder"), attention(), subwords()))
+
+
+def test_a_vector_is_the_mean_of_its_tokens_made_one_long(folder):
+    encoder = Encoder.open(folder)
+    tokenizer, rows = subwords(), table(400)
+    texts = ["the sum of 17", "every odd number has a partner", "x"]
+    expected = [unit(rows[tokenizer.encode(text).ids].mean(axis=0)) for text in texts]
+    vectors = encoder.encode(texts)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (3, encoder.width) == (3, WIDTH)
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+
+
+def test_no_text_gives_no_rows(folder):
+    assert Encoder.open(folder).encode([]).shape == (0, WIDTH)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.text(max_size=300), min_size=1, max_size=40), st.integers(0, 99))
+def test_a_text_has_the_same_vector_whatever_stands_beside_it(attentive, texts, seed):
+    assert not attentive.one_by_one
+    alone = np.concatenate([attentive.encode([text]) for text in texts])
+    order = random.Random(seed).sample(range(len(texts)), len(texts))
+    together = attentive.encode([texts[index] for index in order])
+    np.testing.assert_allclose(together, alone[order], atol=TOLERANCE)
+
+
+def test_awkward_texts_have_vectors_of_length_one(attentive):
+    vectors = attentive.encode(AWKWARD)
+    length = np.linalg.norm(vectors, axis=1)
+    np.testing.assert_allclose(length[1:], 1, atol=1e-6)
+    assert length[0] == 0  # this tokenizer adds no token of its own
+
+
+def test_a_model_that_mixes_its_texts_gets_them_one_by_one(tmp_path):
+    encoder = Encoder.open(folder_of(tmp_path, quantised(), subwords()))
+    assert encoder.one_by_one
+    texts = ["odd", "even numbers", "the sum of two numbers is even " * 20]
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    assert (encoder.encode(texts) == alone).all()
+
+
+def test_the_first_token_counts_where_the_caller_or_the_folder_says_so(folder):
+    text = "numbers have a partner"
+    first = unit(table(400)[subwords().encode(text).ids[0]])
+    np.testing.assert_allclose(Encoder.open(folder, pooling="cls").encode([text])[0], first, 1e-5)
+    (folder / "1_Pooling").mkdir()
+    modes = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    config = {"word_embedding_dimension": WIDTH, "include_prompt": True, **modes}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    assert Encoder.open(folder).pooling == "cls"
+    np.testing.assert_allclose(Encoder.open(folder).encode([text])[0], first, 1e-5)
+    assert Encoder.open(folder, pooling="mean").pooling == "mean"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"pooling_mode_max_tokens": true}', "got pooling_mode_max_tokens"),
+        ('{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}', "alone"),
+        ("{}", "got none"),
+        ("[]", "cannot read the pooling"),
+        ("{", "cannot read the pooling"),
+    ],
+)
+def test_another_pooling_is_refused_and_can_be_overruled(folder, content, message):
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        Encoder.open(folder)
+    assert Encoder.open(folder, pooling="mean").pooling == "mean"
+
+
+def test_a_pooling_that_nobody_knows_is_refused(folder):
+    with pytest.raises(InputError, match="expected mean or cls; got 'max'"):
+        Encoder.open(folder, pooling="max")
+
+
+def test_a_model_that_pools_is_taken_at_its_word(tmp_path):
+    encoder = Encoder.open(folder_of(tmp_path, pooled(), subwords()))
+    text = "the sum of two numbers"
+    expected = unit(np.abs(table(400)[subwords().encode(text).ids]).sum(axis=0))
+    np.testing.assert_allclose(encoder.encode([text, "odd"])[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("own_limit", "asked", "limit"),
+    [(None, None, MAX_TOKENS), (16, None, 16), (16, 24, 24), (None, 8, 8)],
+)
+def test_tokens_beyond_the_limit_do_not_count(tmp_path, own_limit, asked, limit):
+    truncation = {"max_length": own_limit} if own_limit else {}
+    encoder = Encoder.open(folder_of(tmp_path, static(), subwords(**truncation)), max_tokens=asked)
+    assert encoder.max_tokens == limit
+    rows = table(400)
+    text = "every odd number has a partner " * 100
+    ids = subwords().encode(text).ids
+    assert len(ids) > limit
+    expected = unit(rows[ids[:limit]].mean(axis=0))
+    np.testing.assert_allclose(encoder.encode([text])[0], expected, atol=1e-6)
+
+
+def test_padding_of_the_tokenizer_is_not_used(tmp_path):
+    padding = subwords()
+    padding.enable_padding(length=64)
+    vectors = Encoder.open(folder_of(tmp_path, static(), padding)).encode(["odd", "even"])
+    plain = Encoder.open(folder_of(tmp_path, static(), subwords())).encode(["odd", "even"])
+    assert (vectors == plain).all()
+
+
+def test_the_digest_pins_all_that_a_vector_depends_on(tmp_path, folder):
+    digests = {
+        Encoder.open(folder).digest,
+        Encoder.open(folder, pooling="cls").digest,
+        Encoder.open(folder, max_tokens=99).digest,
+        Encoder.open(folder_of(tmp_path / "model", attention(), subwords())).digest,
+        Encoder.open(folder_of(tmp_path / "words", static(), whole_words("[UNK]"))).digest,
+    }
+    assert len(digests) == 5
+    assert all(value.startswith("sha256:") for value in digests)
+    copy = folder_of(tmp_path / "copy", static(), subwords())
+    assert Encoder.open(copy).digest == Encoder.open(folder, threads=2).digest
+    (copy / "model.onnx_data").write_bytes(b"weights beside the graph")
+    assert Encoder.open(copy).digest not in digests
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"got no {name}") as raised:
+        Encoder.open(folder)
+    assert "next: export an encoder to ONNX" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("model.onnx", "cannot load the encoder's model"), ("tokenizer.json", "not a tokenizer")],
+)
+def test_a_damaged_file_is_named(folder, name, message):
+    (folder / name).write_bytes(b"?")
+    with pytest.raises(InputError, match=message) as raised:
+        Encoder.open(folder)
+    assert str(folder / name) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "got"),
+    [
+        (("input_ids",), TensorProto.INT64, r"got input_ids tensor\(int64\)"),
+        (("input_ids", "attention_mask", "pixels"), TensorProto.INT64, "pixels"),
+        (("input_ids", "attention_mask"), TensorProto.INT32, "int32"),
+    ],
+)
+def test_inputs_of_another_kind_of_model_are_refused(tmp_path, inputs, kind, got):
+    nodes = [("Gather", ["table", "input_ids"], ["states"], {})]
+    made = model(nodes, {"table": table(400)}, inputs=inputs, kind=kind)
+    with pytest.raises(InputError, match=got):
+        Encoder.open(folder_of(tmp_path, made, subwords()))
+
+
+def test_an_output_of_another_shape_is_refused(tmp_path):
+    nodes = [
+        ("Gather", ["table", "input_ids"], ["x"], {}),
+        ("Unsqueeze", ["x", "axis"], ["states"], {}),
+    ]
+    made = model(nodes, {"table": table(400), "axis": np.array([0])})
+    with pytest.raises(InputError, match=r"expected shape \(1, D\) or \(1, \d+, D\)"):
+        Encoder.open(folder_of(tmp_path, made, subwords()))
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match="fails on a text") as raised:
+        Encoder.open(folder_of(tmp_path, static(rows=5), subwords()))
+    assert "the tokenizer that belongs to it" in str(raised.value)
+
+
+def test_a_tokenizer_that_fails_on_unknown_words_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"tokenizer fails on a text; got .*\[UNK\]"):
+        Encoder.open(folder_of(tmp_path, static(), whole_words()))
+
+
+def test_a_tokenizer_that_finds_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no tokens in common text"):
+        Encoder.open(folder_of(tmp_path, static(), Tokenizer(models.BPE())))
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    made = model(
+        [("Gather", ["table", "input_ids"], ["x"], {}), ("Div", ["x", "zero"], ["states"], {})],
+        {"table": table(400), "zero": np.float32(0)},
+    )
+    with pytest.raises(InputError, match="not finite"):
+        Encoder.open(folder_of(tmp_path, made, subwords()))
+
+
+def test_too_small_a_limit_is_refused(folder):
+    with pytest.raises(InputError, match="at least 8; got 0"):
+        Encoder.open(folder, max_tokens=0)
+
+
+def test_without_the_package_the_next_step_is_named(folder, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    with pytest.raises(InputError, match=r"next: pip install 'inferbudget\[encoder\]'"):
+        Encoder.open(folder)
+
+
+def test_the_provider_is_what_really_runs(folder, monkeypatch, capfd):
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    has_cuda = Encoder.open(folder).provider == both[0]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    assert Encoder.open(folder).provider == both[not has_cuda]
+    assert capfd.readouterr() == ("", "")

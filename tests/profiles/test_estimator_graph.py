@@ -1,0 +1,314 @@
+"""The whole exported graph against numpy: scores, dollars, classes and what is unfamiliar."""
+
+import itertools
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from fit_worlds import says_or_proves, store_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from small_worlds import WORKLOAD
+
+from profiles.difficulty.bins import Bins, Hardness, Upgrade, quantile_borders
+from profiles.difficulty.combined import combine
+from profiles.difficulty.graph import Parts, build
+from profiles.difficulty.kmeans import Prototypes
+from profiles.difficulty.lessons import read_lessons
+from profiles.difficulty.multiplier import frontier
+from profiles.difficulty.predictor import WEIGHTS, Predictions, train
+from profiles.difficulty.price_rule import PriceRule
+from profiles.difficulty.recalibration import Recalibration
+from profiles.difficulty.sorting import known_mean_costs
+from profiles.difficulty.text_features import STEP_SCALE, STEPS
+from profiles.difficulty.token_roots import ROOTS, rows_of
+from profiles.difficulty.unfamiliar import fit_unfamiliar
+
+KINDS = ("prototypes", "quantiles", "upgrade", "plan", "one price", "frontier", "mean costs")
+LABELS = ("art", "law/tax", "é😀")
+AWKWARD = [
+    "",
+    " ",
+    "\n\n",
+    "347+985=",
+    "prove alpha beta 17",
+    "é 😀 日本語\x00\x01\u200d",
+    "السلام عليكم שלום नमस्ते สวัสดี",
+    "a\u0301\u0302\ufeff\u202e\u2028\ud800",
+    "\x00" * 30 + "\x1b[0m\x7f",
+    "a" * 9999,
+    "👩‍👩‍👧‍👦" * 900,
+    "say alpha 12\n" * 3000,
+]
+
+
+def carried(texts):
+    """As `running.outputs` hands them on: what no UTF-8 can carry is a question mark."""
+    return [text.encode(errors="replace").decode() for text in texts]
+
+
+@dataclass
+class Built:
+    """An estimator's parts, its graph, and what both say of texts."""
+
+    parts: Parts
+    content: bytes
+
+    def __post_init__(self):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            self.content, options, providers=["CPUExecutionProvider"]
+        )
+
+    def served(self, texts, labels):
+        feeds = {"text": np.array(texts, dtype=object)}
+        if self.parts.combined:
+            feeds["label"] = np.array(labels, dtype=object)
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, feeds), strict=True))
+
+    def arithmetic(self, texts):
+        """Scores and dollars, and whether texts are unfamiliar, without the nodes that serve."""
+        found = self.parts.predictor.predict_rows(self.parts.predictor.linear.reading.rows(texts))
+        scores = self.parts.recalibration.apply(found.scores)
+        return Predictions(scores, found.costs), self.parts.unfamiliar.detect(rows_of(texts))
+
+    def classes(self, predictions, unfamiliar, labels):
+        index = self.parts.sorting.sort(predictions)
+        index = np.where(unfamiliar, len(self.parts.sorting.names) - 1, index)
+        return self.parts.combined.classes(labels, index) if self.parts.combined else index
+
+    def check(self, texts, labels):
+        found = self.served(texts, labels)
+        expected, unfamiliar = self.arithmetic(texts)
+        np.testing.assert_allclose(found["predicted_scores"], expected.scores, atol=1e-6)
+        np.testing.assert_array_equal(found["unfamiliar"], unfamiliar)
+        costs = found.get("predicted_costs_usd")
+        assert (costs is None) == (expected.costs is None)
+        if costs is not None:
+            np.testing.assert_allclose(costs, expected.costs, rtol=1e-6)
+            costs = costs.astype(np.float64)
+        own = Predictions(found["predicted_scores"].astype(np.float64), costs)
+        np.testing.assert_array_equal(found["class_index"], self.classes(own, unfamiliar, labels))
+        return found
+
+
+def sorting_of(kind, predictions, means, strategies):
+    upgrade = Upgrade.fit(predictions.scores, means)
+    borders = quantile_borders(upgrade.of(predictions.scores), 7)[[1, 4]]
+    own = means if kind == "mean costs" or predictions.costs is None else None
+    prices = frontier(predictions, 1 if kind == "one price" else 3, own)
+    return {
+        "prototypes": lambda: Prototypes.fit(predictions, 4, seed=0),
+        "quantiles": lambda: Bins.of_equal_size(Hardness(len(strategies)), predictions, 3),
+        "upgrade": lambda: Bins.of_equal_size(upgrade, predictions, 4),
+        "plan": lambda: Bins.at(upgrade, "plan", borders, predictions.scores),
+    }.get(kind, lambda: PriceRule.fit(predictions, strategies, prices, most=5, mean_costs=own))()
+
+
+def built(kind, *, with_costs, combined, weight="words+surface"):
+    missing = None if with_costs else lambda _query, _strategy: None
+    prompts = AWKWARD + AWKWARD[-5:]
+    queries, outcomes = says_or_proves(200, strategies=3, cost=missing)
+    queries = [
+        type(query)(query.query_id, (carried(prompts)[i] if i < len(prompts) else query.prompt))
+        for i, query in enumerate(queries)
+    ]
+    with store_of(queries, outcomes) as store:
+        lessons = read_lessons(store, WORKLOAD)
+    fold_of = np.arange(len(lessons.prompts)) % 5
+    trained = train(lessons, fold_of, weight)
+    predictions = trained.predictions
+    means = known_mean_costs(predictions, lessons)
+    means = np.array([1e-4, 1e-3, 1e-2]) if means is None else means
+    sorting = sorting_of(kind, predictions, means, lessons.strategies)
+    nothing = np.zeros(3)
+    recalibration = Recalibration(
+        np.array([0.81234, 1.0, 1.3]),
+        np.array([0.05432, 0.0, -0.2]),
+        nothing,
+        nothing,
+        predictions.scores,
+    )
+    unfamiliar, flags = fit_unfamiliar(rows_of(lessons.prompts), fold_of, alpha=0.1)
+    assert flags.any()
+    labels = [LABELS[i % 3] for i in range(len(lessons.prompts))]
+    text_class = sorting.sort(predictions)
+    names = tuple(f"c{i}" for i in range(len(sorting.names)))
+    parts = Parts(
+        trained.predictor,
+        recalibration,
+        sorting,
+        unfamiliar,
+        combine(labels, text_class, names, smallest_share=0.05) if combined else None,
+    )
+    return Built(parts, build(parts, lessons.strategies, workload=WORKLOAD, note="a note"))
+
+
+CASES = [
+    (kind, with_costs, combined)
+    for number, kind in enumerate(KINDS)
+    for with_costs, combined in [(True, number % 2 == 0), (False, number % 2 == 1)]
+]
+
+
+@pytest.fixture(scope="module")
+def every():
+    return {
+        case: built(case[0], with_costs=case[1], combined=case[2], weight=WEIGHTS[at % 3])
+        for at, case in enumerate(CASES)
+    }
+
+
+def some_labels(count):
+    return [(*LABELS, "unknown", "")[i % 5] for i in range(count)]
+
+
+PIECES = [*"0123456789 \n\t+-=", "alpha", "prove", "say", "beta gamma", "日本", "😀", "é"]
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.lists(
+        st.one_of(
+            st.text(st.characters(), max_size=60),
+            st.text(st.characters(categories=["Cc", "Cf", "Cs", "Co", "Zs", "Zl", "Mn", "So"])),
+            st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_every_graph_agrees_with_numpy_on_any_text(every, texts):
+    for estimator in every.values():
+        estimator.check(carried(texts), some_labels(len(texts)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_awkward_texts_alone_get_what_they_get_in_a_batch(every, case):
+    texts = carried(AWKWARD)
+    labels = some_labels(len(texts))
+    together = every[case].check(texts, labels)
+    for place, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        for name, values in every[case].served([text], [label]).items():
+            np.testing.assert_array_equal(values[0], together[name][place], err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_numpys_own_scores_sort_ordinary_prompts_as_the_graph_does(every, case):
+    texts = [query.prompt for query in says_or_proves(300, seed=9)[0]]
+    labels = some_labels(len(texts))
+    found = every[case].served(texts, labels)["class_index"]
+    predictions, unfamiliar = every[case].arithmetic(texts)
+    rounded = Predictions(predictions.scores.round(5), predictions.costs)
+    np.testing.assert_array_equal(found, every[case].classes(rounded, unfamiliar, labels))
+    assert len(set(found.tolist())) > 1
+
+
+def test_a_megabyte_of_text_has_a_class(every):
+    estimator = every[CASES[0]]
+    found = estimator.check(["word 12\n" * 131_072], ["art"])
+    assert found["class_index"].shape == (1,)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_graph_is_valid_onnx_and_names_what_it_reads_and_writes(every, case):
+    _, with_costs, combined = case
+    model = onnx.load_from_string(every[case].content)
+    onnx.checker.check_model(model)
+    assert [value.name for value in model.graph.input] == ["text", "label"][: 1 + combined]
+    assert {value.name for value in model.graph.output} == {
+        "class_index",
+        "predicted_scores",
+        "unfamiliar",
+        *(["predicted_costs_usd"] if with_costs else []),
+    }
+    assert ("labels" in {entry.key for entry in model.metadata_props}) == combined
+
+
+def murmur3(text):
+    """MurmurHash3 x86 32 with seed 0 (Appleby, public domain), by the book."""
+    data, mask = text.encode(), 0xFFFFFFFF
+    value, end = 0, len(data) // 4 * 4
+    for at in range(0, end, 4):
+        word = int.from_bytes(data[at : at + 4], "little") * 0xCC9E2D51 & mask
+        word = (word << 15 | word >> 17) & mask
+        value ^= word * 0x1B873593 & mask
+        value = (value << 13 | value >> 19) & mask
+        value = (value * 5 + 0xE6546B64) & mask
+    if data[end:]:
+        word = int.from_bytes(data[end:], "little") * 0xCC9E2D51 & mask
+        word = (word << 15 | word >> 17) & mask
+        value ^= word * 0x1B873593 & mask
+    value ^= len(data)
+    value = (value ^ value >> 16) * 0x85EBCA6B & mask
+    value = (value ^ value >> 13) * 0xC2B2AE35 & mask
+    return value ^ value >> 16
+
+
+def keys_by_the_book(text):
+    """Of single tokens and of pairs of neighbours, in an ASCII text."""
+    tokens = re.findall(r"[A-Za-z]+|\n|[^\sA-Za-z]", text)
+    hashes = [1 if token.isdigit() else murmur3(token) for token in tokens]
+    return hashes + [a * 1_000_003 + b for a, b in itertools.pairwise(hashes)]
+
+
+def surface_by_the_book(text):
+    """What is counted of an ASCII text, as steps passed."""
+    marks = "!\"#$&'(),.:;?@[\\]_`{|}~"
+    counts = [
+        len(re.findall(r"[A-Za-z]+", text)),
+        len(re.findall(r"[0-9]", text)),
+        text.count("\n"),
+        len(re.findall(r"[-+*/=<>^%]", text)),
+        sum(text.count(mark) for mark in marks),
+        len(re.findall(r"[0-9]+", text)),
+        -(-len(text) // 8),
+    ]
+    return [float(count > step) for count in counts for step in STEPS]
+
+
+def row_by_the_book(text, vocabulary):
+    known = sorted(set(keys_by_the_book(text)) & set(vocabulary.keys.tolist()))
+    columns = np.searchsorted(vocabulary.keys, known)
+    words = np.zeros(len(vocabulary.keys))
+    words[columns] = vocabulary.idf[columns]
+    words /= max(1.0, np.linalg.norm(words))
+    steps = np.array(surface_by_the_book(text)) * STEP_SCALE
+    return np.concatenate([words, steps, [1.0]])
+
+
+ASCII = [
+    "",
+    "347+985=",
+    "prove alpha beta gamma 17 -> 42",
+    "The cat, the (big) cat.\nIt's 7:30!",
+]
+
+
+def test_the_graph_equals_a_second_implementation_from_the_text_on():
+    estimator = built("prototypes", with_costs=True, combined=False)
+    (words,) = estimator.parts.predictor.linear.reading.vocabularies
+    rows = np.array([row_by_the_book(text, words) for text in ASCII])
+    expected = estimator.parts.predictor.predict_rows(csr_array(rows))
+    found = estimator.served(ASCII, [])
+    scores = estimator.parts.recalibration.apply(expected.scores)
+    np.testing.assert_allclose(found["predicted_scores"], scores, atol=1e-6)
+    np.testing.assert_allclose(found["predicted_costs_usd"], expected.costs, rtol=1e-6)
+    centres = np.array(estimator.parts.sorting.centres)
+    apart = ((scores.round(5)[:, None, :] - centres) ** 2).sum(axis=2)
+    expected_class = np.where(found["unfamiliar"], len(centres) - 1, apart.argmin(axis=1))
+    np.testing.assert_array_equal(found["class_index"], expected_class)
+
+
+def test_roots_of_tokens_are_what_their_docstring_describes():
+    found = rows_of(ASCII).toarray()
+    for row, text in zip(found, ASCII, strict=True):
+        keys = keys_by_the_book(text)
+        counts = np.bincount([key % ROOTS for key in keys], minlength=ROOTS)
+        np.testing.assert_allclose(row, np.sqrt(counts / max(1, len(keys))), atol=1e-6)
