@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from planner.candidates import Choice
     from planner.cells_of_outcomes import Indices
     from planner.spec import Spec
+    from profiles.difficulty.choosing import Way
     from profiles.difficulty.lessons import Lessons
-    from profiles.difficulty.sorting import Candidate
 
-    Judge = Callable[[Lessons, Sequence[Candidate], Indices], Choice]
+    Judge = Callable[[Lessons, Sequence[Way], Indices], Choice]
 
 
 def judge_by_plans(spec: Spec | None) -> Judge:
     """A judge of ways of sorting: what it chooses, why, and how each did.
 
-    It is called with the lessons, the candidates with their out-of-fold classes, and the fold of
-    every query. It raises what `planner.class_choice.compare` raises.
+    It is called with the lessons, the ways with their out-of-fold classes, and the fold of every
+    query. It raises what `planner.class_choice.compare` raises.
 
     Args:
         spec: The question that plans will be asked; None for budgets between the cheapest and the
@@ -29,12 +29,12 @@ def judge_by_plans(spec: Spec | None) -> Judge:
     """
     question, left_out = _without_what_lessons_lack(spec)
 
-    def judge(lessons: Lessons, candidates: Sequence[Candidate], fold_of: Indices) -> Choice:
+    def judge(lessons: Lessons, ways: Sequence[Way], fold_of: Indices) -> Choice:
         from planner.cells_of_outcomes import Outcomes
         from planner.class_choice import compare
 
         outcomes = Outcomes(lessons.workload, lessons.strategies, lessons.scores, lessons.costs)
-        sorted_by = [_Sorted(c.kind, c.class_index, c.sorting.names) for c in candidates]
+        sorted_by = [_Sorted(way.kind, way.class_index, way.names) for way in ways]
         choice = compare(outcomes, sorted_by, fold_of, question)
         if not left_out:
             return choice

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiles.difficulty.calibration import reliability
-from profiles.difficulty.classes import SMALLEST_SHARE, too_small
-from profiles.difficulty.combined import Combined, combine, refuse_unusable
+from profiles.difficulty.choosing import Choosing, Judge, Way, on_trial
+from profiles.difficulty.classes import SMALLEST_SHARE
+from profiles.difficulty.combined import refuse_unusable
 from profiles.difficulty.confusion import confusion
 from profiles.difficulty.folds import Folds, folds
 from profiles.difficulty.graph import Parts, build
-from profiles.difficulty.kmeans import Prototypes
 from profiles.difficulty.lessons import Lessons, read_lessons
 from profiles.difficulty.prediction_sets import (
     class_chances,
     nearest_in_hindsight,
     prediction_sets,
 )
-from profiles.difficulty.predictor import WEIGHTS, Predictions, Trained, train
-from profiles.difficulty.recalibration import Recalibration, recalibrate
+from profiles.difficulty.predictor import WEIGHTS
 from profiles.difficulty.report import (
     FitReport,
     SetFacts,
@@ -32,9 +30,8 @@ from profiles.difficulty.report import (
     class_means,
     qualities,
 )
-from profiles.difficulty.sorting import Candidate, Sorting, candidates
 from profiles.difficulty.token_roots import rows_of
-from profiles.difficulty.unfamiliar import Unfamiliar, false_alarms, fit_unfamiliar
+from profiles.difficulty.unfamiliar import false_alarms, fit_unfamiliar
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.pricing.rates import Rate
@@ -42,36 +39,12 @@ from profiles.store.store import Store
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Flags = NDArray[np.bool_]
 #: How much of a text is read where nobody chooses.
 WEIGHT = "words+surface"
-#: Numbers of classes that plans choose from.
-COUNTS = (1, 2, 3, 4, 5, 6, 8, 12)
 _FOLDS_AT_LEAST = 3
 _QUERIES_PER_CLASS = 10
 _SET_ERRORS = 0.1
-_DECIMALS = 5
-
-
-class Judgement(Protocol):
-    """Which of the candidates to keep.
-
-    Attributes:
-        index: Its place.
-        reason: Why, in words.
-        table: How each candidate did.
-    """
-
-    @property
-    def index(self) -> int: ...  # noqa: D102 - see above
-    @property
-    def reason(self) -> str: ...  # noqa: D102 - see above
-    @property
-    def table(self) -> tuple[Any, ...]: ...  # noqa: D102 - see above
-
-
-Judge = Callable[[Lessons, Sequence[Candidate], Indices], Judgement]
-"""Chooses between candidates by lessons and the fold of every query."""
+_CLASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +128,18 @@ def fit(
         refuse_unusable(lessons.labels)
     dealt = _dealt(lessons, 1 if classes is None else classes, folds, seed)
     unfamiliar, flags = fit_unfamiliar(rows_of(lessons.prompts), dealt.fold_of, seed=seed)
-    trials = [_trial(lessons, dealt, weight) for weight in weights]
+    trials = [on_trial(lessons, dealt, weight) for weight in weights]
+    choosing = Choosing(lessons, dealt, flags, by_label, seed)
     if classes is None and judge is not None:
-        chosen, kept, why, table = _judged(lessons, dealt, trials, flags, judge=judge, seed=seed)
+        chosen = choosing.by(judge, trials)
     else:
-        chosen, why, table = trials[-1], "", ()
-        kept = _prototypes(chosen.predictions, flags, classes or 4, seed)
-    sorting, text_class = kept.sorting, kept.class_index
-    combined = _combined(lessons, text_class, sorting, chosen.predictions) if by_label else None
-    parts = _parts(chosen, sorting, unfamiliar, combined)
-    final = combined.classes(lessons.labels, text_class) if combined else text_class
-    guesses = chosen.predictions.scores
-    names = parts.class_names
+        chosen = choosing.as_asked(trials[-1], classes or _CLASSES)
+    trial, way = chosen.trial, chosen.way
+    parts = Parts(
+        trial.trained.predictor, trial.recalibration, way.sorting, unfamiliar, way.combined
+    )
+    guesses = trial.predictions.scores
+    final, names = way.class_index, way.names
     report = FitReport(
         workload=workload,
         queries=len(lessons.prompts),
@@ -174,24 +147,24 @@ def fit(
         classes_asked=classes,
         folds=folds,
         seed=seed,
-        weight=chosen.weight,
-        labels_used=chosen.trained.labels_used,
-        sorting=sorting.kind,
-        reason=why,
-        candidates=table,
+        weight=trial.weight,
+        labels_used=trial.trained.labels_used,
+        sorting=way.kind,
+        reason=chosen.reason,
+        candidates=chosen.table,
         strategies=qualities(lessons, guesses),
         reliability=reliability(guesses, lessons.scores, lessons.strategies, seed=seed),
         recalibrated=tuple(
             name
-            for name, changed in zip(lessons.strategies, chosen.recalibration.changed, strict=True)
+            for name, changed in zip(lessons.strategies, trial.recalibration.changed, strict=True)
             if changed
         ),
-        classes=class_facts(lessons, final, names, _meanings(sorting, combined)),
+        classes=class_facts(lessons, final, names, _meanings(way)),
         sets=_sets(lessons, guesses, final, dealt.fold_of, len(names)),
-        labels=confusion(text_class, sorting.names, lessons.labels),
+        labels=confusion(way.text_class, way.sorting.names, lessons.labels),
         unfamiliar=false_alarms(flags),
         remarks=(
-            *_remarks(lessons, classes, len(sorting.names)),
+            *_remarks(lessons, classes, len(way.sorting.names)),
             *_rare(final, names),
             *dealt.remarks,
         ),
@@ -208,89 +181,10 @@ def fit(
     return estimator
 
 
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """One weight of predictor: its out-of-fold predictions are recalibrated and rounded."""
-
-    weight: str
-    trained: Trained
-    recalibration: Recalibration
-    predictions: Predictions
-
-
-def _trial(lessons: Lessons, dealt: Folds, weight: str) -> _Trial:
-    trained = train(lessons, dealt.fold_of, weight)
-    raw = trained.predictions
-    recalibration = recalibrate(raw.scores, lessons.scores, dealt.fold_of)
-    scores = recalibration.predicted.clip(0, 1).round(_DECIMALS) + 0.0
-    return _Trial(weight, trained, recalibration, Predictions(scores, raw.costs))
-
-
-def _judged(
-    lessons: Lessons,
-    dealt: Folds,
-    trials: Sequence[_Trial],
-    flags: Flags,
-    *,
-    judge: Judge,
-    seed: int,
-) -> tuple[_Trial, Candidate, str, tuple[Any, ...]]:
-    """The best of all ways of sorting, by all predictors."""
-    listed = [
-        (trial, candidate)
-        for trial in trials
-        for found in candidates(trial.predictions, lessons, dealt.fold_of, COUNTS, seed)
-        if not _is_thin(candidate := _with_unfamiliar(found, flags))
-    ]
-    judgement = judge(lessons, [candidate for _, candidate in listed], dealt.fold_of)
-    return *listed[judgement.index], judgement.reason, judgement.table
-
-
-def _prototypes(predictions: Predictions, flags: Flags, count: int, seed: int) -> Candidate:
-    """At most `count` classes by prototypes."""
-    while True:
-        sorting = Prototypes.fit(predictions, count, seed=seed)
-        count = len(sorting.names)
-        found = Candidate(sorting.kind, count, sorting.sort(predictions), sorting)
-        found = _with_unfamiliar(found, flags)
-        if not _is_thin(found):
-            return found
-        count -= 1
-
-
-def _with_unfamiliar(candidate: Candidate, flags: Flags) -> Candidate:
-    """The classes as they are served: unfamiliar queries are in the last one."""
-    index = np.where(flags, candidate.classes - 1, candidate.class_index)
-    return replace(candidate, class_index=index)
-
-
-def _is_thin(candidate: Candidate) -> bool:
-    """Whether a class has lost so many unfamiliar queries that it is too small."""
-    return too_small(candidate.class_index, candidate.classes)
-
-
-def _combined(
-    lessons: Lessons, text_class: Indices, sorting: Sorting, predictions: Predictions
-) -> Combined:
-    return combine(
-        lessons.labels,
-        text_class,
-        sorting.names,
-        smallest_share=SMALLEST_SHARE,
-        level=predictions.scores.mean(axis=1),
-    )
-
-
-def _parts(
-    chosen: _Trial, sorting: Sorting, unfamiliar: Unfamiliar, combined: Combined | None
-) -> Parts:
-    return Parts(chosen.trained.predictor, chosen.recalibration, sorting, unfamiliar, combined)
-
-
-def _meanings(sorting: Sorting, combined: Combined | None) -> tuple[str, ...]:
-    if combined is None:
-        return sorting.describe()
-    return tuple("by the caller's label and the text" for _ in combined.names)
+def _meanings(way: Way) -> tuple[str, ...]:
+    if way.combined is None:
+        return way.sorting.describe()
+    return tuple("by the caller's label and the text" for _ in way.names)
 
 
 def _sets(

@@ -14,10 +14,10 @@ from typing import Any
 import onnx
 import pytest
 
+from profiles.difficulty.choosing import Way
 from profiles.difficulty.fit import Indices
 from profiles.difficulty.fit import fit as fit_store
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.sorting import Candidate
 from profiles.store.store import Store
 
 NOUNS = ["alpha", "beta", "gamma", "delta", "zeta", "theta", "kappa", "lambda", "sigma", "omega"]
@@ -151,9 +151,9 @@ class Told:
     table: tuple[Any, ...] = ()
 
 
-def a_price_rule(_lessons: Lessons, found: Sequence[Candidate], _fold_of: Indices) -> Told:
+def a_price_rule(_lessons: Lessons, found: Sequence[Way], _fold_of: Indices) -> Told:
     """A judge that takes a price rule of three classes."""
-    return Told([(c.kind, c.classes) for c in found].index(("price rule", 3)))
+    return Told([(c.kind, len(c.names)) for c in found].index(("price rule", 3)))
 
 
 def test_a_graph_with_a_price_rule_plans_compiles_checks_and_replays(

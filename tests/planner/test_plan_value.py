@@ -383,3 +383,12 @@ def test_only_strategies_of_the_spec_are_planned_with():
     spec = make_spec(strategies=[GOOD], **FLOOR)
     value = held_out(outcomes, sorted_into(hard), folds(300), spec)
     assert value.cost_usd.value == pytest.approx(outcomes.costs[:, 1].mean())
+
+
+@pytest.mark.parametrize("dollars", [(0.0, 0.0), (1e-12, 1e4), (0.0, 1.0)])
+def test_free_and_very_unequal_strategies_are_judged_like_any_other(dollars) -> None:
+    rng = np.random.default_rng(0)
+    scores = (rng.random((200, 2)) < [0.5, 0.8]).astype(float)
+    outcomes = Outcomes("w", ("a", "b"), scores, np.tile(dollars, (200, 1)))
+    ways = [one_class(200), sorted_into(rng.integers(0, 2, 200))]
+    assert compare(outcomes, ways, folds(200)).table[0].accuracy is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 from small_worlds import WORKLOAD, observation
 
-from profiles.difficulty.sorting import Candidate
+from profiles.difficulty.choosing import Way
 from profiles.observation import Observation
 from profiles.query import Query
 from profiles.store.store import Store
@@ -85,9 +85,11 @@ class Told:
 def take(kind: str, classes: int = 99) -> Callable[..., Told]:
     """A judge that takes the sorting of a kind with most classes, up to so many."""
 
-    def judge(_lessons: object, found: Sequence[Candidate], _fold_of: object) -> Told:
-        places = [i for i, c in enumerate(found) if c.kind == kind and c.classes <= classes]
-        return Told(max(places, key=lambda i: (found[i].classes, -i)))
+    def judge(_lessons: object, found: Sequence[Way], _fold_of: object) -> Told:
+        places = [
+            i for i, c in enumerate(found) if c.kind == kind and len(c.sorting.names) <= classes
+        ]
+        return Told(max(places, key=lambda i: (len(found[i].sorting.names), -i)))
 
     return judge
 
