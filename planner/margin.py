@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 
+_LEAST_ERROR = 1e-300
+
+
 def z_of(level: float | None) -> float:
     """One-sided standard normal quantile of a confidence; 0 for point estimates."""
     return 0.0 if level is None else NormalDist().inv_cdf(level)
@@ -59,7 +62,9 @@ def lower_bounds(means: Array, sds: Array, queries: Array, alpha: float) -> Arra
 
 def z_of_chosen(level: float | None, choices: int) -> float:
     """Bonferroni's quantile: the best looking of many choices looks good by luck alone."""
-    return z_of(None if level is None else 1 - (1 - level) / choices)
+    if level is None:
+        return 0.0
+    return -NormalDist().inv_cdf(max((1 - level) / choices, _LEAST_ERROR))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from profiles.errors import InputError
 Requests = dict[str, NDArray[Any]]
 SEED = 20260101
 _TEXTS = 128
+_DRAWS = 8  # at least, of every text and every label
 _OUTPUTS = ("class_index", "strategy_index", "class_name", "strategy", "expected_cost_usd")
 
 
@@ -22,8 +23,9 @@ def disagreement(policy: Policy, graph: bytes) -> str | None:
     """The first request that graph and policy decide differently, None where they agree.
 
     With labels, every class meets every rung at every edge of its shares. With text, sample
-    prompts meet them, with every label where the graph reads one too, so classes that no sample
-    falls into go untested here.
+    prompts meet rungs and edges that are drawn at random, so classes that no sample falls into go
+    untested here. Where the graph reads a label too, every label meets at least eight draws of a
+    prompt, not every prompt.
 
     Raises:
         InputError: The graph cannot be loaded or has other inputs and outputs.
@@ -65,7 +67,7 @@ def _sample(policy: Policy) -> tuple[Requests, NDArray[np.int64], NDArray[np.flo
     # many texts: a random pairing instead of every one
     generator = np.random.default_rng(SEED)
     texts = _objects(_texts())
-    count = 8 * len(texts)
+    count = _DRAWS * max(len(texts), len(labels))
     requests = {"text": texts[np.arange(count) % len(texts)]}
     rungs = generator.choice(steps, count).astype(np.int64)
     drawn = generator.choice(uniforms, count)

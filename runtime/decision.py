@@ -140,14 +140,17 @@ class DecisionSession:
     def _decision(self, label: str, class_index: int, strategy_index: int, rung: int) -> Decision:
         names = self._policy.classes.names
         if class_index < 0:
+            named = self._inputs == ("label",)
             raise InputError(
                 "this label is not a class of the policy"
-                if self._inputs == ("label",)
+                if named
                 else "this policy does not know the label",
                 where="class label",
-                expected=_one_of(self._policy.classes.accepted),
+                expected=_expected_label(self._policy),
                 got=repr(label[:80]),
-                next_step="send one of these with the request",
+                next_step="send one of these with the request"
+                if named
+                else "send the label that the operator gave you",
             )
         class_name = names[class_index]
         return Decision(
@@ -193,13 +196,20 @@ def missing_label(policy: Policy) -> InputError:
     what = "label" if "text" in policy.classes.inputs else "class"
     return InputError(
         f"this policy sorts requests by a {what} that the caller sends, and none came",
-        expected=_one_of(policy.classes.accepted),
+        expected=_expected_label(policy),
         next_step="send the header x-inferbudget-class or metadata.class",
     )
 
 
-def _one_of(labels: Sequence[str]) -> str:
-    """The labels in words; of very many the first ones."""
+def _expected_label(policy: Policy) -> str:
+    """What may be sent, in words that any client may read.
+
+    Classes are named, of very many the first ones. Labels beside a text are only counted: they can
+    be tenants, and no tenant is told of the others.
+    """
+    labels = policy.classes.accepted
+    if "text" in policy.classes.inputs:
+        return f"one of its labels ({len(labels)}), which the operator knows"
     more = f" and {len(labels) - _MOST_NAMED} others" if len(labels) > _MOST_NAMED else ""
     return f"one of {', '.join(labels[:_MOST_NAMED])}{more}"
 

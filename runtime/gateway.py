@@ -33,6 +33,7 @@ _CLIENTS_FAULT = (400, 413, 422)
 _TOO_MANY = 429
 _STOPPING = "the gateway is stopping"
 _JSON = (b"content-type", b"application/json")
+_LABEL = b"x-inferbudget-class"  # asked for in requests; in replies the class
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _encoder = msgspec.json.Encoder()
 _log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Gateway:
         self._drain_s = drain_s
         self._close = close
         self._stopping = False
+        self._reads_label = "label" in policy.classes.inputs
         self._models = tuple(dict.fromkeys((MODEL, policy.workload)))
         self.metrics = Metrics(
             service.ledger, service.tools, digest=policy.digest, provider=service.decider.provider
@@ -217,8 +219,7 @@ class Gateway:
                 f"{' and '.join(map(repr, self._models))} and chooses the model itself",
                 "model_not_found",
             )
-        label = _header(headers, b"x-inferbudget-class")
-        ask = openai.ask_of(chat, label.decode("utf-8", "replace") if label else None)
+        ask = openai.ask_of(chat, _label(headers) if self._reads_label else None)
         start = time.perf_counter()
         try:
             return chat, self._service.start(ask)
@@ -288,10 +289,26 @@ def _header(headers: Headers, name: bytes) -> bytes | None:
     return next((value for key, value in headers if key == name), None)
 
 
+def _label(headers: Headers) -> str | None:
+    """The label in the header, None where there is no such header.
+
+    An empty one is a label like any other: an edge that blanks the header decides, not the body.
+
+    Raises:
+        InputError: Several headers contradict each other.
+    """
+    sent = {value for key, value in headers if key == _LABEL}
+    if len(sent) > 1:
+        raise InputError(
+            "the headers x-inferbudget-class contradict each other", next_step="send one of them"
+        )
+    return sent.pop().decode("utf-8", "replace") if sent else None
+
+
 def _served_headers(served: Served) -> tuple[tuple[bytes, bytes], ...]:
     dollars, nano = divmod(served.outcome.cost_nano_usd, NANO_PER_USD)
     return (
-        (b"x-inferbudget-class", _header_text(served.class_name)),
+        (_LABEL, _header_text(served.class_name)),
         (b"x-inferbudget-strategy", _header_text(served.strategy)),
         (b"x-inferbudget-rung", str(served.rung).encode()),
         (b"x-inferbudget-outcome", served.ending.encode()),

@@ -138,7 +138,7 @@ def ask_of(chat: ChatRequest, label: str | None) -> Ask:
     """The request behind a body.
 
     The last user message is what is sorted into a class. A label in the header wins over
-    ``metadata.class``.
+    ``metadata.class``, an empty one too.
     """
     messages = tuple(
         Message(message.role, message.text(), message.name) for message in chat.messages

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from app.cli.group_lines import gap_words, points, shown
 from app.cli.options import (
     FILE,
     Name,
@@ -46,9 +47,7 @@ class _Sorted(NamedTuple):
 @click.option(
     "--rung",
     type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of the plan or policy: 0 is the first, the dearest.",
+    help="Of the plan or policy; where absent 0, the first and dearest.",
 )
 @click.option(
     "--classes", type=FILE, help="Difficulty graph; labels without. A plan or policy has its own."
@@ -68,7 +67,7 @@ def audit_command(
     group: str,
     plan_path: Path | None,
     policy_path: Path | None,
-    rung: int,
+    rung: int | None,
     classes: Path | None,
     prices: Path | None,
     confidence: float,
@@ -80,6 +79,9 @@ def audit_command(
     """
     from profiles.cells.audit import audits
 
+    if rung is not None and not (plan_path or policy_path):
+        raise click.UsageError("--rung is of a plan or policy: give --plan or --policy")
+    rung = rung or 0
     asked = _sorted(plan_path, policy_path, rung, classes, workload)
     profile = _profile(store_path, workload, group, asked, prices)
     if asked.shares is not None:
@@ -104,12 +106,13 @@ def audit_command(
             }
         )
         return
-    click.echo(f"{workload} by {group}: {profile.queries} queries, profile {profile.digest[:19]}")
+    column = shown(group)
+    click.echo(f"{workload} by {column}: {profile.queries} queries, profile {profile.digest[:19]}")
     for name, one in by_way.items():
-        click.echo("\n" + audit_text(name, one, group, confidence))
+        click.echo("\n" + audit_text(name, one, column, confidence))
     if without:
         who = "1 query has" if without == 1 else f"{without} queries have"
-        click.echo(f"\nnote: {who} no {group} and no place here")
+        click.echo(f"\nnote: {who} no {column} and no place here")
 
 
 def _sorted(
@@ -179,7 +182,7 @@ def _profile(
 def audit_text(name: str, audit: Audit, group: str, confidence: float) -> str:
     """One audit as people read it."""
     interval = f"{100 * confidence:g} % interval"
-    header = [group, "queries", "share", "accuracy", interval, "USD/request", interval]
+    header = [group, "queries", "share of grouped", "accuracy", interval, "USD/request", interval]
     compute = [
         (label, field)
         for label, field in (("tokens in", "tokens_in"), ("out", "tokens_out"), ("GPU s", "gpu_s"))
@@ -202,7 +205,7 @@ def _main(one: GroupFigure) -> tuple[Any, ...]:
     low, high = one.accuracy_interval
     cost = one.cost_interval
     return (
-        one.value,
+        shown(one.value),
         one.queries,
         share(one.share),
         share(one.accuracy),
@@ -220,22 +223,18 @@ def _gap_lines(audit: Audit, confidence: float) -> list[str]:
     pairs = f", all {gap.pairs} pairs together" if gap.pairs > 1 else ""
     together = f"{100 * confidence:g} %{pairs}"
     lines = [
-        f"gap: {_points(gap.difference)} points from {gap.best} to {gap.worst}; truly "
-        f"{_points(low)} .. {_points(high)} between the best and the worst ({together})"
+        f"{gap_words(gap.difference, gap.best, gap.worst)}; truly "
+        f"{points(low)} .. {points(high)} between the best and the worst ({together})"
     ]
     if gap.certain:
-        better, worse = gap.certain
+        better, worse = map(shown, gap.certain)
         lines.append(
             f"warning: {better} is served better than {worse} beyond noise, by at least "
-            f"{_points(low)} points"
+            f"{points(low)} points"
         )
     else:
         lines.append("no group is served better than another beyond noise")
     return lines
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:.1f}"
 
 
 def _number(value: float | None) -> str:

@@ -58,11 +58,20 @@ def fit_command(
     from app.choosing_classes import judge_by_plans
     from planner.spec import read_spec
     from profiles.difficulty.fit import WEIGHT, fit
+    from profiles.errors import InputError
     from profiles.pricing.prices import rates_of
     from profiles.store.store import Store
 
     if classes is not None and (spec or len(read) > 1):
         raise click.UsageError("--classes leaves nothing to choose: drop it, or --spec and --read")
+    if not store_path.exists():
+        raise InputError(
+            "there is no profile store here",
+            where=str(store_path),
+            next_step="fill one with 'inferbudget profile import' or 'profile measure'",
+        )
+    if not output.parent.is_dir():
+        raise InputError("there is no such folder to write to", where=str(output))
     question = read_spec(spec) if spec else None
     prices = question.price_card(spec.parent) if question and spec else None
     with Store.open(store_path) as store:

@@ -1,4 +1,4 @@
-"""What a plan does for groups, as people read it."""
+"""What a plan does for groups, as people read it, and words it shares with the audit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def group_lines(solved: Plan) -> list[str]:
     rows = [
         (
             f"{rung.budget_fraction:.2f}",
-            f"{column} {value}",
+            shown(f"{column} {value}"),
             group.queries,
             share(group.share),
             share(group.accuracy),
@@ -31,16 +31,37 @@ def group_lines(solved: Plan) -> list[str]:
     ]
     if not rows:
         return []
-    header = ("rung", "group", "queries", "share", "accuracy", "promised")
+    header = ("rung", "group", "queries", "share of traffic", "accuracy", "promised")
     first = solved.rungs[0]
     return [table(rows, header), *_gaps(first), *_prices(first), ""]
+
+
+def shown(text: str) -> str:
+    """A name that a table can hold: one line, what cannot be printed is escaped."""
+    from profiles.difficulty.classed import visible
+
+    return visible(text)
+
+
+def gap_words(difference: float, best: str, worst: str) -> str:
+    """A gap between two groups in points of accuracy, or that there is none to be seen."""
+    size = points(difference)
+    if size == points(0):
+        return "gap: none, all groups are the same to 0.1 points"
+    return f"gap: {size} points from {shown(best)} to {shown(worst)}"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in points of a hundred."""
+    return f"{100 * difference:.1f}"
 
 
 def _gaps(rung: Rung) -> list[str]:
     lines = []
     for column, gap in rung.gaps.items():
-        promised = "" if gap.promised is None else f", at most {share(gap.promised)} is promised"
-        lines.append(f"{column}: {share(gap.expected)} from {gap.best} to {gap.worst}{promised}")
+        words = gap_words(gap.expected, gap.best, gap.worst)
+        promised = "" if gap.promised is None else f"; at most {points(gap.promised)} promised"
+        lines.append(f"{shown(column)} {words}{promised}")
     return lines
 
 
@@ -49,7 +70,7 @@ def _prices(rung: Rung) -> list[str]:
     if rung.objective != "minimize cost":
         return []
     return [
-        f"the last point of {name} costs {usd(abs(price) * _PER_POINT * _REQUESTS)} USD per "
+        f"the last point of {shown(name)} costs {usd(abs(price) * _PER_POINT * _REQUESTS)} USD per "
         f"{_REQUESTS} requests"
         for name, price in rung.shadow_prices.items()
         if name.startswith(_OF_GROUPS)

@@ -58,8 +58,8 @@ class Gap:
     """How far apart groups are.
 
     Attributes:
-        best: Group with the highest mean score.
-        worst: Group with the lowest.
+        best: Group with the highest mean score, the first of equals.
+        worst: Group with the lowest, the first of equals: the same one where all are equal.
         difference: Between their mean scores.
         interval: Of the true gap between the truly best and the truly worst group.
         certain: The pair (better, worse) that is furthest apart beyond noise; None where none is.
@@ -93,12 +93,13 @@ def audits(
         ways: Shares of strategies per class.
         confidence: Of every interval, 0..1.
     """
-    summed = [group_sums(profile, table, shares) for shares in ways]
+    summed = group_sums(profile, table, ways)
+    everyone = sum(table.queries.values())
     known = [sum(part.accuracy is not None for part in parts) for parts in summed]
     pairs = sum(count * (count - 1) // 2 for count in known)
     return [
         Audit(
-            tuple(_figure(part, sum(map(table.size, table.values)), confidence) for part in parts),
+            tuple(_figure(part, everyone, confidence) for part in parts),
             _gap(parts, pairs, confidence),
         )
         for parts in summed

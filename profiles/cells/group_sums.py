@@ -85,27 +85,31 @@ def _count(mean: float, error: float, queries: int, confidence: float) -> float:
     return max(min(effective_size(mean, spread, queries, queries, confidence), worth), 0.5)
 
 
-def group_sums(profile: Profile, table: GroupTable, shares: Shares) -> list[GroupSum]:
-    """Every group of a column under one way of answering, in the order of its values.
+def group_sums(profile: Profile, table: GroupTable, ways: Sequence[Shares]) -> list[list[GroupSum]]:
+    """Per way of answering, every group of a column in the order of its values.
 
     Args:
         profile: The classes' own cells.
         table: The cells by group.
-        shares: Of the strategies in every class.
+        ways: Shares of the strategies in every class.
     """
-    variances = _variances(table)
-    return [_of_group(profile, table, value, shares, variances) for value in table.values]
+    variances, sizes = _variances(table), table.sizes()
+    return [
+        [_of_group(profile, table, group, shares, variances) for group in sizes.items()]
+        for shares in ways
+    ]
 
 
 def _variances(table: GroupTable) -> dict[tuple[str, str, str], float]:
     """Of one query's score, smoothed: two right answers of two are no certainty."""
     cells = list(table.cells.values())
     names = sorted({cell.strategy for cell in cells})
+    place = {name: index for index, name in enumerate(names)}
     found = score_variances(
         np.array([cell.accuracy for cell in cells]),
         np.array([cell.accuracy_sd for cell in cells]),
         np.array([float(cell.queries) for cell in cells]),
-        np.array([names.index(cell.strategy) for cell in cells], dtype=np.intp),
+        np.array([place[cell.strategy] for cell in cells], dtype=np.intp),
     )
     return dict(zip(table.cells, found.tolist(), strict=True))
 
@@ -113,11 +117,12 @@ def _variances(table: GroupTable) -> dict[tuple[str, str, str], float]:
 def _of_group(
     profile: Profile,
     table: GroupTable,
-    value: str,
+    group: tuple[str, int],
     shares: Shares,
     variances: Mapping[tuple[str, str, str], float],
 ) -> GroupSum:
-    queries = table.size(value)
+    """One group, given as its value and its number of distinct queries."""
+    value, queries = group
     parts = [
         _of_class(profile, table, (value, name), shares.get(name, {}), variances)
         for name in profile.classes

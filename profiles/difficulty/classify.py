@@ -1,11 +1,12 @@
 """Classes of queries before anything about them is measured.
 
 A query that an estimator was fitted on keeps its stored class, which a model gave it that had seen
-neither it nor a copy of its prompt (out of fold). Any other query gets the class that the graph
-itself gives its prompt: the graph has not seen it, so this prediction is out of sample, and it is
-the very one that the query would meet when served. Neither kind of class depends on a query's own
-outcomes, so the mean score of a class is not flattered by mixing them. They differ in one thing:
-models out of fold learned from a part of what the graph learned from and sort a little worse.
+neither it nor a near-copy of its prompt (out of fold). A near-copy of such a query gets that class
+too. Any other query gets the class that the graph itself gives its prompt: the graph has not seen
+it, so this prediction is out of sample, and it is the very one that the query would meet when
+served. No prediction rests on a query's own outcomes, so the mean score of a class is not flattered
+by mixing them. They differ in one thing: models out of fold learned from a part of what the graph
+learned from and sort a little worse.
 
 The graph's own class of a query that it was fitted on would be flattered: queries whose luck the
 graph remembers gather in the easy classes. It is never used.
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from profiles.difficulty.combined import reads_labels
+from profiles.difficulty.folds import near_duplicates
 from profiles.difficulty.graph import GraphFacts, read_facts
 from profiles.difficulty.running import outputs
 from profiles.errors import InputError
@@ -35,8 +37,8 @@ def classify(
 ) -> dict[str, str]:
     """The class of every given and every stored query with a prompt; new ones are stored.
 
-    A query whose prompt copies that of a query with a class (but for case and blanks) gets that
-    class: the graph may have learned from the copy.
+    A query whose prompt nearly copies that of a query with a class (`folds.near_duplicates`) gets
+    that class: the graph may have learned from the copy.
 
     Args:
         store: Open for writing; the one that the estimator was fitted on.
@@ -125,16 +127,13 @@ def _stored(store: Store, workload: str, facts: GraphFacts, graph_path: Path) ->
 def _copies(
     known: Mapping[str, str], texts: Mapping[str, str], sent: Mapping[str, str]
 ) -> dict[str, str]:
-    """Classes of queries without one whose prompt and label a query with one has."""
-    keys = {query: (normal(text), sent.get(query)) for query, text in texts.items()}
-    by_key: dict[tuple[str, str | None], str] = {}
+    """Classes of queries without one whose near-copy under the same label has one."""
+    queries = sorted(texts)
+    groups = near_duplicates([texts[query] for query in queries]).tolist()
+    keys = {query: (group, sent.get(query)) for query, group in zip(queries, groups, strict=True)}
+    by_key: dict[tuple[int, str | None], str] = {}
     for query, name in known.items():
         if query in keys:
             by_key.setdefault(keys[query], name)
     missing = ((query, key) for query, key in keys.items() if query not in known)
     return {query: by_key[key] for query, key in missing if key in by_key}
-
-
-def normal(prompt: str) -> str:
-    """What copies of a prompt share: all but case and blanks."""
-    return " ".join(prompt.split()).lower()

@@ -21,6 +21,8 @@ from profiles.errors import InputError
 
 LABEL_INPUT = "label"
 UNKNOWN = -1
+MOST_LABELS = 40
+"""Plans of more classes than these bring take minutes, and promise little in each."""
 _ONE_CLASS = "all"
 _SEPARATOR = "/"
 
@@ -170,8 +172,17 @@ def refuse_unusable(labels: Sequence[str | None]) -> None:
     """Refuse labels that cannot be combined, before anything is fitted.
 
     Raises:
-        InputError: A query has no label or one that no UTF-8 can carry.
+        InputError: Too many labels, or a query has none or one that no UTF-8 can carry.
     """
+    different = len({label for label in labels if label})
+    if different > MOST_LABELS:
+        raise InputError(
+            "too many labels to combine with classes of the text",
+            where="class labels",
+            expected=f"at most {MOST_LABELS} different ones",
+            got=str(different),
+            next_step="group rare labels under one, or fit on text alone",
+        )
     missing = sum(not label for label in labels)
     if missing:
         raise InputError(

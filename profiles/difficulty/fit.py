@@ -31,7 +31,7 @@ from profiles.difficulty.report import (
     qualities,
 )
 from profiles.difficulty.token_roots import rows_of
-from profiles.difficulty.unfamiliar import false_alarms, fit_unfamiliar
+from profiles.difficulty.unfamiliar import Unfamiliar, false_alarms, fit_unfamiliar
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.pricing.rates import Rate
@@ -39,6 +39,7 @@ from profiles.store.store import Store
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 #: How much of a text is read where nobody chooses.
 WEIGHT = "words+surface"
 _FOLDS_AT_LEAST = 3
@@ -72,7 +73,9 @@ class Estimator:
             InputError: The file cannot be written.
         """
         try:
-            path.write_bytes(self.content)
+            part = path.with_name(f"{path.name}.part")
+            part.write_bytes(self.content)
+            part.replace(path)
         except OSError as error:
             raise InputError(
                 "cannot write the difficulty estimator",
@@ -126,6 +129,8 @@ def fit(
     lessons = read_lessons(store, workload, rates)
     if by_label:
         refuse_unusable(lessons.labels)
+    if len(weights) > 1 and (judge is None or classes is not None):
+        raise InputError("several readings of a text and nobody to choose between them")
     dealt = _dealt(lessons, 1 if classes is None else classes, folds, seed)
     unfamiliar, flags = fit_unfamiliar(rows_of(lessons.prompts), dealt.fold_of, seed=seed)
     trials = [on_trial(lessons, dealt, weight) for weight in weights]
@@ -166,6 +171,7 @@ def fit(
         remarks=(
             *_remarks(lessons, classes, len(way.sorting.names)),
             *_rare(final, names),
+            *_alarmed(flags, unfamiliar),
             *dealt.remarks,
         ),
     )
@@ -214,9 +220,11 @@ def _dealt(lessons: Lessons, classes: int, count: int, seed: int) -> Folds:
         raise InputError(
             "too few different prompts with scores",
             where=where,
-            expected=f"at least {needed} queries with prompts",
-            got=f"{len(lessons.prompts)}, and {lessons.without_prompt} scored without a prompt",
-            next_step="import prompts with --prompts, or measure more queries",
+            expected=f"at least {needed} queries, and prompts for {count} folds",
+            got=f"{len(lessons.prompts)} queries with {len(set(dealt.group_of))} prompts "
+            f"that are no near-copies, and {lessons.without_prompt} scored without a prompt",
+            next_step="import prompts with --prompts, measure more queries, or check the name of "
+            "the workload",
         )
     for index, strategy in enumerate(lessons.strategies):
         known = np.isfinite(lessons.scores[:, index])
@@ -238,6 +246,16 @@ def _rare(final: Indices, names: Sequence[str]) -> Iterator[str]:
         yield (
             f"{small} of {len(names)} classes hold less than {SMALLEST_SHARE:.0%} of the queries: "
             "plans can promise little there"
+        )
+
+
+def _alarmed(flags: Flags, unfamiliar: Unfamiliar) -> Iterator[str]:
+    found = false_alarms(flags)
+    if found.low > unfamiliar.alpha:
+        yield (
+            f"{found.alarms} of {found.queries} training prompts look unlike the others, more than "
+            f"the {unfamiliar.alpha:.0%} that chance explains: they are in the last class, and "
+            "prompts to come may not be"
         )
 
 

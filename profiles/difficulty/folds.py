@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from profiles.difficulty.classify import normal
 from profiles.difficulty.shingles import Ints, Sets, mixed, shingle_sets, without_frames
 
 SIMILAR = 0.5
@@ -196,3 +195,8 @@ def _similar(sets: Sets, candidates: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
         kept.append(pairs[shared >= SIMILAR * either])
     left, right = np.concatenate(kept).T
     return left, right
+
+
+def normal(prompt: str) -> str:
+    """What copies of a prompt share: all but case and blanks."""
+    return " ".join(prompt.split()).lower()

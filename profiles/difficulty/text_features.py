@@ -1,7 +1,8 @@
 """Features of raw text, as nodes of an ONNX graph.
 
 The trainer takes its features from the same nodes that later serve, so the two cannot differ.
-Words, digits and punctuation marks are tokens; all digits count as one token. Keys are hashes of
+Words, digits and punctuation marks are tokens, and so is every letter of a script that is written
+without spaces between words; all digits count as one token. Keys are hashes of
 single tokens and of pairs of neighbours, or of four characters in a row. What is counted of the
 text's surface becomes steps, one column per threshold passed. Case is kept: folding it needs a
 locale, which hosts do not share.
@@ -24,7 +25,9 @@ STEPS = (
 STEP_SCALE = 0.1
 """What a step counts, beside tokens whose squares sum to 1."""
 
-_TOKEN = r"\pL+|\n|[^\s\pL]"  # noqa: S105 - an expression in RE2's syntax, not a secret
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
+# RE2's syntax; a negated class of no letters and some letters is all other letters
+_TOKEN = rf"[^\PL{_UNSPACED}]+|\n|[^\s\pL]|[{_UNSPACED}]"
 _NUMBER = r"[0-9]+"
 _EIGHT_CHARACTERS = r"(?s).{1,8}"
 _PADDING = " "  # never a token: each has a character that is no blank

@@ -42,17 +42,6 @@ def add_groups(store: Store, workload: str, groups: Sequence[QueryGroup]) -> Add
     return report
 
 
-def group_names(store: Store, workload: str) -> dict[str, int]:
-    """Columns by which a workload's queries are grouped, sorted, with how many queries have one."""
-    with store.reading() as execute:
-        rows = execute(
-            "SELECT name, count(*) FROM query_groups WHERE workload = ? GROUP BY name "
-            "ORDER BY name",
-            [workload],
-        ).fetchall()
-    return dict(rows)
-
-
 def _contradicted(count: int, query: str, name: str, stored: str, given: str) -> InputError:
     many = "1 query is" if count == 1 else f"{count} queries are"
     return InputError(

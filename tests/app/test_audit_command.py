@@ -40,6 +40,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def imported(folder: Path, rows: list[str]) -> None:
+    """Outcomes of one model by `lang`, in a store of their own."""
+    text = "query,model,score,cost_usd,lang\n" + "\n".join(rows) + "\n"
+    (folder / "outcomes.csv").write_text(text)
+    done = run("profile", "import", "outcomes.csv", *STORE, "--group", "lang", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
 def planned(folder: Path, accuracy: str) -> str:
     (folder / "spec.yaml").write_text(
         f'format_version: "1.0"\nworkload: w\nlimits: {{accuracy: {accuracy}}}\n'
@@ -128,6 +136,52 @@ def test_an_audit_of_what_does_not_belong_together_is_refused(folder: Path) -> N
     assert "did you mean 'lang'" in missing.stderr
     both = run(*AUDIT, "--plan", "plan.json", "--classes", "plan.json", cwd=folder)
     assert both.returncode == 2
+
+
+def test_a_rung_of_neither_plan_nor_policy_is_refused(folder: Path) -> None:
+    done = run(*AUDIT, "--rung", "0", cwd=folder)
+    assert done.returncode == 2
+    assert "give --plan or --policy" in done.stderr
+
+
+def test_equal_groups_have_no_gap_in_an_audit_and_in_a_plan(tmp_path: Path) -> None:
+    rows = [f"q{i},m,{int(i % 10 > 1)},0.001,{i % 20 // 10 + 1}" for i in range(200)]
+    imported(tmp_path, rows)
+    audit = run(*AUDIT, cwd=tmp_path)
+    assert "gap: none, all groups are the same to 0.1 points; truly 0.0 .. " in audit.stdout
+    assert "from 1 to" not in audit.stdout
+    plan = planned(tmp_path, "{max_gap: {lang: 0.5}}")
+    assert "lang gap: none, all groups are the same to 0.1 points; at most " in plan
+
+
+def test_a_gap_reads_alike_in_an_audit_and_in_a_plan_and_shares_say_of_what(
+    tmp_path: Path,
+) -> None:
+    rows = [f"q{i},m,{int(i % 10 > i % 2 * 4)},0.001,{'ab'[i % 2]}" for i in range(200)]
+    imported(tmp_path, [*rows, "nobody,m,1,0.001,"])
+    audit, plan = run(*AUDIT, cwd=tmp_path).stdout, planned(tmp_path, "{max_gap: {lang: 0.9}}")
+    assert "gap: 20.0 points from a to b; truly" in audit
+    assert "lang gap: 20.0 points from a to b; at most " in plan
+    assert "share of grouped" in audit
+    assert "50.0 %" in audit
+    assert "share of traffic" in plan
+    assert "49.8 %" in plan
+
+
+def test_a_group_that_cannot_be_printed_is_escaped_in_tables_and_whole_for_scripts(
+    tmp_path: Path,
+) -> None:
+    names = ('"two\nlines"', "bell\x07")
+    imported(
+        tmp_path, [f"q{i},m,{int(i % 10 > i % 2 * 4)},0.001,{names[i % 2]}" for i in range(200)]
+    )
+    text = run(*AUDIT, cwd=tmp_path).stdout + planned(tmp_path, "{max_gap: {lang: 0.9}}")
+    assert "\x07" not in text
+    assert "two\nlines" not in text
+    assert text.count("two\\nlines") > 2
+    assert "from two\\nlines to bell\\x07" in text
+    found = json.loads(run(*AUDIT, "--format", "json", cwd=tmp_path).stdout)
+    assert {one["value"] for one in found["audits"][0]["groups"]} == {"two\nlines", "bell\x07"}
 
 
 def test_measuring_towards_limits_on_groups_is_refused_before_anything_is_paid(

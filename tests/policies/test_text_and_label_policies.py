@@ -160,6 +160,14 @@ def test_a_graph_whose_shares_differ_is_found_with_text_and_label() -> None:
     assert "label 'law'" in difference
 
 
+def test_the_last_of_very_many_labels_is_asked_too() -> None:
+    found = made()
+    labels = ("art", "law") * 1000 + ("tax",)  # the graph knows all but the last
+    classes = found.policy.classes.model_copy(update={"labels": labels})
+    many = found.policy.model_copy(update={"classes": classes})
+    assert "label 'tax'" in str(disagreement(many, found.graph))
+
+
 def combined_graph(labels: list[str]) -> tuple[bytes, Combined]:
     """The nodes of `combine` on real text features: more than eight words are hard."""
     found = combine(

@@ -17,7 +17,7 @@ from profiles.errors import InputError
 from profiles.importing.importers import import_file
 from profiles.profile import Profile
 from profiles.query import Query, QueryGroup
-from profiles.store.groups import add_groups, group_names
+from profiles.store.groups import add_groups
 from profiles.store.schema import MIGRATIONS
 from profiles.store.store import Store
 
@@ -51,7 +51,6 @@ def test_groups_come_from_the_file_and_from_its_prompts(files) -> None:
             store, outcomes, workload=WORKLOAD, prompts=prompts, groups=["lang", "tenant"]
         )
         assert report.groups == {"lang": 2, "tenant": 3}
-        assert group_names(store, WORKLOAD) == {"lang": 2, "tenant": 3}
         assert stored(store) == [
             ("a", "lang", "de"),
             ("a", "tenant", "acme"),

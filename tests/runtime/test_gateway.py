@@ -113,6 +113,14 @@ async def test_content_parts_labels_and_caps_travel(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_header_that_an_edge_blanks_does_not_fall_back_to_the_body(tmp_path: Path) -> None:
+    async with running(tmp_path) as at:
+        status, body, _ = await at.post(json.dumps(BODY).encode(), **{"x-inferbudget-class": ""})
+    assert status == 400
+    assert "expected one of easy, hard; got ''" in body["error"]["message"]
+
+
+@pytest.mark.asyncio
 async def test_a_stream_brings_the_text_then_usage_when_asked_then_done(tmp_path: Path) -> None:
     async with running(tmp_path) as at:
         for options in (None, {"include_usage": True}):

@@ -12,7 +12,7 @@ from fake_upstream import InMemory, reply
 from small_policies import BY_TEXT_AND_LABEL, CHEAP, budget, policy, service, written
 
 from policies.decide import choose_many
-from policies.policy import Policy
+from policies.policy import Policy, PolicyClasses
 from profiles.errors import InputError
 from runtime.decision import DecisionSession, missing_label
 from runtime.gateway import Gateway
@@ -47,9 +47,11 @@ def test_prompt_and_label_become_a_decision(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["Law", "", "law/easy", "\ud800", "x" * 200])
-def test_an_unknown_label_is_refused_with_the_labels(tmp_path: Path, label: str) -> None:
-    with pytest.raises(InputError, match="does not know the label; expected one of art, law"):
+def test_an_unknown_label_is_refused_and_no_other_is_named(tmp_path: Path, label: str) -> None:
+    with pytest.raises(InputError, match="does not know the label; expected") as raised:
         session(tmp_path).decide(SHORT, 0, 0.5, label)
+    assert "one of its labels (2), which the operator knows" in str(raised.value)
+    assert "art" not in str(raised.value)
 
 
 def test_a_missing_label_is_refused(tmp_path: Path) -> None:
@@ -64,13 +66,13 @@ async def test_a_service_sorts_by_both(tmp_path: Path) -> None:
     found = service(small(), tmp_path, InMemory(right))
     asked = Ask((Message("user", LONG),), LONG, "law")
     assert (await found.start(asked).task).class_name == "law/hard"
-    for label, message in ((None, "none came"), ("tax", "expected one of art, law")):
+    for label, message in ((None, "none came"), ("tax", "one of its labels")):
         with pytest.raises(InputError, match=message):
             found.start(Ask((Message("user", LONG),), LONG, label))
 
 
-async def post(gateway: Gateway, body: dict[str, Any], label: str | None) -> tuple[int, str, str]:
-    """Status, the class that the request was sorted into, and the error's message."""
+async def post(gateway: Gateway, body: dict[str, Any], *labels: str) -> tuple[int, str, str]:
+    """Status, the class it was sorted into, and the error's message; a header per label."""
     sent: list[dict[str, Any]] = []
     arrived = asyncio.Queue[dict[str, Any]]()
     arrived.put_nowait({"type": "http.request", "body": json.dumps(body).encode()})
@@ -78,7 +80,7 @@ async def post(gateway: Gateway, body: dict[str, Any], label: str | None) -> tup
     async def send(event: dict[str, Any]) -> None:
         sent.append(event)
 
-    headers = [] if label is None else [(b"x-inferbudget-class", label.encode())]
+    headers = [(b"x-inferbudget-class", label.encode()) for label in labels]
     scope = {
         "type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers,
     }  # fmt: skip
@@ -95,14 +97,40 @@ async def test_the_gateway_takes_the_label_from_header_or_body(tmp_path: Path) -
     assert (await post(gateway, body, "law"))[:2] == (200, "law/hard")
     assert (await post(gateway, body, "art"))[:2] == (200, "art/all")
     inside = {**body, "metadata": {"class": "law"}}
-    assert (await post(gateway, inside, None))[:2] == (200, "law/hard")
-    status, _, message = await post(gateway, body, None)
+    assert (await post(gateway, inside))[:2] == (200, "law/hard")
+    status, _, message = await post(gateway, body)
     assert status == 400
     assert "by a label that the caller sends" in message
+    assert "art" not in message
     status, _, message = await post(gateway, body, "tax")
     assert status == 400
     assert "does not know the label" in message
     assert "'tax'" in message
+    assert "art" not in message
+
+
+@pytest.mark.asyncio
+async def test_an_empty_header_is_an_unknown_label_whatever_the_body_says(tmp_path: Path) -> None:
+    gateway = Gateway(service(small(), tmp_path, InMemory(right)))
+    inside = {"messages": [{"role": "user", "content": LONG}], "metadata": {"class": "art"}}
+    status, _, message = await post(gateway, inside, "")
+    assert status == 400
+    assert "does not know the label" in message
+    assert (await post(gateway, inside, "law"))[:2] == (200, "law/hard")
+
+
+@pytest.mark.asyncio
+async def test_headers_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    gateway = Gateway(service(small(), tmp_path, InMemory(right)))
+    body = {"messages": [{"role": "user", "content": LONG}]}
+    for labels in (("law", "art"), ("law", ""), ("", "law"), ("law", "law", "art")):
+        status, _, message = await post(gateway, body, *labels)
+        assert status == 400
+        assert "contradict each other" in message
+        assert "art" not in message
+    assert (await post(gateway, body, "law", "law"))[:2] == (200, "law/hard")
+    plain = Gateway(service(policy(), tmp_path, InMemory(right)))
+    assert (await post(plain, body, "easy", "hard"))[0] == 400
 
 
 def test_a_replay_sorts_by_both(tmp_path: Path) -> None:
@@ -126,9 +154,13 @@ def test_a_replay_sorts_by_both(tmp_path: Path) -> None:
         replay(path, outcomes, prompts, labels={**labels, "q1": "tax"})
 
 
-def test_of_very_many_labels_a_refusal_names_the_first() -> None:
+def test_labels_are_counted_and_classes_named_of_very_many_the_first() -> None:
     many = tuple(f"tenant-{number:03}" for number in range(500))
     sorting = BY_TEXT_AND_LABEL.model_copy(update={"labels": many})
     refusal = str(missing_label(small().model_copy(update={"classes": sorting})))
+    assert "one of its labels (500), which the operator knows" in refusal
+    assert "tenant" not in refusal
+    classes = PolicyClasses(source="label", names=many)
+    refusal = str(missing_label(small().model_copy(update={"classes": classes})))
     assert "tenant-019 and 480 others" in refusal
     assert "tenant-020" not in refusal
