@@ -315,6 +315,41 @@ def test_promised_floors_of_groups_are_broken_in_at_most_five_percent_of_worlds(
     assert _broken(queries, below, "none", None) > 0.4  # without a margin they are
 
 
+def _with_a_thin_group(rng: np.random.Generator) -> Truth:
+    """Four classes, eight strategies, of which one serves a group of few queries much worse."""
+    level = np.sort(rng.uniform(0.35, 0.95, 8))
+    harder = np.linspace(0, 0.25, 4)[:, None]
+    base = np.clip(level - harder + rng.normal(0, 0.04, (4, 8)), 0.05, 0.97)
+    accuracy = np.repeat(base[None], 6, axis=0)
+    accuracy[0, :, 4] -= 0.3
+    accuracy = np.clip(accuracy, 0.02, 0.98)
+    mix = np.full((6, 4), 0.975 / 5)
+    mix[0] = 0.025
+    cost = np.sort(rng.lognormal(0, 1, 8)) * 1e-3 * np.ones((4, 1))
+    means = np.einsum("gd,gds->ds", mix, accuracy)
+    return Truth(make_profile(means, cost, weights=(0.25,) * 4), accuracy, mix)
+
+
+@pytest.mark.slow
+def test_promised_floors_of_groups_with_twenty_queries_a_class_hold_too() -> None:
+    rng = np.random.default_rng(11)
+    planned = broken = 0
+    for _ in range(WORLDS):
+        truth = _with_a_thin_group(rng)
+        own = np.einsum("d,ds->s", truth.within[0], truth.accuracy[0])
+        floor = float(np.quantile(own, 0.6)) - 0.05
+        mix = dict(zip(truth.profile.classes, truth.profile.weights, strict=True))
+        spec = _spec({0: floor}, None, traffic={"requests": 10**9, "mix": mix})
+        try:
+            rung = Planner(truth.measured(rng, 800, 0.4), spec).solve()
+        except InfeasibleError:
+            continue
+        planned += 1
+        broken += truth.scores(shares(truth.profile, rung.allocation))[0] < floor - 1e-9
+    assert planned >= WORLDS / 2
+    assert broken / planned <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / planned)
+
+
 @pytest.mark.slow
 def test_promised_caps_on_gaps_are_broken_in_at_most_five_percent_of_worlds() -> None:
     standard_error = np.sqrt(0.05 * 0.95 / (0.6 * WORLDS))  # 0.036
