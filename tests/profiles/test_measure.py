@@ -206,7 +206,8 @@ def go_scored(store, upstream, score, **more):
 
 
 INTERRUPTED = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in the background
 from profiles.measuring.measure import Answered, Scored, Task, measure
 from profiles.store.store import Store
 
