@@ -11,6 +11,7 @@ import pytest
 from fit_worlds import says_or_proves, store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from murmur import murmur3
 from scipy.sparse import csr_array
 from small_worlds import WORKLOAD
 
@@ -229,26 +230,6 @@ def test_a_graph_is_valid_onnx_and_names_what_it_reads_and_writes(every, case):
         *(["predicted_costs_usd"] if with_costs else []),
     }
     assert ("labels" in {entry.key for entry in model.metadata_props}) == combined
-
-
-def murmur3(text):
-    """MurmurHash3 x86 32 with seed 0 (Appleby, public domain), by the book."""
-    data, mask = text.encode(), 0xFFFFFFFF
-    value, end = 0, len(data) // 4 * 4
-    for at in range(0, end, 4):
-        word = int.from_bytes(data[at : at + 4], "little") * 0xCC9E2D51 & mask
-        word = (word << 15 | word >> 17) & mask
-        value ^= word * 0x1B873593 & mask
-        value = (value << 13 | value >> 19) & mask
-        value = (value * 5 + 0xE6546B64) & mask
-    if data[end:]:
-        word = int.from_bytes(data[end:], "little") * 0xCC9E2D51 & mask
-        word = (word << 15 | word >> 17) & mask
-        value ^= word * 0x1B873593 & mask
-    value ^= len(data)
-    value = (value ^ value >> 16) * 0x85EBCA6B & mask
-    value = (value ^ value >> 13) * 0xC2B2AE35 & mask
-    return value ^ value >> 16
 
 
 def keys_by_the_book(text):
