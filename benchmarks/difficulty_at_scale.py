@@ -29,8 +29,8 @@ from benchmarks.made_prompts import STRATEGIES, WORKLOAD, make_store
 from profiles.difficulty.fit import WEIGHT, fit
 from profiles.difficulty.folds import folds
 from profiles.difficulty.lessons import read_lessons
-from profiles.difficulty.predictor import train
-from profiles.difficulty.reading import RECIPES, Reading
+from profiles.difficulty.predicting.predictor import train
+from profiles.difficulty.reading.recipes import RECIPES, Reading
 from profiles.store.store import Store
 
 RESULT = Path("benchmarks/results/difficulty_at_scale.json")

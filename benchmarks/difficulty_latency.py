@@ -30,8 +30,8 @@ from onnx import TensorProto, helper
 from benchmarks.made_prompts import STRATEGIES, WORKLOAD, Language, make_store
 from profiles.difficulty.fit import WEIGHT, fit
 from profiles.difficulty.nodes import Graph
-from profiles.difficulty.reading import RECIPES
-from profiles.difficulty.text_features import surface
+from profiles.difficulty.reading.recipes import RECIPES
+from profiles.difficulty.reading.text_features import surface
 from profiles.store.store import Store
 
 RESULT = Path("benchmarks/results/difficulty_latency.json")

@@ -30,13 +30,13 @@ from scipy.sparse import csr_array, hstack
 from tokenizers import Tokenizer
 
 from benchmarks.shared_sources import BESIDE
-from profiles.difficulty.encoder import Encoder
 from profiles.difficulty.folds import folds
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.level_one import label_shares
-from profiles.difficulty.predictor import train
-from profiles.difficulty.reading import RECIPES, Reading
-from profiles.difficulty.ridge import many
+from profiles.difficulty.predicting.level_one import label_shares
+from profiles.difficulty.predicting.predictor import train
+from profiles.difficulty.predicting.ridge import many
+from profiles.difficulty.reading.encoder import Encoder
+from profiles.difficulty.reading.recipes import RECIPES, Reading
 
 RESULT = Path("benchmarks/results/encoder_gain.json")
 FOLDS, SEED = 5, 0
@@ -62,8 +62,8 @@ DEFINITIONS = {
     "gain": "In APGR over text.",
     "standard_error": "From 1000 resamples of groups of near-duplicate queries, predictions as "
     "they are; of a gain, from the same resamples for both.",
-    "text": "The model 'words+surface' of profiles.difficulty.predictor, which also learns what "
-    "the text says of the subject.",
+    "text": "The model 'words+surface' of profiles.difficulty.predicting.predictor, which also "
+    "learns what the text says of the subject.",
     "encoder": "Ridge on the vectors, at the strength of least out-of-fold error.",
     "encoder by subject": "Ridge from vectors to subjects, as shares the way the predictor does; "
     "with them the subjects' mean differences of scores, both from the training folds.",

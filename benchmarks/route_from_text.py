@@ -6,8 +6,8 @@ the rows that say so; no prediction reads one, but for the rows of the known lab
 
 Contenders on `routellm`, by predicted score of the strong model less that of the weak one:
 
-- "words", "words+surface", "words+surface+characters": `profiles.difficulty.predictor`, with
-  subjects in training; "no labels": one of them without;
+- "words", "words+surface", "words+surface+characters": `profiles.difficulty.predicting.predictor`,
+  with subjects in training; "no labels": one of them without;
 - "hashed words": the plain strong baseline, one ridge regression on roots of counts in 4,096
   buckets of hashed words and pairs of neighbours, at the strength of least out-of-fold error;
 - "known subject": the training folds' mean difference in the query's subject.
@@ -45,13 +45,13 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from benchmarks.shared_sources import BESIDE
-from profiles.difficulty.bags import read_keys
 from profiles.difficulty.folds import folds
-from profiles.difficulty.kmeans import nearest, prototypes
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.predictor import WEIGHTS, Predictions, train
-from profiles.difficulty.ridge import many
-from profiles.difficulty.text_features import word_keys
+from profiles.difficulty.predicting.predictor import WEIGHTS, Predictions, train
+from profiles.difficulty.predicting.ridge import many
+from profiles.difficulty.reading.bags import read_keys
+from profiles.difficulty.reading.text_features import word_keys
+from profiles.difficulty.sorting.kmeans import nearest, prototypes
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

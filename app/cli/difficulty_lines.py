@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from app.cli.options import share, table, usd
 
 if TYPE_CHECKING:
-    from profiles.difficulty.confusion import Change
-    from profiles.difficulty.marks import Weight
-    from profiles.difficulty.showing import Showing, ShownClass
-    from profiles.difficulty.wrong_classes import Difference, WrongClasses
+    from profiles.difficulty.honesty.confusion import Change
+    from profiles.difficulty.showing.marks import Weight
+    from profiles.difficulty.showing.show import Showing, ShownClass
+    from profiles.difficulty.showing.wrong_classes import Difference, WrongClasses
 
 _COLUMNS = 100
 _STRATEGY, _CLASS = 56, 15

@@ -14,9 +14,9 @@ from profiles.errors import InputError
 
 if TYPE_CHECKING:
     from planner.plan import Plan, Rung
-    from profiles.difficulty.classed import Sorted
     from profiles.difficulty.graph import GraphFacts
-    from profiles.difficulty.wrong_classes import WrongClasses
+    from profiles.difficulty.showing.classed import Sorted
+    from profiles.difficulty.showing.wrong_classes import WrongClasses
 
 
 @click.command("show")
@@ -45,7 +45,7 @@ def show_command(
     """Show what the classes of ESTIMATOR look like, and what a wrong class costs under a plan."""
     from planner.plan import read_plan
     from profiles.difficulty.graph import read_facts
-    from profiles.difficulty.showing import show
+    from profiles.difficulty.showing.show import show
     from profiles.pricing.prices import rates_of
     from profiles.store.store import Store
 
@@ -89,7 +89,7 @@ def _refuse_other_plan(plan: Plan, path: Path, facts: GraphFacts, workload: str)
 def _wrong(plan: Plan, facts: GraphFacts, outcomes: Sorted) -> WrongClasses:
     import numpy as np
 
-    from profiles.difficulty.wrong_classes import wrong_classes
+    from profiles.difficulty.showing.wrong_classes import wrong_classes
 
     allocation = plan.rungs[0].allocation
     names = [name for name in facts.class_names if name in allocation]

@@ -38,7 +38,7 @@ def group_lines(solved: Plan) -> list[str]:
 
 def shown(text: str) -> str:
     """A name that a table can hold: one line, what cannot be printed is escaped."""
-    from profiles.difficulty.classed import visible
+    from profiles.difficulty.showing.classed import visible
 
     return visible(text)
 

@@ -35,7 +35,7 @@ def plan(spec: Path, store_path: Path, output: Path, output_format: str) -> None
     """Solve SPEC over the measured profile for the best allocation that keeps its limits."""
     from app.planning import ask
     from planner.solve import solve
-    from profiles.difficulty.combined import reads_labels
+    from profiles.difficulty.sorting.combined import reads_labels
 
     question = ask(spec, store_path)
     graph = question.estimator

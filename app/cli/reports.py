@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.cli.options import share, table
 
 if TYPE_CHECKING:
-    from profiles.difficulty.report import ClassFacts, FitReport
+    from profiles.difficulty.honesty.report import ClassFacts, FitReport
 
 
 def fit_text(report: FitReport) -> str:

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.difficulty.classes import SMALLEST_SHARE, too_small
-from profiles.difficulty.combined import Combined, combine
 from profiles.difficulty.folds import Folds
-from profiles.difficulty.kmeans import Prototypes
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.predictor import Predictions, Trained, train
-from profiles.difficulty.recalibration import Recalibration, recalibrate
-from profiles.difficulty.sorting import Sorting, candidates
+from profiles.difficulty.predicting.predictor import Predictions, Trained, train
+from profiles.difficulty.predicting.recalibration import Recalibration, recalibrate
+from profiles.difficulty.sorting.candidates import Sorting, candidates
+from profiles.difficulty.sorting.classes import SMALLEST_SHARE, too_small
+from profiles.difficulty.sorting.combined import Combined, combine
+from profiles.difficulty.sorting.kmeans import Prototypes
 
 Indices = NDArray[np.intp]
 Flags = NDArray[np.bool_]

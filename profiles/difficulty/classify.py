@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from profiles.difficulty.combined import reads_labels
 from profiles.difficulty.folds import near_duplicates
 from profiles.difficulty.graph import GraphFacts, read_facts
 from profiles.difficulty.running import outputs
+from profiles.difficulty.sorting.combined import reads_labels
 from profiles.errors import InputError
 from profiles.store.store import Store
 

@@ -9,29 +9,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.difficulty.calibration import reliability
 from profiles.difficulty.choosing import Choosing, Judge, Way, on_trial
-from profiles.difficulty.classes import SMALLEST_SHARE
-from profiles.difficulty.combined import refuse_unusable
-from profiles.difficulty.confusion import confusion
 from profiles.difficulty.folds import Folds, folds
 from profiles.difficulty.graph import Parts, build
-from profiles.difficulty.lessons import Lessons, read_lessons
-from profiles.difficulty.prediction_sets import (
+from profiles.difficulty.honesty.calibration import reliability
+from profiles.difficulty.honesty.confusion import confusion
+from profiles.difficulty.honesty.prediction_sets import (
     class_chances,
     nearest_in_hindsight,
     prediction_sets,
 )
-from profiles.difficulty.predictor import WEIGHTS
-from profiles.difficulty.report import (
+from profiles.difficulty.honesty.report import (
     FitReport,
     SetFacts,
     class_facts,
     class_means,
     qualities,
 )
-from profiles.difficulty.token_roots import rows_of
-from profiles.difficulty.unfamiliar import Unfamiliar, false_alarms, fit_unfamiliar
+from profiles.difficulty.honesty.unfamiliar import Unfamiliar, false_alarms, fit_unfamiliar
+from profiles.difficulty.lessons import Lessons, read_lessons
+from profiles.difficulty.predicting.predictor import WEIGHTS
+from profiles.difficulty.reading.token_roots import rows_of
+from profiles.difficulty.sorting.classes import SMALLEST_SHARE
+from profiles.difficulty.sorting.combined import refuse_unusable
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.pricing.rates import Rate

@@ -10,13 +10,13 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
-from profiles.difficulty.combined import LABEL_INPUT, Combined
+from profiles.difficulty.honesty.unfamiliar import Unfamiliar
 from profiles.difficulty.nodes import Graph, ints
-from profiles.difficulty.predictor import Predictor
-from profiles.difficulty.recalibration import Recalibration
-from profiles.difficulty.sorting import Sorting
-from profiles.difficulty.token_roots import token_roots
-from profiles.difficulty.unfamiliar import Unfamiliar
+from profiles.difficulty.predicting.predictor import Predictor
+from profiles.difficulty.predicting.recalibration import Recalibration
+from profiles.difficulty.reading.token_roots import token_roots
+from profiles.difficulty.sorting.candidates import Sorting
+from profiles.difficulty.sorting.combined import LABEL_INPUT, Combined
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 

@@ -5,8 +5,8 @@ from app.choosing_classes import judge_by_plans
 from planner.spec import Spec
 from profiles.difficulty.choosing import Way
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.predictor import Predictions
-from profiles.difficulty.sorting import candidates
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.candidates import candidates
 from profiles.errors import UnknownValueError
 
 QUERIES = 400

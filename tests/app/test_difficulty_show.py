@@ -15,7 +15,7 @@ import pytest
 
 from app.cli.difficulty_lines import wrong_text
 from profiles.difficulty.fit import fit
-from profiles.difficulty.wrong_classes import wrong_classes
+from profiles.difficulty.showing.wrong_classes import wrong_classes
 from profiles.digest import digest_bytes
 from profiles.observation import Observation
 from profiles.query import Query

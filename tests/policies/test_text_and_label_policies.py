@@ -23,9 +23,9 @@ from policies.file import CompiledPolicy, read_policy, write_policy
 from policies.policy import PolicyClasses
 from policies.schema import schemas
 from policies.text import policy_text
-from profiles.difficulty.combined import Combined, combine
 from profiles.difficulty.nodes import Graph, floats, ints
-from profiles.difficulty.text_features import STEPS, surface
+from profiles.difficulty.reading.text_features import STEPS, surface
+from profiles.difficulty.sorting.combined import Combined, combine
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 

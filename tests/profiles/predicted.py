@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from onnx import TensorProto
 
 from profiles.difficulty.nodes import Graph
-from profiles.difficulty.predictor import Predictions
+from profiles.difficulty.predicting.predictor import Predictions
 
 
 def names(count):

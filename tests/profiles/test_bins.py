@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from predicted import predictions, served
 
-from profiles.difficulty.bins import Bins, Hardness, Upgrade, bin_of, quantile_borders
-from profiles.difficulty.borders import (
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.bins import Bins, Hardness, Upgrade, bin_of, quantile_borders
+from profiles.difficulty.sorting.borders import (
     MOST_CELLS,
     MOST_CHOICES,
     Axis,
@@ -18,7 +19,6 @@ from profiles.difficulty.borders import (
     search,
     switch_prices,
 )
-from profiles.difficulty.predictor import Predictions
 
 
 @settings(deadline=None)

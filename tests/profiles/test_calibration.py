@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
-from profiles.difficulty.calibration import line, reliability
+from profiles.difficulty.honesty.calibration import line, reliability
 from profiles.difficulty.nodes import Graph
-from profiles.difficulty.recalibration import recalibrate
+from profiles.difficulty.predicting.recalibration import recalibrate
 
 REPETITIONS = 400
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from profiles.difficulty.classify import classify
-from profiles.difficulty.combined import UNKNOWN, Combined, combine, quoted, reads_labels
 from profiles.difficulty.nodes import Graph, ints
+from profiles.difficulty.sorting.combined import UNKNOWN, Combined, combine, quoted, reads_labels
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.query import Query

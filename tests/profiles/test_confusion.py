@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats.contingency import association
 
 from profiles.cells.intervals import wilson
-from profiles.difficulty.confusion import changes, confusion
+from profiles.difficulty.honesty.confusion import changes, confusion
 
 NAMES = ("easy", "hard")
 

@@ -14,12 +14,12 @@ import pytest
 from fit_worlds import WORDS, says_or_proves, store_of, stored_classes, take
 from small_worlds import WORKLOAD, observation, sums
 
-from profiles.difficulty.classes import SMALLEST_SHARE
 from profiles.difficulty.fit import fit
 from profiles.difficulty.graph import read_facts
-from profiles.difficulty.kmeans import nearest, prototypes
 from profiles.difficulty.nodes import Graph
 from profiles.difficulty.running import outputs
+from profiles.difficulty.sorting.classes import SMALLEST_SHARE
+from profiles.difficulty.sorting.kmeans import nearest, prototypes
 from profiles.errors import InputError
 from profiles.importing.importers import import_file
 from profiles.query import Query

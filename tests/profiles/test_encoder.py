@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from profiles.difficulty.encoder import MAX_TOKENS, TOLERANCE, Encoder
+from profiles.difficulty.reading.encoder import MAX_TOKENS, TOLERANCE, Encoder
 from profiles.errors import InputError
 
 WIDTH = 12

@@ -15,19 +15,19 @@ from murmur import murmur3
 from scipy.sparse import csr_array
 from small_worlds import WORKLOAD
 
-from profiles.difficulty.bins import Bins, Hardness, Upgrade, quantile_borders
-from profiles.difficulty.combined import combine
 from profiles.difficulty.graph import Parts, build
-from profiles.difficulty.kmeans import Prototypes
+from profiles.difficulty.honesty.unfamiliar import fit_unfamiliar
 from profiles.difficulty.lessons import read_lessons
-from profiles.difficulty.multiplier import frontier
-from profiles.difficulty.predictor import WEIGHTS, Predictions, train
-from profiles.difficulty.price_rule import PriceRule
-from profiles.difficulty.recalibration import Recalibration
-from profiles.difficulty.sorting import known_mean_costs
-from profiles.difficulty.text_features import STEP_SCALE, STEPS
-from profiles.difficulty.token_roots import ROOTS, rows_of
-from profiles.difficulty.unfamiliar import fit_unfamiliar
+from profiles.difficulty.predicting.predictor import WEIGHTS, Predictions, train
+from profiles.difficulty.predicting.recalibration import Recalibration
+from profiles.difficulty.reading.text_features import STEP_SCALE, STEPS
+from profiles.difficulty.reading.token_roots import ROOTS, rows_of
+from profiles.difficulty.sorting.bins import Bins, Hardness, Upgrade, quantile_borders
+from profiles.difficulty.sorting.candidates import known_mean_costs
+from profiles.difficulty.sorting.combined import combine
+from profiles.difficulty.sorting.kmeans import Prototypes
+from profiles.difficulty.sorting.multiplier import frontier
+from profiles.difficulty.sorting.price_rule import PriceRule
 
 KINDS = ("prototypes", "quantiles", "upgrade", "plan", "one price", "frontier", "mean costs")
 LABELS = ("art", "law/tax", "é😀")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.difficulty.prediction_sets import (
+from profiles.difficulty.honesty.prediction_sets import (
     UNKNOWN,
     best_in_hindsight,
     class_chances,

@@ -13,13 +13,13 @@ from onnx import TensorProto
 from scipy.sparse import csr_array
 from small_worlds import sums
 
-from profiles.difficulty.bags import Bag, Vocabulary, read_keys, vocabulary
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.level_one import STRENGTHS
 from profiles.difficulty.nodes import Graph
-from profiles.difficulty.predictor import WEIGHTS, train
-from profiles.difficulty.ridge import many
-from profiles.difficulty.text_features import character_keys, word_keys
+from profiles.difficulty.predicting.level_one import STRENGTHS
+from profiles.difficulty.predicting.predictor import WEIGHTS, train
+from profiles.difficulty.predicting.ridge import many
+from profiles.difficulty.reading.bags import Bag, Vocabulary, read_keys, vocabulary
+from profiles.difficulty.reading.text_features import character_keys, word_keys
 
 FOLDS = 5
 AWKWARD = [

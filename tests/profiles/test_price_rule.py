@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from predicted import names, predictions, served
 from scipy.optimize import linprog
 
-from profiles.difficulty.multiplier import frontier, multiplier_for_budget
 from profiles.difficulty.nodes import Graph
-from profiles.difficulty.predictor import Predictions
-from profiles.difficulty.price_rule import PriceRule
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.multiplier import frontier, multiplier_for_budget
+from profiles.difficulty.sorting.price_rule import PriceRule
 from profiles.errors import InputError
 
 BOTH = Predictions(

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from profiles.difficulty.nodes import Graph
+from profiles.difficulty.reading.token_roots import ROOTS, token_roots
 from profiles.difficulty.running import outputs
-from profiles.difficulty.token_roots import ROOTS, token_roots
 
 
 def echo(*inputs: str) -> bytes:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from profiles.difficulty.classed import visible
 from profiles.difficulty.fit import fit
-from profiles.difficulty.marks import (
+from profiles.difficulty.running import outputs
+from profiles.difficulty.showing.classed import visible
+from profiles.difficulty.showing.marks import (
     LINE_BREAK,
     NUMBER,
     log_odds_z,
@@ -24,9 +25,8 @@ from profiles.difficulty.marks import (
     weights,
     without,
 )
-from profiles.difficulty.running import outputs
-from profiles.difficulty.showing import show
-from profiles.difficulty.wrong_classes import wrong_classes
+from profiles.difficulty.showing.show import show
+from profiles.difficulty.showing.wrong_classes import wrong_classes
 from profiles.errors import InputError
 from profiles.observation import Observation
 from profiles.pricing.rates import Rate

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from predicted import names, predictions, served
 
-from profiles.difficulty.classes import class_names, easiest_first
-from profiles.difficulty.kmeans import Prototypes, nearest, prototypes
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.predictor import Predictions
-from profiles.difficulty.sorting import candidates, known_mean_costs
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.candidates import candidates, known_mean_costs
+from profiles.difficulty.sorting.classes import class_names, easiest_first
+from profiles.difficulty.sorting.kmeans import Prototypes, nearest, prototypes
 
 COUNTS = (2, 3, 4)
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 from scipy.sparse import csr_array
 
+from profiles.difficulty.honesty.unfamiliar import false_alarms, fit_unfamiliar
 from profiles.difficulty.nodes import Graph
+from profiles.difficulty.reading.text_features import word_keys
+from profiles.difficulty.reading.token_roots import ROOTS, rows_of, token_roots
 from profiles.difficulty.running import outputs
-from profiles.difficulty.text_features import word_keys
-from profiles.difficulty.token_roots import ROOTS, rows_of, token_roots
-from profiles.difficulty.unfamiliar import false_alarms, fit_unfamiliar
 
 ALPHA = 0.05
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.difficulty.calibration import line
+from profiles.difficulty.honesty.calibration import line
 from profiles.difficulty.nodes import Graph, floats
 
 Floats = NDArray[np.float64]

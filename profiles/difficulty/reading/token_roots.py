@@ -14,8 +14,8 @@ from onnx import TensorProto
 from scipy.sparse import csr_array, vstack
 
 from profiles.difficulty.nodes import Graph, floats, ints
+from profiles.difficulty.reading.text_features import word_keys
 from profiles.difficulty.running import outputs
-from profiles.difficulty.text_features import word_keys
 
 ROOTS = 2048
 """Columns that tokens and pairs are hashed into."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from profiles.difficulty.ridge import many
+from profiles.difficulty.predicting.ridge import many
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

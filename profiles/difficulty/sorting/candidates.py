@@ -15,16 +15,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from profiles.difficulty.bins import Bins, Hardness, Upgrade, Value
-from profiles.difficulty.borders import CrossFitted, Outcomes, cross_fitted
-from profiles.difficulty.classes import Indices, too_small
 from profiles.difficulty.grid import Floats, as_served
-from profiles.difficulty.kmeans import Prototypes
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.multiplier import frontier
 from profiles.difficulty.nodes import Graph
-from profiles.difficulty.predictor import Predictions
-from profiles.difficulty.price_rule import PriceRule
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.bins import Bins, Hardness, Upgrade, Value
+from profiles.difficulty.sorting.borders import CrossFitted, Outcomes, cross_fitted
+from profiles.difficulty.sorting.classes import Indices, too_small
+from profiles.difficulty.sorting.kmeans import Prototypes
+from profiles.difficulty.sorting.multiplier import frontier
+from profiles.difficulty.sorting.price_rule import PriceRule
 
 #: Prices of a dollar at which borders and choices at a single price are tried.
 _PRICES = 3

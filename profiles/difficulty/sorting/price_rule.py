@@ -15,13 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from profiles.difficulty.classes import (
-    SMALLEST_SHARE,
-    Indices,
-    class_names,
-    easiest_first,
-    too_small,
-)
 from profiles.difficulty.grid import (
     STEPS_PER_POINT,
     Floats,
@@ -29,9 +22,16 @@ from profiles.difficulty.grid import (
     append_on_grid,
     on_grid,
 )
-from profiles.difficulty.multiplier import dollars, worth
 from profiles.difficulty.nodes import Graph, ints
-from profiles.difficulty.predictor import Predictions
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.classes import (
+    SMALLEST_SHARE,
+    Indices,
+    class_names,
+    easiest_first,
+    too_small,
+)
+from profiles.difficulty.sorting.multiplier import dollars, worth
 from profiles.errors import InputError
 
 #: Choices in a row that are tried as classes; 20 can hold the smallest share.

@@ -16,9 +16,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from profiles.difficulty.bins import bin_of, quantile_borders
-from profiles.difficulty.classes import SMALLEST_SHARE, Indices, too_small
 from profiles.difficulty.grid import STEPS_PER_POINT, Floats
+from profiles.difficulty.sorting.bins import bin_of, quantile_borders
+from profiles.difficulty.sorting.classes import SMALLEST_SHARE, Indices, too_small
 
 #: Borders are sought between so many groups of queries of equal size and neighbouring values.
 MOST_CELLS = 256

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from profiles.difficulty.classes import Indices
 from profiles.difficulty.grid import STEPS_PER_POINT, Floats, as_served, on_grid
-from profiles.difficulty.predictor import Predictions
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.classes import Indices
 from profiles.errors import InputError
 
 _RELATIVE_ERROR = 1e-12

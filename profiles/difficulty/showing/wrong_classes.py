@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.difficulty.confusion import Change, changes, served
-from profiles.difficulty.prediction_sets import UNKNOWN, best_in_hindsight
+from profiles.difficulty.honesty.confusion import Change, changes, served
+from profiles.difficulty.honesty.prediction_sets import UNKNOWN, best_in_hindsight
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from scipy.sparse import csr_array, hstack, vstack
 
-from profiles.difficulty.bags import Bag, Vocabulary, read_keys, vocabulary
 from profiles.difficulty.nodes import Graph
-from profiles.difficulty.running import outputs
-from profiles.difficulty.text_features import (
+from profiles.difficulty.reading.bags import Bag, Vocabulary, read_keys, vocabulary
+from profiles.difficulty.reading.text_features import (
     STEPS,
     SURFACE,
     character_keys,
     surface,
     word_keys,
 )
+from profiles.difficulty.running import outputs
 
 Floats = NDArray[np.float64]
 _SURFACE_COLUMNS = len(SURFACE) * len(STEPS)

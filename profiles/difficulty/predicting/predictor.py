@@ -22,9 +22,15 @@ from scipy.optimize import nnls
 from scipy.sparse import csr_array
 
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.level_one import LEAST_SQUARE, STRENGTHS, LevelOne, label_shares, level_one
 from profiles.difficulty.nodes import Graph, ints
-from profiles.difficulty.reading import RECIPES, Linear, Reading, rounded
+from profiles.difficulty.predicting.level_one import (
+    LEAST_SQUARE,
+    STRENGTHS,
+    LevelOne,
+    label_shares,
+    level_one,
+)
+from profiles.difficulty.reading.recipes import RECIPES, Linear, Reading, rounded
 from profiles.difficulty.running import outputs
 
 Floats = NDArray[np.float64]

@@ -24,8 +24,8 @@ from onnx import TensorProto
 from scipy.sparse import csr_array
 
 from profiles.cells.intervals import wilson
+from profiles.difficulty.honesty.prediction_sets import conformal_quantile
 from profiles.difficulty.nodes import Graph, floats, ints
-from profiles.difficulty.prediction_sets import conformal_quantile
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

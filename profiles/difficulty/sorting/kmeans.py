@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from profiles.difficulty.classes import SMALLEST_SHARE, Indices, class_names, easiest_first
 from profiles.difficulty.grid import STEPS_PER_POINT, Floats, append_on_grid, on_grid
 from profiles.difficulty.nodes import Graph
-from profiles.difficulty.predictor import Predictions
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.classes import SMALLEST_SHARE, Indices, class_names, easiest_first
 
 _RESTARTS = 8
 _ROUNDS = 100

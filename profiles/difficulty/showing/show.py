@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.difficulty.classed import (
+from profiles.difficulty.graph import read_facts
+from profiles.difficulty.showing.classed import (
     Key,
     SamplePrompt,
     Sorted,
@@ -24,9 +25,8 @@ from profiles.difficulty.classed import (
     read_prompts,
     sample_prompts,
 )
-from profiles.difficulty.combined import reads_labels
-from profiles.difficulty.graph import read_facts
-from profiles.difficulty.marks import Mark, Weights, marks, pieces, weights
+from profiles.difficulty.showing.marks import Mark, Weights, marks, pieces, weights
+from profiles.difficulty.sorting.combined import reads_labels
 from profiles.errors import InputError
 from profiles.pricing.rates import Rate
 from profiles.store.store import Store

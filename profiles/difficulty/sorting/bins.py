@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from onnx import TensorProto
 
-from profiles.difficulty.classes import Indices, class_names, easiest_first, too_small
 from profiles.difficulty.grid import STEPS_PER_POINT, Floats, append_on_grid, on_grid
 from profiles.difficulty.nodes import Graph, ints
-from profiles.difficulty.predictor import Predictions
+from profiles.difficulty.predicting.predictor import Predictions
+from profiles.difficulty.sorting.classes import Indices, class_names, easiest_first, too_small
 
 How = Literal["quantiles", "plan"]
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.difficulty.encoder_files import (
+from profiles.difficulty.reading.encoder_files import (
     INPUTS,
     MODEL,
     TOKENIZER,

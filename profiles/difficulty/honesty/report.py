@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.difficulty.calibration import Reliability
-from profiles.difficulty.confusion import Confusion
+from profiles.difficulty.honesty.calibration import Reliability
+from profiles.difficulty.honesty.confusion import Confusion
+from profiles.difficulty.honesty.prediction_sets import Coverage
+from profiles.difficulty.honesty.unfamiliar import FalseAlarms
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.prediction_sets import Coverage
-from profiles.difficulty.unfamiliar import FalseAlarms
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -1,0 +1,1 @@
+"""How far predictions and classes can be trusted."""

@@ -1,0 +1,1 @@
+"""Scores and costs of every strategy, predicted from what is read."""

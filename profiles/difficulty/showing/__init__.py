@@ -1,0 +1,1 @@
+"""What the classes of a store look like."""

@@ -1,0 +1,1 @@
+"""Classes made of predictions: prototypes, bins, price rules, labels."""
