@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from profiles.visible import escaped_lines
+
 
 class Severity(StrEnum):
     """How much a finding matters: an error fails a check, a warning informs."""
@@ -34,7 +36,7 @@ class Finding:
 
     def text(self) -> str:
         """The finding for people, the next step on a line of its own."""
-        return (
+        return escaped_lines(
             f"{self.where}: {self.severity} [{self.code}]: {self.message}\n  next: {self.next_step}"
         )
 

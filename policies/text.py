@@ -14,7 +14,7 @@ import yaml
 
 from planner.plan import Figures
 from policies.decimals import plain
-from policies.policy import Budget, Policy, PolicyRung, StrategyEntry
+from policies.policy import Budget, Policy, PolicyEncoder, PolicyRung, StrategyEntry
 from profiles.money import TokenPrice
 
 SCHEMA_FILE = "policy.schema.json"
@@ -55,6 +55,8 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield f"  names: {_flow(policy.classes.names)} # easiest first"
     if policy.classes.labels:
         yield f"  labels: {_flow(policy.classes.labels)} # what the caller may send"
+    if policy.classes.encoder:
+        yield from _encoder(policy.classes.encoder)
     yield ""
     yield "# Cheapest first. Dollars per request as measured in each class: the mean, the dearest."
     yield "strategies:"
@@ -74,6 +76,14 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield from _prices(policy.prices.models)
     yield ""
     yield from _origin(policy)
+
+
+def _encoder(encoder: PolicyEncoder) -> Iterator[str]:
+    yield "  encoder: # the graph also reads its vector of the prompt"
+    yield f"    digest: {_word(encoder.digest)}"
+    yield f"    width: {encoder.width}"
+    yield f"    max_tokens: {encoder.max_tokens} # of a prompt"
+    yield f"    pooling: {encoder.pooling}"
 
 
 def _strategy(entry: StrategyEntry, names: tuple[str, ...]) -> Iterator[str]:

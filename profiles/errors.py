@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from profiles.visible import escaped_lines
+
+_NEXT_LINE = "\n    "
+
 
 class ExitCode(IntEnum):
     """Exit codes of every command."""
@@ -18,13 +22,22 @@ class ExitCode(IntEnum):
 
 
 class InferbudgetError(Exception):
-    """Root of the tree. Only subclasses are raised."""
+    """Root of the tree. Only subclasses are raised.
+
+    Its text can quote what others wrote (names of groups, labels, prompts), so what a terminal
+    would obey is escaped in it.
+    """
 
     exit_code = ExitCode.BUG
+
+    def __str__(self) -> str:
+        return escaped_lines(super().__str__())
 
 
 class InputError(InferbudgetError):
     """Something a person wrote or passed cannot be used.
+
+    In its text further lines of a part are indented, so that none of them passes for our own.
 
     Args:
         what: What is wrong, as one clause.
@@ -54,7 +67,8 @@ class InputError(InferbudgetError):
         parts += [f"expected {expected}"] if expected else []
         parts += [f"got {got}"] if got else []
         text = "; ".join(parts)
-        super().__init__(f"{text}\n  next: {next_step}" if next_step else text)
+        lines = [text, f"next: {next_step}"] if next_step else [text]
+        super().__init__("\n  ".join(line.replace("\n", _NEXT_LINE) for line in lines))
 
 
 class UnknownValueError(InputError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,16 +17,21 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_yaml(path: Path, model: type[Model]) -> Model:
-    """Read a YAML file into a pydantic model.
+    """Read a YAML file, or standard input for ``-``, into a pydantic model.
 
     Raises:
         InputError: Unreadable file, invalid YAML, a duplicate or unknown key, a wrong value.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = input_bytes(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("cannot read the file", where=str(path), got=str(error)) from error
     return parse_yaml(text, model, str(path))
+
+
+def input_bytes(path: Path) -> bytes:
+    """The bytes of a file; those of standard input for ``-``."""
+    return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
 
 
 def parse_yaml(text: str, model: type[Model], name: str) -> Model:

@@ -14,11 +14,16 @@ from typing import Any, TypeVar
 import click
 
 from profiles.errors import InputError
+from profiles.visible import escaped
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+"""A file, or ``-`` for standard input: its folder is then the working directory."""
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
+OUTPUT_OR_STDOUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
 class StorePath(click.Path):
@@ -161,6 +166,11 @@ def load_named(references: Iterable[str], option: str) -> dict[str, Callable[...
     return {name: load_callable(text) for name, text in pairs(references, option).items()}
 
 
+def is_stdout(path: Path) -> bool:
+    """Whether an output is ``-``."""
+    return str(path) == "-"
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Third parties' errors of a write as ours, with the file's name."""
@@ -185,8 +195,8 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    """Aligned columns; numbers to the right."""
-    cells = [[str(value) for value in row] for row in rows]
+    """Aligned columns; numbers to the right. What cannot be printed is escaped."""
+    cells = [[escaped(str(value)) for value in row] for row in rows]
     head = list(header)
     widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
     numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(head))]

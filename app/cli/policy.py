@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, OUTPUT, emit_json, format_option, writing
+from app.cli.options import (
+    FILE,
+    INPUT,
+    OUTPUT_OR_STDOUT,
+    emit_json,
+    format_option,
+    is_stdout,
+    writing,
+)
 from profiles.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
@@ -15,36 +23,65 @@ if TYPE_CHECKING:
 
 
 @click.command("compile")
-@click.argument("plan", type=FILE)
-@click.option("-o", "--output", type=OUTPUT, default=Path("policy.yaml"), show_default=True)
+@click.argument("plan", type=INPUT)
 @click.option(
-    "--check", "only_check", is_flag=True, help="Write nothing; exit 1 when the file is stale."
+    "-o",
+    "--output",
+    type=OUTPUT_OR_STDOUT,
+    default=Path("policy.yaml"),
+    show_default=True,
+    help="The policy, its graph and its schema beside it; '-' is the YAML alone, on stdout.",
 )
+@click.option(
+    "--check", "only_check", is_flag=True, help="Write nothing; exit 1 when a file is stale."
+)
+@format_option
 @click.pass_context
-def compile_command(ctx: click.Context, plan: Path, output: Path, only_check: bool) -> None:
-    """Turn PLAN into policy.yaml for people and policy.onnx for machines."""
+def compile_command(
+    ctx: click.Context, plan: Path, output: Path, only_check: bool, output_format: str
+) -> None:
+    """Turn PLAN into policy.yaml for people and policy.onnx for machines.
+
+    PLAN is a file, or - for standard input; the difficulty graph that it names is then looked for
+    from the working directory.
+    """
     from planner.plan import read_plan
     from policies.check import stale
     from policies.compile import compile_plan
     from policies.file import graph_file_name, write_policy
+    from policies.text import SCHEMA_FILE, policy_text
 
+    to_stdout = is_stdout(output)
+    if to_stdout and (only_check or output_format == "json"):
+        raise click.UsageError("-o - writes the YAML to stdout: leave --check and --format out")
     solved = read_plan(plan)
     compiled = compile_plan(
         solved,
         estimator=_estimator(solved, plan),
-        graph_file=graph_file_name(output),
+        graph_file=graph_file_name(Path("policy.yaml") if to_stdout else output),
     )
+    policy = compiled.policy
+    if to_stdout:
+        click.echo(policy_text(policy), nl=False)
+        return
+    files = {
+        "policy": str(output),
+        "graph": str(policy.graph_path(output)),
+        "schema": str(output.parent / SCHEMA_FILE),
+    }
+    findings = stale(compiled, output) if only_check else []
     if not only_check:
         with writing(output):
             write_policy(compiled, output)
-        click.echo(f"wrote {output} and {compiled.policy.graph_path(output)}", err=True)
-        return
-    findings = stale(compiled, output)
-    for finding in findings:
-        click.echo(finding.text())
+        click.echo(f"wrote {files['policy']} and {files['graph']}", err=True)
+    if output_format == "json":
+        said = {"findings": [finding.as_dict() for finding in findings]} if only_check else {}
+        emit_json({**files, "digest": policy.digest, **said})
+    elif only_check:
+        texts = [finding.text() for finding in findings]
+        click.echo("\n".join(texts) or f"{output} is what {plan} compiles to")
     if findings:
         ctx.exit(ExitCode.FINDING)
-    click.echo(f"{output} is what {plan} compiles to")
 
 
 def _estimator(solved: Plan, path: Path) -> bytes | None:

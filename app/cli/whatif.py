@@ -14,8 +14,8 @@ from app.cli.options import FILE
 @click.command("app")
 @click.argument("spec", type=FILE, required=False)
 @click.option("--profiles", "store_path", type=FILE, help="Profile store (DuckDB file).")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, default=8501, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=int, default=8501, show_default=True, help="Port to listen on.")
 @click.option("--browser/--no-browser", default=False, help="Open a browser window.")
 def app_command(
     spec: Path | None,

@@ -15,6 +15,7 @@ import pyarrow as pa
 from profiles.errors import InputError
 from profiles.store.folders import quoted
 from profiles.store.schema import ALL_OBSERVATIONS, OBSERVATIONS
+from profiles.store.session import Execute
 from profiles.store.store import Store
 
 _BATCH = 10_000
@@ -45,17 +46,18 @@ def export_table(store: Store, what: str, workload: str | None, path: Path) -> N
 
     Args:
         store: Where from.
-        what: ``observations`` (those of registered folders included), ``queries``, ``aggregates``,
-            ``arrivals``, ``serving`` or ``quarantine``.
+        what: ``observations`` (those of registered folders included), ``queries`` (with a column
+            per column of groups), ``aggregates``, ``arrivals``, ``serving`` or ``quarantine``.
         workload: Of which traffic; None for serving and quarantine, which belong to none.
         path: ``.parquet``, ``.csv``, ``.json`` or ``.jsonl``. A file there is replaced when the
             new one is complete, never before.
 
     Raises:
-        InputError: Another suffix, a path that cannot be written, or nothing to write.
+        InputError: Another suffix, a path that cannot be written, nothing to write, or a column of
+            groups that is called like another column.
     """
     with store.reading() as execute, _replacing(path) as (partial, options):
-        select = _select(what, workload, zoned=path.suffix == _PARQUET)
+        select = _select(execute, what, workload, zoned=path.suffix == _PARQUET)
         if not execute(f"SELECT 1 FROM ({select}) LIMIT 1", []).fetchall():  # noqa: S608 - our own query
             raise _nothing(what, workload)
         execute(f"COPY ({select}) TO {quoted(str(partial))} ({options})", [])
@@ -78,7 +80,7 @@ def export_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def stream_table(store: Store, what: str, workload: str | None, out: IO[str]) -> None:
     """Write the rows of `export_table` as JSON lines to an open stream, a batch at a time."""
     with store.reading() as execute:
-        result = execute(_select(what, workload, zoned=False), [])
+        result = execute(_select(execute, what, workload, zoned=False), [])
         names = [column[0] for column in result.description or ()]
         batch = result.fetchmany(_BATCH)
         if not batch:
@@ -94,15 +96,45 @@ def stream_rows(rows: Iterator[Mapping[str, Any]], out: IO[str]) -> None:
         out.write(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def _select(what: str, workload: str | None, *, zoned: bool) -> str:
+def _select(execute: Execute, what: str, workload: str | None, *, zoned: bool) -> str:
     relation, key = _TABLES[what]
+    source = _with_groups(execute, workload) if what == "queries" and workload else relation
     where = "true" if workload is None else f"workload = {quoted(workload)}"
     columns = "*"
     if time := _TIMES.get(what):
         said = f"timezone('UTC', {time})" if zoned else f"strftime({time}, '%Y-%m-%dT%H:%M:%S.%fZ')"
         columns = f"* REPLACE ({said} AS {time})"
     order = ", ".join(f"{relation}.{name}" for name in key)  # the stored value, not its text
-    return f"SELECT {columns} FROM {relation} WHERE {where} ORDER BY {order}"  # noqa: S608 - fixed names, quoted text
+    return f"SELECT {columns} FROM {source} WHERE {where} ORDER BY {order}"  # noqa: S608 - fixed names, quoted text
+
+
+def _with_groups(execute: Execute, workload: str) -> str:
+    """The queries with what ``profile import --prompts FILE --group COLUMN`` reads back."""
+    sql = "SELECT DISTINCT name FROM query_groups WHERE workload = ? ORDER BY name"
+    names = [name for (name,) in execute(sql, [workload]).fetchall()]
+    if not names:
+        return "queries"
+    seen = {"workload", "query_id", "prompt", "class_label"}
+    for name in names:
+        if name.lower() in seen:
+            raise InputError(
+                "two columns of this export would have one name",
+                where=f"workload {workload}",
+                got=f"a column of groups called {name!r}",
+                next_step="read the table query_groups with DuckDB",
+            )
+        seen.add(name.lower())
+    values = ", ".join(
+        f"max(value) FILTER (WHERE name = {quoted(name)}) AS {_identifier(name)}" for name in names
+    )
+    return (
+        f"(SELECT * FROM queries FULL JOIN (SELECT workload, query_id, {values} FROM query_groups "  # noqa: S608 - quoted text
+        f"WHERE workload = {quoted(workload)} GROUP BY ALL) USING (workload, query_id)) AS queries"
+    )
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from app.cli.main import cli
 from profiles.aggregate import Aggregate
 from profiles.errors import InputError
 from profiles.importing.importers import import_file
-from profiles.query import Query
+from profiles.query import Query, QueryGroup
 from profiles.store.export import export_table
+from profiles.store.groups import add_groups
 from profiles.store.store import Store
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
@@ -79,6 +80,49 @@ def test_an_exported_file_imported_elsewhere_gives_the_same_profile(path, tmp_pa
         assert report.added == 81, report.notes
         new.add_aggregates(store.aggregates(WORKLOAD))
         assert new.profile(WORKLOAD).digest == store.profile(WORKLOAD).digest
+
+
+GROUPS = [
+    QueryGroup("q0", "tenant", "01"), QueryGroup("q1", "tenant", 'a "quoted", one'),
+    QueryGroup("q2", 'odd "name"', "1.50"), QueryGroup("q0", 'odd "name"', "2026-01-02"),
+    QueryGroup("q3", "lang", "TRUE"),
+]  # fmt: skip
+
+
+def groups_of(store):
+    with store.reading() as execute:
+        return execute("SELECT * FROM query_groups ORDER BY ALL", []).fetchall()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl", "json"])
+def test_classes_and_groups_of_queries_survive_export_and_import(path, tmp_path, suffix):
+    with Store.open(path) as store:
+        add_groups(store, WORKLOAD, GROUPS)
+        add_groups(store, "elsewhere", [QueryGroup("q0", "never", "seen")])
+        store.add_queries(WORKLOAD, [Query("labelled", "p", "hard"), Query("other", "o", "easy")])
+        store.add([observation("labelled")])
+    rows = exported(path, tmp_path / f"rows.{suffix}")
+    queries = exported(path, tmp_path / f"queries.{suffix}", "--what", "queries")
+    words = [
+        "profile", "import", rows, "--prompts", queries, "--columns", "class=class_label",
+        "--profiles", tmp_path / "new.duckdb", "--workload", WORKLOAD,
+        *(word for name in ("tenant", "lang", 'odd "name"') for word in ("--group", name)),
+    ]  # fmt: skip
+    done = CliRunner().invoke(cli, [*map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    again = [*map(str, ("--profiles", tmp_path / "new.duckdb", "--workload", WORKLOAD))]
+    stdout = ("-o", "-", "--what", "queries")
+    assert run(*again, *stdout) == run("--profiles", path, "--workload", WORKLOAD, *stdout)
+    with Store.open(path) as store, Store.open(tmp_path / "new.duckdb") as new:
+        assert groups_of(new) == [row for row in groups_of(store) if row[0] == WORKLOAD]
+        assert len(groups_of(new)) == len(GROUPS)
+
+
+def test_a_column_of_groups_that_is_called_like_another_column_is_refused(path, tmp_path):
+    with Store.open(path) as store:
+        add_groups(store, WORKLOAD, [QueryGroup("q0", "Prompt", "x")])
+        with pytest.raises(InputError, match="two columns of this export would have one name"):
+            export_table(store, "queries", WORKLOAD, tmp_path / "queries.csv")
 
 
 def test_times_say_that_they_are_utc(path, tmp_path):

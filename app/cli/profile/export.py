@@ -37,8 +37,9 @@ def export_command(
 
     Observations, cells, queries, aggregates (published cells) and arrivals are those of a
     workload; serving measurements and rows in quarantine belong to none. The format follows the
-    suffix. An exported Parquet file can be imported into another store, or its folder registered
-    there, and gives the same cells.
+    suffix. Exported observations can be imported into another store, or their folder registered
+    there, and give the same cells; queries are what --prompts reads there, with a column per column
+    of groups.
     """
     if classes and what != "cells":
         raise click.UsageError("--classes sorts cells: give --what cells")

@@ -17,6 +17,7 @@ from app.cli.options import FILE, Name, emit_json, pairs, store_option, workload
 from profiles.errors import FindingError, InputError
 from profiles.importing.formats import FORMATS
 from profiles.observation import Evidence
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from profiles.importing.import_report import ImportReport
@@ -202,4 +203,4 @@ def report_text(report: ImportReport, whose: str) -> str:
         else:
             word = "note" if note.kind == "remark" else note.kind
             lines.append(f"{word}: {note}")
-    return "\n".join(lines)
+    return "\n".join(map(escaped, lines))
