@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from planner.plan import Plan
 from policies.draft import Draft
-from policies.estimator import known_labels
+from policies.estimator import known_labels, pinned_encoder
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.strategy import canonical
@@ -142,3 +142,4 @@ def _estimator(plan: Plan, estimator: bytes | None) -> None:
             next_step="pass the graph that the plan was made with, or plan again with this one",
         )
     known_labels(estimator, classes.source)
+    pinned_encoder(estimator)

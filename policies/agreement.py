@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from policies.decide import Tables, choose_many
-from policies.policy import Policy
+from policies.policy import EMBEDDING, Policy
 from profiles.errors import InputError
 
 Requests = dict[str, NDArray[Any]]
@@ -25,7 +25,9 @@ def disagreement(policy: Policy, graph: bytes) -> str | None:
     With labels, every class meets every rung at every edge of its shares. With text, sample
     prompts meet rungs and edges that are drawn at random, so classes that no sample falls into go
     untested here. Where the graph reads a label too, every label meets at least eight draws of a
-    prompt, not every prompt.
+    prompt, not every prompt. Where it reads an encoder's vectors, half of the prompts have random
+    ones of length 1 and the others were not read: those must be in the last class, of each label in
+    one class whatever the prompt.
 
     Raises:
         InputError: The graph cannot be loaded or has other inputs and outputs.
@@ -39,13 +41,18 @@ def disagreement(policy: Policy, graph: bytes) -> str | None:
             same |= np.isnan(found[name]) & np.isnan(expected[name])
         if not same.all():
             at = int(np.argmin(same))
-            asked = ", ".join(f"{kind} {str(requests[kind][at])[:40]!r}" for kind in requests)
             return (
-                f"{name} of {asked}, rung {rungs[at]}, "
+                f"{name} of {_asked(requests, at)}, rung {rungs[at]}, "
                 f"uniform {float(uniforms[at])!r}: the policy says {expected[name][at]}, "
                 f"the graph {found[name][at]}"
             )
     return None
+
+
+def _asked(requests: Requests, at: int) -> str:
+    strings = {kind: values for kind, values in requests.items() if kind != EMBEDDING}
+    asked = [f"{kind} {str(values[at])[:40]!r}" for kind, values in strings.items()]
+    return ", ".join(asked + ["not read"] * bool(_unread(requests)[at]))
 
 
 def edge_uniforms(policy: Policy) -> NDArray[np.float32]:
@@ -73,7 +80,27 @@ def _sample(policy: Policy) -> tuple[Requests, NDArray[np.int64], NDArray[np.flo
     drawn = generator.choice(uniforms, count)
     if "label" in policy.classes.inputs:
         requests["label"] = _objects(labels)[generator.permutation(np.arange(count) % len(labels))]
+    if policy.classes.encoder:
+        requests[EMBEDDING] = _vectors(count, policy.classes.encoder.width, generator)
     return requests, rungs, drawn
+
+
+def _vectors(count: int, width: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """float32[count, width]: of length 1, and half of them with numbers that are not finite."""
+    vectors = generator.standard_normal((count, width))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    unread = generator.random(count) < 0.5
+    odd = generator.choice([np.nan, np.inf, -np.inf], count)
+    vectors[unread, generator.integers(0, width, count)[unread]] = odd[unread]
+    vectors[unread & (generator.random(count) < 0.5)] = np.nan
+    return vectors.astype(np.float32)
+
+
+def _unread(requests: Requests) -> NDArray[np.bool_]:
+    """Of every request, whether the encoder's vector is there to be read and is not finite."""
+    if EMBEDDING not in requests:
+        return np.zeros(len(next(iter(requests.values()))), dtype=bool)
+    return np.asarray(~np.isfinite(requests[EMBEDDING]).all(axis=1))
 
 
 def _objects(texts: list[str]) -> NDArray[Any]:
@@ -120,11 +147,17 @@ def _expected(
 ) -> dict[str, NDArray[Any]]:
     names = policy.classes.names
     classes = np.clip(class_index, 0, len(names) - 1)
+    unread = _unread(requests)
     if "label" in requests:
         place = {label: index for index, label in enumerate(policy.classes.accepted)}
         position = np.array([place.get(label, -1) for label in requests["label"]])
+        for label in set(position[unread]):
+            of_label = unread & (position == label)
+            classes[of_label] = classes[of_label][0]
         known = position if "text" not in requests else classes
         classes = np.where(position < 0, -1, known)
+    else:
+        classes[unread] = len(names) - 1
     strategies = choose_many(policy, classes, rungs, uniforms)
     costs = np.pad(Tables.of(policy).cost_usd, ((0, 1), (0, 1)), constant_values=np.nan)
     return {

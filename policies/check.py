@@ -10,9 +10,10 @@ from policies.agreement import disagreement
 from policies.file import CompiledPolicy, read_graph
 from policies.findings import Finding, Severity, failed
 from policies.policy import Policy
+from policies.schema import schema_text
 from policies.semantics import semantic_findings
 from policies.source import Source
-from policies.text import policy_text
+from policies.text import SCHEMA_FILE, policy_text
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
 from profiles.yaml_input import parse_yaml
@@ -46,29 +47,33 @@ def check(path: Path) -> list[Finding]:
 
 
 def stale(compiled: CompiledPolicy, path: Path) -> list[Finding]:
-    """Where the committed policy and graph differ from what the plan compiles to now.
+    """Where the committed policy, graph and schema differ from what the plan compiles to now.
 
     Raises:
         InputError: A committed file is there but cannot be read.
     """
     fresh = policy_text(compiled.policy)
-    graph_path = compiled.policy.graph_path(path)
-    step = f"run 'inferbudget compile' with -o {path} and commit both files"
+    step = f"run 'inferbudget compile' with -o {path} and commit the files that it writes"
     findings = []
     committed = _bytes(path)
     if committed is None:
         findings.append(_error("missing", str(path), "the policy file is not there", step))
     elif committed != fresh.encode():
         findings.append(_stale_text(path, committed.decode(errors="replace"), fresh, step))
-    graph = _bytes(graph_path)
-    if graph is None:
-        findings.append(_error("missing", str(graph_path), "the graph is not there", step))
-    elif graph != compiled.graph:
-        message = (
-            "the graph differs from what the plan compiles to: "
-            f"expected {digest_bytes(compiled.graph)}; got {digest_bytes(graph)}"
-        )
-        findings.append(_error("stale", str(graph_path), message, step))
+    beside = {
+        "graph": (compiled.policy.graph_path(path), compiled.graph),
+        "schema": (path.parent / SCHEMA_FILE, schema_text("policy").encode()),
+    }
+    for what, (file, expected) in beside.items():
+        found = _bytes(file)
+        if found is None:
+            findings.append(_error("missing", str(file), f"the {what} is not there", step))
+        elif found != expected:
+            message = (
+                f"the {what} differs from what the plan compiles to: "
+                f"expected {digest_bytes(expected)}; got {digest_bytes(found)}"
+            )
+            findings.append(_error("stale", str(file), message, step))
     return findings
 
 

@@ -9,7 +9,7 @@ from planner.plan import Plan
 from policies.admission import admit
 from policies.caps import choose_budgets, choose_caps, choose_prices
 from policies.draft import Draft
-from policies.estimator import known_labels
+from policies.estimator import known_labels, pinned_encoder
 from policies.file import CompiledPolicy
 from policies.graph import build_graph
 from policies.policy import Graph, Policy, PolicyClasses, Provenance
@@ -49,9 +49,13 @@ def compile_plan(
 
 def _assemble(draft: Draft, graph_file: str) -> CompiledPolicy:
     plan = draft.plan
-    source = plan.classes.source
-    labels = known_labels(draft.estimator, source) if draft.estimator else ()
-    classes = PolicyClasses(source=source, names=plan.classes.names, labels=labels)
+    source, estimator = plan.classes.source, draft.estimator
+    classes = PolicyClasses(
+        source=source,
+        names=plan.classes.names,
+        labels=known_labels(estimator, source) if estimator else (),
+        encoder=pinned_encoder(estimator) if estimator else None,
+    )
     policy = Policy(
         workload=plan.workload,
         confidence=plan.confidence,
@@ -65,7 +69,7 @@ def _assemble(draft: Draft, graph_file: str) -> CompiledPolicy:
         prices=draft.prices,
         provenance=_provenance(draft),
     )
-    graph = build_graph(policy, draft.estimator)
+    graph = build_graph(policy, estimator)
     pinned = policy.model_copy(update={"graph": Graph(file=graph_file, sha256=digest_bytes(graph))})
     return CompiledPolicy(pinned.sealed(), graph)
 

@@ -1,4 +1,4 @@
-"""The difficulty graph as policies see it: what it reads and which labels it knows."""
+"""The difficulty graph as policies see it: what it reads, which labels and encoder it knows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import onnx
+from pydantic import ValidationError
 
-from policies.policy import inputs_of
+from policies.policy import EMBEDDING, PolicyEncoder, inputs_of
 from profiles.errors import InputError
 
 _FIT_AGAIN = "run 'inferbudget difficulty fit' again"
@@ -67,6 +68,50 @@ def known_labels(content: bytes, source: str) -> tuple[str, ...]:
             next_step=_FIT_AGAIN,
         )
     return tuple(labels)
+
+
+def pinned_encoder(content: bytes) -> PolicyEncoder | None:
+    """The encoder whose vectors a difficulty graph reads; None where the text is enough.
+
+    Args:
+        content: Bytes of the graph.
+
+    Raises:
+        InputError: No ONNX file, or one that does not read the vectors of the encoder it names.
+    """
+    model = load_estimator(content)
+    found = {entry.key: entry.value for entry in model.metadata_props}.get("encoder")
+    reads = next((value for value in model.graph.input if value.name == EMBEDDING), None)
+    if found is None and reads is None:
+        return None
+    try:
+        encoder = PolicyEncoder.model_validate_json(found or "null")
+    except ValidationError:
+        encoder = None
+    if encoder is None or reads is None or not _takes(reads, encoder.width):
+        raise InputError(
+            "the difficulty graph does not read the vectors of the encoder that it names",
+            where=f"difficulty graph: metadata encoder, input {EMBEDDING}",
+            expected="digest, width D, max_tokens and pooling as JSON, and float32[N, D]",
+            got=f"{found or 'nothing'}, and {_shown(reads)}",
+            next_step=_FIT_AGAIN,
+        )
+    return encoder
+
+
+def _takes(value: Any, width: int) -> bool:
+    tensor = value.type.tensor_type
+    dims = tensor.shape.dim
+    floats = tensor.elem_type == onnx.TensorProto.FLOAT
+    return bool(floats and len(dims) == 2 and dims[1].dim_value == width)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "no such input"
+    dims = value.type.tensor_type.shape.dim
+    kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    return f"{kind}[{', '.join(str(dim.dim_value or dim.dim_param) for dim in dims)}]"
 
 
 def _are_labels(found: object) -> bool:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from policies.admission import check_estimator_names
 from policies.decide import Tables
 from policies.estimator import load_estimator
-from policies.policy import FORMAT_VERSION, Policy
+from policies.policy import EMBEDDING, FORMAT_VERSION, Policy
 from profiles.errors import InputError
 
 IR_VERSION = 10
@@ -32,10 +32,11 @@ _RESERVED = frozenset(
 def build_graph(policy: Policy, estimator: bytes | None) -> bytes:
     """The graph that decides as the policy says; the same policy gives the same bytes.
 
-    Inputs, all of length N: ``text``, ``label`` or both (string), ``rung`` (int64), ``uniform``
-    (float32). Outputs: ``class_index`` and ``strategy_index`` (int64, -1 for an unknown label),
-    ``class_name`` and ``strategy`` (string, "" for an unknown label), ``expected_cost_usd``
-    (float32, nan where unknown).
+    Inputs, all of length N: ``text``, ``label`` or both (string), ``embedding`` (float32[N, D],
+    where the policy names an encoder; a row with a number that is not finite was not read),
+    ``rung`` (int64), ``uniform`` (float32). Outputs: ``class_index`` and ``strategy_index``
+    (int64, -1 for an unknown label), ``class_name`` and ``strategy`` (string, "" for an unknown
+    label), ``expected_cost_usd`` (float32, nan where unknown).
 
     Args:
         policy: Its classes, strategies and shares are compiled.
@@ -56,7 +57,9 @@ def build_graph(policy: Policy, estimator: bytes | None) -> bytes:
 
 
 def _metadata(policy: Policy) -> dict[str, str]:
+    encoder = policy.classes.encoder
     return {
+        **({"encoder": json.dumps(encoder.model_dump())} if encoder else {}),
         "class_names": _json(policy.classes.names),
         "inferbudget_format_version": FORMAT_VERSION,
         "source": policy.classes.source,
@@ -98,8 +101,8 @@ def _label_model(policy: Policy) -> Any:
 def _text_model(policy: Policy, estimator: bytes) -> Any:
     """The difficulty graph with only `class_index` kept of its outputs."""
     model = load_estimator(estimator)
-    inputs = policy.classes.inputs
-    _require_interface(model, inputs)
+    inputs, encoder = policy.classes.inputs, policy.classes.encoder
+    _require_interface(model, (*inputs, EMBEDDING) if encoder else inputs)
     _require_free_names(model.graph)
     check_estimator_names({p.key: p.value for p in model.metadata_props}, policy.classes.names)
     graph = model.graph
@@ -107,6 +110,8 @@ def _text_model(policy: Policy, estimator: bytes) -> Any:
     model.domain, model.model_version = "", 0
     del graph.input[:], graph.output[:], graph.value_info[:]
     graph.input.extend(_value(name, TensorProto.STRING) for name in inputs)
+    if encoder:
+        graph.input.append(_value(EMBEDDING, TensorProto.FLOAT, encoder.width))
     return model
 
 
@@ -211,8 +216,8 @@ def _decision_nodes() -> list[Any]:
     ]
 
 
-def _value(name: str, kind: int) -> Any:
-    return helper.make_tensor_value_info(name, kind, ["N"])
+def _value(name: str, kind: int, *dims: int) -> Any:
+    return helper.make_tensor_value_info(name, kind, ["N", *dims])
 
 
 def _constant(name: str, array: NDArray[Any]) -> Any:

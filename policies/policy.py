@@ -25,6 +25,8 @@ from profiles.digest import digest
 from profiles.money import PriceCard
 
 FORMAT_VERSION = "1.0"
+EMBEDDING = "embedding"
+"""The graphs' input for an encoder's vector of each text, float32[N, D]."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,6 +37,18 @@ class _Part(BaseModel):
 def inputs_of(source: str) -> tuple[str, ...]:
     """The graph's inputs by which a request is sorted: `text`, `label` or both."""
     return tuple(source.split("+"))
+
+
+class PolicyEncoder(_Part):
+    """The sentence encoder whose vector of the prompt the graph reads beside the text."""
+
+    digest: str = Field(
+        min_length=1,
+        description="Of model, tokenizer, pooling and limit: no other encoder will do.",
+    )
+    width: int = Field(gt=0, description="Numbers in a vector.")
+    max_tokens: int = Field(gt=0, description="The first so many tokens of a prompt are read.")
+    pooling: Literal["mean", "cls"] = Field(description="How the tokens' vectors become one.")
 
 
 class PolicyClasses(_Part):
@@ -48,26 +62,35 @@ class PolicyClasses(_Part):
     labels: tuple[str, ...] = Field(
         default=(), description="Labels that the graph knows; only with 'text+label'."
     )
+    encoder: PolicyEncoder | None = Field(
+        default=None, description="Reads prompts for the graph; absent where the text is enough."
+    )
 
     @model_validator(mode="after")
-    def _labels_where_they_are_read(self) -> PolicyClasses:
+    def _parts_where_they_are_read(self) -> PolicyClasses:
         if bool(self.labels) != (self.source == "text+label"):
             raise ValueError("labels belong to the source text+label, and to no other")
+        if self.encoder and "text" not in self.inputs:
+            raise ValueError("an encoder belongs to a source with text")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label stands twice")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_labels(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Policies without labels say what they said before there were any, digests included."""
+    def _without_absent_parts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Policies without a part say what they said before there was any, digests included."""
         found: dict[str, Any] = dump(self)
-        if not self.labels:
-            found.pop("labels", None)
+        for name in ("labels", "encoder"):
+            if not getattr(self, name):
+                found.pop(name, None)
         return found
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What a request is sorted by: `text`, `label` or both, as the decision graph takes it."""
+        """What a request is sorted by: `text`, `label` or both, as the decision graph takes it.
+
+        With an encoder the graph takes the vector of the text too, as `embedding`.
+        """
         return inputs_of(self.source)
 
     @property

@@ -13,14 +13,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from policies.file import require_graph
-from policies.policy import Policy
+from policies.policy import EMBEDDING, Policy
 from profiles.errors import InputError
 
+Vector = NDArray[np.float32]
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _QUIET, _DEFAULT = 4, 2  # fatal only, warnings
 _OUTPUTS = ["class_index", "strategy_index"]
-_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,12 @@ class DecisionSession:
         return str(self._session.get_providers()[0])
 
     def decide(
-        self, text_or_label: str, rung: int, uniform: float, label: str | None = None
+        self,
+        text_or_label: str,
+        rung: int,
+        uniform: float,
+        label: str | None = None,
+        vector: Vector | None = None,
     ) -> Decision:
         """Decide one request.
 
@@ -81,12 +86,16 @@ class DecisionSession:
             rung: Step of the ladder; beyond either end counts as that end.
             uniform: A random number in [0, 1), taken as float32; anything else counts as 0.
             label: The label beside the prompt, where the policy asks for both.
+            vector: float32[D], the encoder's of the prompt, where the policy names one; None where
+                it was not read, as is one with a number that is not finite: the last class.
 
         Raises:
-            InputError: The policy does not know the label, or needs one beside the prompt.
+            InputError: The policy does not know the label, needs one beside the prompt, or reads no
+                vector of this width.
         """
         labels = None if label is None else [label]
-        return self.decide_many([text_or_label], [rung], [uniform], labels)[0]
+        vectors = None if vector is None else vector[None]
+        return self.decide_many([text_or_label], [rung], [uniform], labels, vectors)[0]
 
     def decide_many(
         self,
@@ -94,12 +103,15 @@ class DecisionSession:
         rungs: Sequence[int],
         uniforms: Sequence[float],
         labels: Sequence[str] | None = None,
+        vectors: NDArray[np.float32] | None = None,
     ) -> list[Decision]:
         """Decide several requests in one call, in order; arguments of equal length.
 
+        Vectors are float32[N, D]; a row that was not read holds a number that is not finite.
+
         Raises:
-            InputError: The policy does not know a label, needs labels beside the prompts, or the
-                lengths differ.
+            InputError: The policy does not know a label, needs labels beside the prompts or reads
+                no such vectors, or the lengths differ.
         """
         count = len(texts_or_labels)
         if any(
@@ -117,6 +129,7 @@ class DecisionSession:
         sorted_by = self._sorted_by(texts_or_labels, labels)
         feeds = {
             **sorted_by,
+            **self._embedding(count, vectors),
             "rung": np.array(rungs, dtype=np.int64),
             "uniform": np.array([u if 0 <= u < 1 else 0.0 for u in uniforms], dtype=np.float32),
         }
@@ -137,6 +150,24 @@ class DecisionSession:
             raise missing_label(self._policy)
         return {"text": _strings(texts_or_labels), "label": _strings(labels)}
 
+    def _embedding(
+        self, count: int, vectors: NDArray[np.float32] | None
+    ) -> dict[str, NDArray[np.float32]]:
+        encoder = self._policy.classes.encoder
+        expected = (count, encoder.width) if encoder else None
+        if vectors is not None and vectors.shape != expected:
+            raise InputError(
+                "this policy reads no such vectors",
+                where="decide_many",
+                expected=f"shape {expected}" if expected else "none: it names no encoder",
+                got=f"shape {vectors.shape}",
+                next_step="pass what the policy's encoder makes of the prompts",
+            )
+        if expected is None:
+            return {}
+        unread = np.full(expected, np.nan, dtype=np.float32)
+        return {EMBEDDING: unread if vectors is None else vectors.astype(np.float32, copy=False)}
+
     def _decision(self, label: str, class_index: int, strategy_index: int, rung: int) -> Decision:
         names = self._policy.classes.names
         if class_index < 0:
@@ -148,9 +179,7 @@ class DecisionSession:
                 where="class label",
                 expected=_expected_label(self._policy),
                 got=repr(label[:80]),
-                next_step="send one of these with the request"
-                if named
-                else "send the label that the operator gave you",
+                next_step=f"send the {'class' if named else 'label'} that the operator gave you",
             )
         class_name = names[class_index]
         return Decision(
@@ -204,14 +233,10 @@ def missing_label(policy: Policy) -> InputError:
 def _expected_label(policy: Policy) -> str:
     """What may be sent, in words that any client may read.
 
-    Classes are named, of very many the first ones. Labels beside a text are only counted: they can
-    be tenants, and no tenant is told of the others.
+    Labels and classes are only counted: they can be tenants, and no tenant is told of the others.
     """
-    labels = policy.classes.accepted
-    if "text" in policy.classes.inputs:
-        return f"one of its labels ({len(labels)}), which the operator knows"
-    more = f" and {len(labels) - _MOST_NAMED} others" if len(labels) > _MOST_NAMED else ""
-    return f"one of {', '.join(labels[:_MOST_NAMED])}{more}"
+    what = "labels" if "text" in policy.classes.inputs else "classes"
+    return f"one of its {what} ({len(policy.classes.accepted)}), which the operator knows"
 
 
 def _strings(texts: Sequence[str]) -> NDArray[np.object_]:

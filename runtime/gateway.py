@@ -14,11 +14,14 @@ from urllib.parse import quote
 
 import msgspec
 
+from policies.policy import Policy
 from profiles.errors import BudgetRefusedError, InferbudgetError, InputError, UpstreamError
 from profiles.money import NANO_PER_USD
 from runtime import openai
+from runtime.decision import Vector
+from runtime.embedding import Embedder
 from runtime.metrics import CONTENT_TYPE, Metrics
-from runtime.service import Run, Served, Service
+from runtime.service import Ask, Run, Served, Service
 from runtime.upstream import UpstreamRejectedError, UpstreamTimeoutError
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -28,6 +31,8 @@ Headers = list[tuple[bytes, bytes]]
 MAX_BODY_BYTES = 1024 * 1024
 MODEL = "inferbudget"
 _OPEN = ("/health", "/ready")
+# They name every class, tenants included, and the sums of the budget.
+_OPERATORS = ("/ledger", "/metrics")
 # Rejections that the client's own request brought about; the others are the operator's to mend.
 _CLIENTS_FAULT = (400, 413, 422)
 _TOO_MANY = 429
@@ -71,12 +76,16 @@ class Gateway:
         service: Answers the requests.
         api_key: Bearer token that clients must send, None to let everybody in. Only ``/health`` and
             ``/ready`` never ask for it.
+        operator_key: Bearer token for ``/metrics`` and ``/ledger``, which the client key never
+            opens. None shuts these pages where there is a client key, and opens them where not.
+        embedder: Reads the prompts, for a policy that names an encoder, and for no other.
         drain_s: Seconds that calls in flight may take to end when a client leaves or the gateway
             stops; what is still running then is charged at its bound.
         close: Awaited when the gateway stops.
 
     Raises:
-        InputError: The key is empty, which nobody can mean.
+        InputError: A key is empty, which nobody can mean, or both keys are the same; or an embedder
+            is missing or one too many.
     """
 
     def __init__(
@@ -84,25 +93,30 @@ class Gateway:
         service: Service,
         *,
         api_key: str | None = None,
+        operator_key: str | None = None,
+        embedder: Embedder | None = None,
         drain_s: float = 30.0,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        if api_key is not None and not api_key.strip():
-            raise InputError(
-                "the API key for clients is empty, which would let everybody in",
-                where="INFERBUDGET_API_KEY",
-                next_step="set it to a key, or unset it to serve without one",
-            )
+        _refuse_useless_keys(api_key, operator_key)
+        _refuse_misplaced(embedder, service.policy)
         policy = service.policy
         self._service = service
-        self._key = None if api_key is None else f"Bearer {api_key}".encode()
+        self._key = _bearer(api_key)
+        self._operator_key = _bearer(operator_key)
         self._drain_s = drain_s
         self._close = close
         self._stopping = False
+        self._embedder = embedder
+        self._being_read: set[asyncio.Future[Run]] = set()
         self._reads_label = "label" in policy.classes.inputs
         self._models = tuple(dict.fromkeys((MODEL, policy.workload)))
         self.metrics = Metrics(
-            service.ledger, service.tools, digest=policy.digest, provider=service.decider.provider
+            service.ledger,
+            service.tools,
+            digest=policy.digest,
+            provider=service.decider.provider,
+            embedder=embedder,
         )
         self._pages: Mapping[str, Callable[[], _Reply]] = {
             "/health": lambda: _Reply(200, b'{"status":"ok"}'),
@@ -127,7 +141,12 @@ class Gateway:
         Requests keep being answered: the given up and the new ones by an error.
         """
         self._stopping = True
-        await self._service.drain(self._drain_s)
+        end = time.monotonic() + self._drain_s
+        if self._being_read:
+            _, unread = await asyncio.wait(self._being_read, timeout=self._drain_s)
+            for reading in unread:
+                reading.cancel()
+        await self._service.drain(max(end - time.monotonic(), 0.0))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -165,8 +184,10 @@ class Gateway:
 
     async def _route(self, scope: dict[str, Any], receive: Receive) -> _Reply:
         path, method = scope["path"], scope["method"]
-        if path not in _OPEN:
-            self._authenticate(scope["headers"])
+        if path in _OPERATORS:
+            self._authenticate_operator(scope["headers"])
+        elif path not in _OPEN:
+            _authenticate(scope["headers"], self._key)
         if path == "/v1/chat/completions":
             if method != "POST":
                 raise _RefusedError(405, f"{path} answers POST")
@@ -178,19 +199,21 @@ class Gateway:
             raise _RefusedError(405, f"{path} answers GET")
         return page()
 
-    def _authenticate(self, headers: Headers) -> None:
-        if self._key is None:
-            return
-        sent = _header(headers, b"authorization") or b""
-        if not hmac.compare_digest(sent, self._key):
+    def _authenticate_operator(self, headers: Headers) -> None:
+        if self._key is not None and self._operator_key is None:
             raise _RefusedError(
-                401, "the API key is missing or wrong", "invalid_api_key", "unauthorised"
+                403,
+                "this page is the operator's, who has set no key for it",
+                "operator_only",
+                "unauthorised",
             )
+        _authenticate(headers, self._operator_key)
 
     async def _chat(self, headers: Headers, receive: Receive) -> _Reply:
         body = await _body(headers, receive)
         try:
-            chat, run = self._start(body, headers)
+            chat, ask = self._ask(body, headers)
+            run = await self._run(ask, receive)
         except BudgetRefusedError:
             self.metrics.request("", "", "refused")
             raise
@@ -208,7 +231,7 @@ class Gateway:
         )
         return _Reply(200, events, (_STREAM, (b"cache-control", b"no-cache"), *shown))
 
-    def _start(self, body: bytes, headers: Headers) -> tuple[openai.ChatRequest, Run]:
+    def _ask(self, body: bytes, headers: Headers) -> tuple[openai.ChatRequest, Ask]:
         if self._stopping:
             raise _RefusedError(503, _STOPPING, outcome="stopping")
         chat = openai.read_chat(body)
@@ -219,10 +242,42 @@ class Gateway:
                 f"{' and '.join(map(repr, self._models))} and chooses the model itself",
                 "model_not_found",
             )
-        ask = openai.ask_of(chat, _label(headers) if self._reads_label else None)
+        return chat, openai.ask_of(chat, _label(headers) if self._reads_label else None)
+
+    async def _run(self, ask: Ask, receive: Receive) -> Run:
+        """Begin to answer, unless the client leaves while its prompt is read: no money is held."""
+        if self._embedder is None and not self._service.is_long(ask):
+            return self._start(ask, None)
+        begun = asyncio.ensure_future(self._read_and_start(ask))
+        gone = asyncio.ensure_future(receive())
+        self._being_read.add(begun)
+        try:
+            await asyncio.wait((begun, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._being_read.discard(begun)
+            gone.cancel()
+            left = begun.cancel()
+        if left:
+            self.metrics.request("", "", "disconnected")
+            raise _DisconnectedError
+        if begun.cancelled():
+            raise _RefusedError(503, _STOPPING, outcome="stopping")
+        return begun.result()
+
+    async def _read_and_start(self, ask: Ask) -> Run:
+        vector = None
+        if self._embedder is not None:
+            with self.metrics.reading.time():
+                vector = await self._embedder.embed(ask.prompt_text)
+        if not self._service.is_long(ask):
+            return self._start(ask, vector)
+        with self.metrics.decision.time():
+            return await self._service.start_long(ask, vector)
+
+    def _start(self, ask: Ask, vector: Vector | None) -> Run:
         start = time.perf_counter()
         try:
-            return chat, self._service.start(ask)
+            return self._service.start(ask, vector)
         finally:
             self.metrics.decision.observe(time.perf_counter() - start)
 
@@ -260,6 +315,50 @@ class Gateway:
         snapshot["scopes"] = {state.pop("name"): state for state in snapshot["scopes"]}
         content: bytes = _encoder.encode({"format_version": "1.0", **snapshot})
         return content
+
+
+def _refuse_useless_keys(api_key: str | None, operator_key: str | None) -> None:
+    keys = {
+        "INFERBUDGET_API_KEY": ("clients", api_key),
+        "INFERBUDGET_OPERATOR_KEY": ("the operator", operator_key),
+    }
+    for where, (whose, key) in keys.items():
+        if key is not None and not key.strip():
+            raise InputError(
+                f"the API key for {whose} is empty, which would let everybody in",
+                where=where,
+                next_step="set it to a key, or unset it to serve without one",
+            )
+    if api_key is not None and api_key == operator_key:
+        raise InputError(
+            "the operator's key is the clients' key: they could read /metrics and /ledger",
+            where="INFERBUDGET_OPERATOR_KEY",
+            next_step="give the operator another key, or unset it to shut both pages",
+        )
+
+
+def _refuse_misplaced(embedder: Embedder | None, policy: Policy) -> None:
+    if (embedder is None) != (policy.classes.encoder is None):
+        raise InputError(
+            "an embedder reads the prompts of a policy with an encoder, and of no other",
+            where="classes.encoder",
+            expected="an embedder" if embedder is None else "none",
+            next_step="open the encoder with runtime.embedding.open_encoder",
+        )
+
+
+def _bearer(key: str | None) -> bytes | None:
+    return None if key is None else f"Bearer {key}".encode()
+
+
+def _authenticate(headers: Headers, expected: bytes | None) -> None:
+    if expected is None:
+        return
+    sent = _header(headers, b"authorization") or b""
+    if not hmac.compare_digest(sent, expected):
+        raise _RefusedError(
+            401, "the API key is missing or wrong", "invalid_api_key", "unauthorised"
+        )
 
 
 async def _body(headers: Headers, receive: Receive) -> bytes:

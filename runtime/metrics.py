@@ -9,19 +9,31 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from profiles.money import to_usd
+from runtime.embedding import Embedder
 from runtime.ledger import Ledger
 from runtime.strategies import Tools
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_READING_BUCKETS_S = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
 _DECISION_BUCKETS_S = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
 
 
 class Metrics:
     """All metrics of one gateway, in a registry of their own."""
 
-    def __init__(self, ledger: Ledger, tools: Tools, *, digest: str, provider: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        tools: Tools,
+        *,
+        digest: str,
+        provider: str,
+        embedder: Embedder | None = None,
+    ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_LedgerCollector(ledger, tools))
+        if embedder:
+            self._registry.register(_EncoderCollector(embedder))
         self._requests = Counter(
             "inferbudget_requests",
             "Requests by class, strategy and outcome.",
@@ -30,9 +42,15 @@ class Metrics:
         )
         self.decision = Histogram(
             "inferbudget_decision_seconds",
-            "Seconds from a parsed request to its held money.",
+            "Seconds from a parsed request to its held money, without the encoder's.",
             buckets=_DECISION_BUCKETS_S,
             registry=self._registry,
+        )
+        self.reading = Histogram(
+            "inferbudget_encoder_seconds",
+            "Seconds that requests waited for the encoder.",
+            buckets=_READING_BUCKETS_S,
+            registry=self._registry if embedder else None,
         )
         policy = Gauge(
             "inferbudget_policy_info", "The policy in force.", ("digest",), registry=self._registry
@@ -57,6 +75,29 @@ class Metrics:
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _EncoderCollector(Collector):
+    """What runs the encoder, and the prompts that it did not read."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    def collect(self) -> Iterator[Metric]:
+        provider = GaugeMetricFamily(
+            "inferbudget_encoder_provider_info",
+            "The execution provider that really runs the encoder.",
+            labels=["provider"],
+        )
+        provider.add_metric([self._embedder.provider], 1)
+        unread = CounterMetricFamily(
+            "inferbudget_unread_prompts",
+            "Prompts that the encoder did not read: they took the last class.",
+            labels=["reason"],
+        )
+        for reason, count in self._embedder.unread.items():
+            unread.add_metric([reason], count)
+        yield from (provider, unread)
 
 
 class _LedgerCollector(Collector):

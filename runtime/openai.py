@@ -192,6 +192,7 @@ def error_body(status: int, message: str, code: str | None = None) -> bytes:
     kinds = {
         401: "authentication_error",
         402: "insufficient_quota",
+        403: "permission_error",
         429: "rate_limit_error",
     }
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")

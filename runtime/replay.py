@@ -12,18 +12,21 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from policies.file import read_policy
 from policies.policy import Policy, StrategyEntry
+from profiles.difficulty.reading.encoder import Encoder
 from profiles.errors import BudgetRefusedError, InputError, UnknownValueError
 from profiles.money import to_nano_usd, to_usd
 from runtime import pacing
-from runtime.decision import Decision, DecisionSession
+from runtime.decision import Decision, DecisionSession, Vector
+from runtime.embedding import embed_all, open_encoder
 from runtime.ledger import Ledger, Scope, limit_nano_usd
 from runtime.service import fallbacks
 
@@ -32,6 +35,7 @@ Outcomes = Mapping[str, Mapping[str, Recorded]]
 
 _TRACE = "trace"
 _UNIFORM_BITS = 24
+_READ_AT_ONCE = 256  # prompts whose vectors memory holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class ReplayReport:
         substituted: Answered by the next strategy in line, since the drawn one has no record.
         downgraded: Answered by a substitute, since the drawn one did not fit the money.
         unknown_cost: Without a recorded cost; under a budget charged all that was held.
+        unread: Prompts that the encoder could not read; they took the last class.
         above_bound: Charged more than their strategy was ever measured at in their class.
         accuracy: Mean score over answered requests, None without any.
         accuracy_of_all: Mean score over all requests; what got no answer counts 0.
@@ -88,6 +93,7 @@ class ReplayReport:
     substituted: int
     downgraded: int
     unknown_cost: int
+    unread: int
     above_bound: int
     accuracy: float | None
     accuracy_of_all: float
@@ -111,6 +117,7 @@ def replay(
     *,
     labels: Mapping[str, str] | None = None,
     seed: int = 0,
+    encoder: Path | None = None,
 ) -> ReplayReport:
     """Send a recorded trace through a policy.
 
@@ -122,26 +129,52 @@ def replay(
         requests: By query id the prompt, or the class label for a policy that sorts by labels.
         labels: By query id the label beside the prompt, for a policy that sorts by both.
         seed: Of the random draws; the same seed gives the same report.
+        encoder: Folder of the encoder that the policy names.
 
     Raises:
-        InputError: An unusable policy, an empty trace, or a request without prompt or label.
+        InputError: An unusable policy or encoder, an empty trace, or a request without prompt or
+            label.
         UnknownValueError: A cost that is neither recorded nor bounded, under a budget.
     """
     policy = read_policy(policy_path)
     decider = DecisionSession(policy, policy.graph_path(policy_path))
     if not outcomes:
         raise InputError("the trace holds no outcomes", next_step="pass a file with outcomes")
+    opened = open_encoder(policy, encoder, threads=0)
+    texts = [_sorted_by(policy, query_id, requests, labels) for query_id in outcomes]
     trace = _Trace(policy, decider, len(outcomes), seed)
-    inputs = policy.classes.inputs
-    for query_id, recorded in outcomes.items():
-        text = requests.get(query_id)
-        if text is None:
-            raise _not_sortable(query_id, "prompt" if "text" in inputs else "class", policy)
-        label = (labels or {}).get(query_id)
-        if len(inputs) > 1 and label is None:
-            raise _not_sortable(query_id, "class label", policy)
-        trace.send(query_id, text, recorded, label)
+    vectors = _vectors(opened, [text for text, _ in texts])
+    for (query_id, recorded), (text, label), vector in zip(
+        outcomes.items(), texts, vectors, strict=True
+    ):
+        trace.send(query_id, text, recorded, label, vector)
     return trace.report()
+
+
+def _sorted_by(
+    policy: Policy,
+    query_id: str,
+    requests: Mapping[str, str],
+    labels: Mapping[str, str] | None,
+) -> tuple[str, str | None]:
+    """What a request is sorted by: its prompt or class, and the label beside a prompt."""
+    inputs = policy.classes.inputs
+    text = requests.get(query_id)
+    if text is None:
+        raise _not_sortable(query_id, "prompt" if "text" in inputs else "class", policy)
+    label = (labels or {}).get(query_id)
+    if len(inputs) > 1 and label is None:
+        raise _not_sortable(query_id, "class label", policy)
+    return text, label
+
+
+def _vectors(encoder: Encoder | None, texts: Sequence[str]) -> Iterator[Vector | None]:
+    """Of every prompt as a gateway with all the time it needs reads it; None without an encoder."""
+    if encoder is None:
+        yield from repeat(None, len(texts))
+        return
+    for start in range(0, len(texts), _READ_AT_ONCE):
+        yield from embed_all(encoder, texts[start : start + _READ_AT_ONCE])
 
 
 def _not_sortable(query_id: str, lacking: str, policy: Policy) -> InputError:
@@ -182,11 +215,17 @@ class _Trace:
         self._rung_counts: Counter[int] = Counter()
 
     def send(
-        self, query_id: str, text: str, recorded: Mapping[str, Recorded], label: str | None = None
+        self,
+        query_id: str,
+        text: str,
+        recorded: Mapping[str, Recorded],
+        label: str | None = None,
+        vector: Vector | None = None,
     ) -> None:
         """One request: decide, hold, charge."""
-        decision = self._decider.decide(text, self._rung(), self._uniform(), label)
+        decision = self._decider.decide(text, self._rung(), self._uniform(), label, vector)
         self._sent += 1
+        self._counts["unread"] += vector is None and self._policy.classes.encoder is not None
         self._rung_counts[decision.rung] += 1
         self._class_counts[decision.class_name] += 1
         options = fallbacks(self._policy.strategies, decision.class_name, decision.strategy)
@@ -214,6 +253,7 @@ class _Trace:
             substituted=counts["substituted"],
             downgraded=counts["downgraded"],
             unknown_cost=counts["unknown_cost"],
+            unread=counts["unread"],
             above_bound=counts["above_bound"],
             accuracy=whole.accuracy,
             accuracy_of_all=math.fsum(answer.score for answer in self._answers) / self._length,

@@ -25,12 +25,14 @@ from runtime.checkers import (
     final_answer,
 )
 from runtime.decision import DecisionSession
+from runtime.embedding import TIMEOUT_S, Embedder, open_encoder
 from runtime.gateway import Gateway
 from runtime.service import Service
 from runtime.strategies import Tools
 from runtime.upstream import Upstream
 
 API_KEY = "INFERBUDGET_API_KEY"
+OPERATOR_KEY = "INFERBUDGET_OPERATOR_KEY"
 UPSTREAM_API_KEY = "INFERBUDGET_UPSTREAM_API_KEY"
 _MAX_HEAD_BYTES = 64 * 1024
 # After the drain only replies that are ready, and uploads that never ended, keep connections open.
@@ -48,13 +50,15 @@ def serve(
     answers_per_call: int = 128,
     timeout_s: float = 120.0,
     drain_s: float = 30.0,
+    encoder: Path | None = None,
+    encoder_timeout_s: float = TIMEOUT_S,
     require_gpu: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let running requests end.
 
-    One JSON line on stdout says when the gateway is ready, and where. Two API keys come from the
-    environment: ``INFERBUDGET_API_KEY`` is what clients must send, ``INFERBUDGET_UPSTREAM_API_KEY``
-    is what the upstream gets.
+    One JSON line on stdout says when the gateway is ready, and where. Three API keys come from the
+    environment: ``INFERBUDGET_API_KEY`` is what clients must send, ``INFERBUDGET_OPERATOR_KEY``
+    opens ``/metrics`` and ``/ledger``, ``INFERBUDGET_UPSTREAM_API_KEY`` is what the upstream gets.
 
     Args:
         policy_path: The policy; its graph lies beside it.
@@ -66,27 +70,39 @@ def serve(
         answers_per_call: Most answers one call may ask for; 1 where the upstream does not know `n`.
         timeout_s: Seconds until an upstream call is given up and charged at its bound.
         drain_s: Seconds that running calls get when a client leaves or the gateway stops.
-        require_gpu: Refuse to start where the decision graph would not run on a GPU.
+        encoder: Folder of the encoder that the policy names.
+        encoder_timeout_s: Seconds until a prompt that the encoder has not read gets the last class.
+        require_gpu: Refuse to start where the decision graph or the encoder would not run on a GPU.
 
     Raises:
-        InputError: Policy, strategy, verifier, upstream or key cannot be used, or the address is
-            taken.
+        InputError: Policy, encoder, strategy, verifier, upstream or key cannot be used, or the
+            address is taken.
         UnknownValueError: A model without a price, a strategy without a cap on its tokens, or a
             budget without a limit.
     """
     policy = read_policy(policy_path)
     decider = DecisionSession(policy, policy.graph_path(policy_path), require_gpu=require_gpu)
+    opened = open_encoder(policy, encoder, require_gpu=require_gpu)
+    embedder = Embedder(opened, timeout_s=encoder_timeout_s) if opened else None
     tools = Tools(
         as_verifiers(verifiers or {}), Extractor(extract or final_answer), answers_per_call
     )
     client = Upstream(upstream, os.environ.get(UPSTREAM_API_KEY), timeout_s=timeout_s)
     service = Service(policy, decider, client, tools)
-    gateway = Gateway(service, api_key=os.environ.get(API_KEY), drain_s=drain_s, close=client.close)
+    gateway = Gateway(
+        service,
+        api_key=os.environ.get(API_KEY),
+        operator_key=os.environ.get(OPERATOR_KEY),
+        embedder=embedder,
+        drain_s=drain_s,
+        close=client.close,
+    )
     listener = _listen(host, port)
     ready = {
         "url": _url(listener),
         "policy": policy.digest,
         "provider": decider.provider,
+        **({"encoder_provider": embedder.provider} if embedder else {}),
     }
     config = uvicorn.Config(
         gateway,

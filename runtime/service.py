@@ -7,6 +7,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -15,13 +16,17 @@ from policies.policy import Policy, StrategyEntry
 from profiles.errors import BudgetRefusedError, UnknownValueError
 from runtime import pacing
 from runtime.caller import Chat, HeldCaller
-from runtime.decision import Decision, missing_label
+from runtime.decision import Decision, Vector, missing_label
 from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
 from runtime.strategies import Executor, Outcome, Request, Tools, build
 from runtime.upstream import Message
 
 # float32 has 24 bits of fraction: with more, a number just below 1 would round up to it.
 _UNIFORM_BITS = 24
+LONG_TEXT = 8_192
+"""Characters that are decided in about 2 ms, whatever the script; 1 MiB takes 0.1 to 0.3 s.
+
+A longer prompt is decided in a thread: ONNX Runtime lets the event loop go on meanwhile."""
 
 
 class Decider(Protocol):
@@ -32,7 +37,12 @@ class Decider(Protocol):
         """The execution provider that really runs the graph."""
 
     def decide(
-        self, text_or_label: str, rung: int, uniform: float, label: str | None = None
+        self,
+        text_or_label: str,
+        rung: int,
+        uniform: float,
+        label: str | None = None,
+        vector: Vector | None = None,
     ) -> Decision:
         """Decide one request.
 
@@ -174,16 +184,34 @@ class Service:
         self._forecasts = _forecasts(policy)
         self._fallbacks: dict[tuple[str, str], tuple[str, ...]] = {}
         self._running: set[asyncio.Task[Served]] = set()
+        self._long_texts = ThreadPoolExecutor(1, "long-texts")  # starts its thread when needed
 
-    def start(self, ask: Ask) -> Run:
+    def start(self, ask: Ask, vector: Vector | None = None) -> Run:
         """Decide, hold the money and begin to answer.
+
+        Args:
+            ask: The request.
+            vector: Of the prompt, by the policy's encoder; None where there is none, or where it
+                was not read: then the class is the last one.
 
         Raises:
             InputError: The class label is missing or unknown.
             BudgetRefusedError: No strategy fits the money left.
         """
+        return self._begin(ask, self._deciding(ask, vector)())
+
+    def is_long(self, ask: Ask) -> bool:
+        """Whether deciding would keep the event loop waiting."""
+        return "text" in self.policy.classes.inputs and len(ask.prompt_text) > LONG_TEXT
+
+    async def start_long(self, ask: Ask, vector: Vector | None = None) -> Run:
+        """The same beside the event loop, one at a time."""
+        loop = asyncio.get_running_loop()
+        deciding = self._deciding(ask, vector)
+        return self._begin(ask, await loop.run_in_executor(self._long_texts, deciding))
+
+    def _begin(self, ask: Ask, decision: Decision) -> Run:
         request_id = uuid.uuid4().hex
-        decision = self._decide(ask)
         held = self._hold(request_id, decision, ask)
         caller = HeldCaller(self._upstream, self.policy.prices, held.hold)
         answer = self._answer(decision, held, caller)
@@ -219,15 +247,15 @@ class Service:
             found = max(found, step)
         return found
 
-    def _decide(self, ask: Ask) -> Decision:
+    def _deciding(self, ask: Ask, vector: Vector | None) -> Callable[[], Decision]:
+        """The decision to take, with rung and draw as of now."""
         inputs = self.policy.classes.inputs
-        if "label" not in inputs:
-            return self.decider.decide(ask.prompt_text, self.rung(), self._uniform())
-        if ask.label is None:
+        if "label" in inputs and ask.label is None:
             raise missing_label(self.policy)
-        if "text" not in inputs:
-            return self.decider.decide(ask.label, self.rung(), self._uniform())
-        return self.decider.decide(ask.prompt_text, self.rung(), self._uniform(), ask.label)
+        sorted_by = ask.prompt_text if "text" in inputs else ask.label
+        label = ask.label if len(inputs) > 1 else None
+        drawn = self.rung(), self._uniform()
+        return partial(self.decider.decide, sorted_by or "", *drawn, label, vector)
 
     def _uniform(self) -> float:
         return float(self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, emit_json, format_option, pairs, share, table, usd
+from app.cli.options import FILE, FOLDER, emit_json, format_option, pairs, share, table, usd
 from profiles.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     "--constant", multiple=True, help="Column=value for every row; method=single where no method."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws by share.")
+@click.option("--encoder", type=FOLDER, help="Folder of the encoder that the policy names.")
 @format_option
 def replay_command(
     policy: Path,
@@ -34,6 +35,7 @@ def replay_command(
     columns: tuple[str, ...],
     constant: tuple[str, ...],
     seed: int,
+    encoder: Path | None,
     output_format: str,
 ) -> None:
     """Send recorded requests through POLICY and take the recorded outcome of what it chose.
@@ -55,7 +57,9 @@ def replay_command(
     for note in outcomes.notes:
         click.echo(f"note: {note}", err=True)
     requests, labels = _requests(outcomes, wanted.classes)
-    report = replay(policy, _recorded(outcomes), requests, labels=labels, seed=seed)
+    report = replay(
+        policy, _recorded(outcomes), requests, labels=labels, seed=seed, encoder=encoder
+    )
     if output_format == "json":
         emit_json(report.as_dict())
     else:
@@ -72,6 +76,7 @@ def replay_text(report: ReplayReport) -> str:
         f"spend     {spend}, {budget}, {usd(report.cost_usd_per_request)} USD per request",
         f"p95       {'not recorded' if report.latency_p95_s is None else report.latency_p95_s}",
         f"rungs     {', '.join(map(str, report.rungs))} requests, dearest first",
+        *([f"unread    {report.unread} prompts, which took the last class"] * bool(report.unread)),
         "",
     ]
     for kind, parts in (("class", report.by_class), ("strategy", report.by_strategy)):

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import FILE, load_callable, load_named
+from app.cli.options import FILE, FOLDER, FiniteRange, load_callable, load_named
 
 
 @click.command("serve")
 @click.argument("policy", type=FILE)
 @click.option("--upstream", required=True, help="OpenAI-compatible base URL, e.g. http://host/v1.")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on, 0 for any free one.",
+)
 @click.option("--verifier", "verifiers", multiple=True, help="name=module:function; repeat.")
 @click.option("--extractor", help="module:function(text) -> final answer, for votes.")
 @click.option(
@@ -32,7 +38,18 @@ from app.cli.options import FILE, load_callable, load_named
     show_default=True,
     help="Seconds that running requests get when the gateway stops.",
 )
-@click.option("--require-gpu", is_flag=True, help="Refuse to decide on a CPU.")
+@click.option("--encoder", type=FOLDER, help="Folder of the encoder that the policy names.")
+@click.option(
+    "--encoder-timeout",
+    "encoder_timeout_s",
+    type=FiniteRange(min=0, min_open=True),
+    default=0.25,
+    show_default=True,
+    help="Seconds until a prompt that the encoder has not read gets the last class.",
+)
+@click.option(
+    "--require-gpu", is_flag=True, help="Refuse to decide, or to run the encoder, on a CPU."
+)
 def serve_command(
     policy: Path,
     upstream: str,
@@ -42,12 +59,15 @@ def serve_command(
     extractor: str | None,
     timeout_s: float,
     drain_s: float,
+    encoder: Path | None,
+    encoder_timeout_s: float,
     require_gpu: bool,
 ) -> None:
     """Enforce POLICY on live OpenAI-compatible traffic.
 
     Prints one JSON line when it is ready. INFERBUDGET_API_KEY is what clients must send,
-    INFERBUDGET_UPSTREAM_API_KEY what the upstream gets.
+    INFERBUDGET_OPERATOR_KEY opens /metrics and /ledger, INFERBUDGET_UPSTREAM_API_KEY is what the
+    upstream gets.
     """
     from runtime.serve import serve
 
@@ -60,5 +80,7 @@ def serve_command(
         extract=load_callable(extractor) if extractor else None,
         timeout_s=timeout_s,
         drain_s=drain_s,
+        encoder=encoder,
+        encoder_timeout_s=encoder_timeout_s,
         require_gpu=require_gpu,
     )

@@ -273,7 +273,9 @@ def test_a_long_difference_is_cut(written: Path) -> None:
 
 
 def test_files_that_are_not_there_are_stale(tmp_path: Path) -> None:
-    assert [f.code for f in stale(compiled(), tmp_path / "policy.yaml")] == ["missing", "missing"]
+    findings = stale(compiled(), tmp_path / "policy.yaml")
+    names = ["policy.yaml", "policy.onnx", "policy.schema.json"]
+    assert [(f.code, f.where) for f in findings] == [("missing", str(tmp_path / n)) for n in names]
 
 
 def test_another_graph_is_stale(written: Path) -> None:
@@ -281,6 +283,15 @@ def test_another_graph_is_stale(written: Path) -> None:
     written.with_suffix(".onnx").write_bytes(b"other")
     (finding,) = stale(compiled(source), written)
     assert (finding.code, finding.where) == ("stale", str(written.with_suffix(".onnx")))
+
+
+def test_another_schema_is_stale(written: Path) -> None:
+    source = read_policy(written).classes.source
+    schema = written.with_name("policy.schema.json")
+    schema.write_text(schema.read_text() + "\n")
+    (finding,) = stale(compiled(source), written)
+    assert (finding.code, finding.where) == ("stale", str(schema))
+    assert "the schema differs" in finding.message
 
 
 def test_a_finding_reads_as_text_and_as_json(written: Path) -> None:

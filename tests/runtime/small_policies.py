@@ -17,10 +17,12 @@ from policies.policy import (
     Graph,
     Policy,
     PolicyClasses,
+    PolicyEncoder,
     PolicyRung,
     Provenance,
     StrategyEntry,
 )
+from profiles.difficulty.reading.encoder import Encoder
 from profiles.digest import digest_bytes
 from profiles.money import PriceCard
 from runtime.caller import Chat
@@ -30,13 +32,19 @@ from runtime.service import Service
 from runtime.strategies import Tools
 
 FIXTURES = Path(__file__).parents[1] / "policies" / "fixtures"
-WORDS_AND_LABELS = FIXTURES / "words_and_labels.onnxtxt"
 CHEAP = "small/single"
 DEAR = "large/best_of_n(n=4,verifier=checker)"
 BY_LABEL = PolicyClasses(source="label", names=("easy", "hard"))
 BY_TEXT_AND_LABEL = PolicyClasses(
     source="text+label", names=("art/all", "law/easy", "law/hard"), labels=("art", "law")
 )
+
+
+def by_vectors(encoder: Encoder, *, labels: bool = False) -> PolicyClasses:
+    """Classes of text, or of text and label, that read the encoder's vectors too."""
+    sorting = BY_TEXT_AND_LABEL if labels else PolicyClasses(source="text", names=BY_LABEL.names)
+    pinned = PolicyEncoder.model_validate(encoder.facts.to_json())
+    return sorting.model_copy(update={"encoder": pinned})
 
 
 def figures(usd: float) -> Figures:
@@ -97,10 +105,14 @@ def written(found: Policy, folder: Path) -> Path:
 
 
 def _estimator(found: Policy) -> bytes | None:
-    """More than eight words are hard in law; art is art."""
-    if found.classes.source == "label":
+    """More than eight words are hard; with an encoder what is far or unread too. Art is art."""
+    classes = found.classes
+    if classes.source == "label":
         return None
-    content: bytes = onnx.parser.parse_model(WORDS_AND_LABELS.read_text()).SerializeToString()
+    reads = ["words", *["labels"] * bool(classes.labels), *["vectors"] * bool(classes.encoder)]
+    name = "_".join([*reads[:-1], "and", reads[-1]])
+    model = onnx.parser.parse_model((FIXTURES / f"{name}.onnxtxt").read_text())
+    content: bytes = model.SerializeToString()
     return content
 
 

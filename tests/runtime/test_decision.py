@@ -90,10 +90,11 @@ def test_many_decisions_are_the_same_as_one_by_one(tmp_path: Path) -> None:
     assert decider.decide_many([], [], []) == []
 
 
-def test_an_unknown_label_is_refused_with_the_classes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected one of easy, hard") as raised:
+def test_an_unknown_class_is_refused_and_no_other_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a class of the policy; expected") as raised:
         session(tmp_path).decide("Hard", 0, 0.5)
-    assert "got 'Hard'" in str(raised.value)
+    assert "one of its classes (2), which the operator knows; got 'Hard'" in str(raised.value)
+    assert "easy" not in str(raised.value)
 
 
 def test_arguments_of_different_lengths_are_refused(tmp_path: Path) -> None:

@@ -4,81 +4,23 @@ import asyncio
 import io
 import json
 import re
-import socket
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-import uvicorn
 from aiohttp import web
-from fake_upstream import FakeUpstream, InMemory, reply, served
+from fake_upstream import FakeUpstream, InMemory, reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from running_gateway import BODY, running
 from small_policies import CHEAP, DEAR, budget, policy, service
 
 from planner.spec import Window
-from policies.policy import Policy
 from profiles.errors import InputError
 from runtime.gateway import MAX_BODY_BYTES, Gateway
-from runtime.service import Service
-from runtime.upstream import ChatCall, Completion, Upstream
-
-BODY: dict[str, Any] = {
-    "model": "inferbudget",
-    "messages": [{"role": "user", "content": "two and two"}],
-    "metadata": {"class": "hard"},
-}
-
-
-@dataclass
-class Running:
-    fake: FakeUpstream
-    service: Service
-    client: aiohttp.ClientSession
-    gateway: Gateway
-
-    async def chat(self, **fields: Any) -> tuple[int, Any, Any]:
-        return await self.post(json.dumps({**BODY, **fields}).encode())
-
-    async def post(self, body: bytes, **headers: str) -> tuple[int, Any, Any]:
-        async with self.client.post("/v1/chat/completions", data=body, headers=headers) as found:
-            return found.status, await found.json(), found.headers
-
-    async def get(self, path: str, **headers: str) -> tuple[int, str]:
-        async with self.client.get(path, headers=headers) as found:
-            return found.status, await found.text()
-
-
-@asynccontextmanager
-async def running(
-    folder: Path, found: Policy | None = None, fake: FakeUpstream | None = None, **options: Any
-) -> AsyncIterator[Running]:
-    timeout_s = options.pop("timeout_s", 5.0)
-    async with (
-        served(fake or FakeUpstream()) as upstream,
-        Upstream(upstream.url, timeout_s=timeout_s) as client,
-    ):
-        inner = service(found or policy(budgets=(budget(1.0),)), folder, client)
-        gateway = Gateway(inner, **options)
-        config = uvicorn.Config(gateway, log_level="error", lifespan="on")
-        server = uvicorn.Server(config)
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(256)
-            # Not serve(): it would take over the signal handlers of the test process.
-            task = asyncio.create_task(server._serve([listener]))
-            while not server.started:
-                await asyncio.sleep(0.005)
-            base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            async with aiohttp.ClientSession(base) as session:
-                yield Running(upstream, inner, session, gateway)
-            server.should_exit = True
-            await task
+from runtime.upstream import ChatCall, Completion
 
 
 @pytest.mark.asyncio
@@ -117,7 +59,8 @@ async def test_a_header_that_an_edge_blanks_does_not_fall_back_to_the_body(tmp_p
     async with running(tmp_path) as at:
         status, body, _ = await at.post(json.dumps(BODY).encode(), **{"x-inferbudget-class": ""})
     assert status == 400
-    assert "expected one of easy, hard; got ''" in body["error"]["message"]
+    expected = "expected one of its classes (2), which the operator knows; got ''"
+    assert expected in body["error"]["message"]
 
 
 @pytest.mark.asyncio
@@ -198,22 +141,62 @@ async def test_wrong_paths_methods_and_sizes_have_their_own_status(tmp_path: Pat
 
 @pytest.mark.asyncio
 async def test_a_key_is_asked_for_everywhere_but_at_the_probes(tmp_path: Path) -> None:
-    async with running(tmp_path, api_key="s3cret") as at:
+    async with running(tmp_path, api_key="s3cret", operator_key="mine") as at:
         for path in ("/v1/models", "/metrics", "/ledger", "/nowhere"):
             assert (await at.get(path))[0] == 401
             assert (await at.get(path, authorization="Bearer wrong"))[0] == 401
         assert (await at.chat())[0] == 401
         assert (await at.get("/health"))[0] == (await at.get("/ready"))[0] == 200
-        assert (await at.get("/ledger", authorization="Bearer s3cret"))[0] == 200
-        metrics = (await at.get("/metrics", authorization="Bearer s3cret"))[1]
+        assert (await at.get("/v1/models", authorization="Bearer s3cret"))[0] == 200
+        assert (await at.get("/ledger", authorization="Bearer mine"))[0] == 200
+        metrics = (await at.get("/metrics", authorization="Bearer mine"))[1]
     assert 'outcome="unauthorised",strategy=""} 9.0' in metrics
 
 
-def test_an_empty_key_opens_nothing(tmp_path: Path) -> None:
+@pytest.mark.asyncio
+@pytest.mark.parametrize("operator_key", [None, "mine"])
+async def test_no_page_that_the_client_key_opens_names_another_class(
+    tmp_path: Path, operator_key: str | None
+) -> None:
+    async with running(tmp_path, api_key="s3cret", operator_key=operator_key) as at:
+        client = {"authorization": "Bearer s3cret"}
+        others = json.dumps({**BODY, "metadata": {"class": "easy"}}).encode()
+        assert (await at.post(others, **client))[0] == 200
+        for path in at.gateway._pages:
+            status, page = await at.get(path, **client)
+            assert "easy" not in page
+            assert (status == 200) == (path not in ("/metrics", "/ledger"))
+        for label in ("", "tax"):
+            _, refusal, _ = await at.post(
+                json.dumps(BODY).encode(), **client, **{"x-inferbudget-class": label}
+            )
+            assert "easy" not in refusal["error"]["message"]
+        status, page = await at.get("/metrics", **client)
+        assert status == (403 if operator_key is None else 401)
+        seen = await at.get("/metrics", authorization=f"Bearer {operator_key}")
+        assert ('class="easy"' in seen[1]) == (operator_key is not None)
+
+
+@pytest.mark.asyncio
+async def test_the_operators_key_opens_the_operators_pages_and_no_others(tmp_path: Path) -> None:
+    async with running(tmp_path, operator_key="mine") as at:
+        assert (await at.chat())[0] == 200
+        for path in ("/metrics", "/ledger"):
+            assert (await at.get(path))[0] == 401
+            assert (await at.get(path, authorization="Bearer mine"))[0] == 200
+    async with running(tmp_path, api_key="s3cret", operator_key="mine") as at:
+        assert (await at.get("/v1/models", authorization="Bearer mine"))[0] == 401
+
+
+def test_a_useless_key_opens_nothing(tmp_path: Path) -> None:
     inner = service(policy(), tmp_path, InMemory(right))
     for key in ("", "  "):
         with pytest.raises(InputError, match="would let everybody in"):
             Gateway(inner, api_key=key)
+        with pytest.raises(InputError, match=r"INFERBUDGET_OPERATOR_KEY: .*let everybody in"):
+            Gateway(inner, operator_key=key)
+    with pytest.raises(InputError, match="they could read /metrics and /ledger"):
+        Gateway(inner, api_key="same", operator_key="same")
 
 
 @pytest.mark.asyncio
