@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
+
+from profiles.difficulty.progress import silent
 
 if TYPE_CHECKING:
     from planner.candidates import Choice
@@ -12,11 +15,12 @@ if TYPE_CHECKING:
     from planner.spec import Spec
     from profiles.difficulty.choosing import Way
     from profiles.difficulty.lessons import Lessons
+    from profiles.difficulty.progress import Progress
 
     Judge = Callable[[Lessons, Sequence[Way], Indices], Choice]
 
 
-def judge_by_plans(spec: Spec | None) -> Judge:
+def judge_by_plans(spec: Spec | None, progress: Progress = silent) -> Judge:
     """A judge of ways of sorting: what it chooses, why, and how each did.
 
     It is called with the lessons, the ways with their out-of-fold classes, and the fold of every
@@ -25,7 +29,8 @@ def judge_by_plans(spec: Spec | None) -> Judge:
     Args:
         spec: The question that plans will be asked; None for budgets between the cheapest and the
             dearest strategy. Limits on latency and on groups are left out, since lessons hold
-            neither, and the reason says so.
+            neither, and so are fixed costs; the reason says so.
+        progress: Told before every way.
     """
     question, left_out = _without_what_lessons_lack(spec)
 
@@ -35,7 +40,8 @@ def judge_by_plans(spec: Spec | None) -> Judge:
 
         outcomes = Outcomes(lessons.workload, lessons.strategies, lessons.scores, lessons.costs)
         sorted_by = [_Sorted(way.kind, way.class_index, way.names) for way in ways]
-        choice = compare(outcomes, sorted_by, fold_of, question)
+        told = partial(progress, "judge by plans")
+        choice = compare(outcomes, sorted_by, fold_of, question, told)
         if not left_out:
             return choice
         return replace(choice, reason=f"{choice.reason} Not judged: {' and '.join(left_out)}.")
@@ -55,7 +61,7 @@ class _Sorted:
 def _without_what_lessons_lack(spec: Spec | None) -> tuple[Spec | None, list[str]]:
     if spec is None:
         return None, []
-    limits, left_out = spec.limits, []
+    limits, left_out = spec.limits, ["fixed costs"] if spec.fixed_costs else []
     if limits.latency is not None:
         left_out.append("the limit on latency")
         limits = limits.model_copy(update={"latency": None})
@@ -63,4 +69,5 @@ def _without_what_lessons_lack(spec: Spec | None) -> tuple[Spec | None, list[str
         left_out.append("limits on groups")
         accuracy = limits.accuracy.model_copy(update={"by_group": {}, "max_gap": {}})
         limits = limits.model_copy(update={"accuracy": accuracy})
-    return spec.model_copy(update={"limits": limits}), left_out
+    without = {"limits": limits, "fixed_costs": (), "pay": None}
+    return spec.model_copy(update=without), left_out

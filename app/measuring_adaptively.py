@@ -10,6 +10,7 @@ from pathlib import Path
 from app.adaptive_report import AdaptiveReport
 from app.planning import build_profile
 from planner.adaptive import confirm, next_batches, towards_hindsight, warm_up
+from planner.fixed_costs import refuse
 from planner.pool import Batch, Pool
 from planner.spec import Spec
 from profiles.errors import InfeasibleError, InputError
@@ -32,6 +33,7 @@ async def measure_adaptively(
     pay: Callable[[Jobs], Awaitable[MeasureReport]],
     *,
     estimator: Path | None = None,
+    encoder: Path | None = None,
 ) -> AdaptiveReport:
     """Pay for rounds until nothing more is worth its cost to the spec's plan.
 
@@ -47,13 +49,14 @@ async def measure_adaptively(
         pay: Measures (query, strategy, sample) triples and stores what came of them.
         estimator: The difficulty graph that classes come from (`profiles.difficulty.classify`);
             labels of the tasks where absent.
+        encoder: Folder of the encoder whose vectors the graph reads.
 
     Returns:
         The whole run's report.
 
     Raises:
         InputError: Classes or the mix of the traffic are not known before anything is paid for, or
-            the spec has limits on groups, which tasks do not name.
+            the spec has fixed costs, or limits on groups, which tasks do not name.
         UnknownValueError: A cost or tail that the plan needs was not measured.
     """
     if spec.groups:
@@ -62,7 +65,8 @@ async def measure_adaptively(
             where=f"limits.accuracy: {', '.join(spec.groups)}",
             next_step="measure for a spec without by_group and max_gap",
         )
-    run = _Run(store, spec, tasks, strategies, estimator)
+    refuse(spec, "adaptive measuring")
+    run = _Run(store, spec, tasks, strategies, estimator, encoder=encoder)
     total: MeasureReport | None = None
     rounds = 0
     while True:
@@ -94,10 +98,12 @@ class _Run:
         tasks: Sequence[Task],
         strategies: Sequence[str],
         estimator: Path | None,
+        *,
+        encoder: Path | None,
     ) -> None:
         self._store, self._spec, self._estimator = store, spec, estimator
         self._names = _asked(strategies, spec)
-        self._class_of = _classes(store, spec, tasks, estimator)
+        self._class_of = _classes(store, spec, tasks, estimator, encoder)
         self.pool = Pool.of({task.query_id: self._class_of[task.query_id] for task in tasks})
         self.done = {(query_id, name) for query_id, name, _ in store.measured(spec.workload)}
         _refuse_unknown_mix(spec, [self._class_of[task.query_id] for task in tasks])
@@ -148,7 +154,11 @@ def _asked(strategies: Sequence[str], spec: Spec) -> tuple[str, ...]:
 
 
 def _classes(
-    store: Store, spec: Spec, tasks: Sequence[Task], estimator: Path | None
+    store: Store,
+    spec: Spec,
+    tasks: Sequence[Task],
+    estimator: Path | None,
+    encoder: Path | None,
 ) -> dict[str, str]:
     """The class of every task and of every stored query that has one, before anything is paid."""
     if estimator:
@@ -156,7 +166,14 @@ def _classes(
 
         prompts = {task.query_id: task.prompt for task in tasks}
         labels = {task.query_id: task.class_label for task in tasks if task.class_label}
-        return classify(store, estimator, spec.workload, prompts, labels)
+        return classify(store, estimator, spec.workload, prompts, labels, encoder=encoder)
+    if encoder:
+        raise InputError(
+            "classes come from labels here, so nothing is read by an encoder",
+            where="classes",
+            expected="a spec that names an estimator under 'classes'",
+            next_step="leave --encoder out",
+        )
     bare = next((task for task in tasks if task.class_label is None), None)
     if bare is not None:
         raise InputError(

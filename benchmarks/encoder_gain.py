@@ -32,10 +32,11 @@ from tokenizers import Tokenizer
 from benchmarks.shared_sources import BESIDE
 from profiles.difficulty.folds import folds
 from profiles.difficulty.lessons import Lessons
+from profiles.difficulty.predicting.features import Features
 from profiles.difficulty.predicting.level_one import label_shares
-from profiles.difficulty.predicting.predictor import train
+from profiles.difficulty.predicting.predictor import ENCODED, train
 from profiles.difficulty.predicting.ridge import many
-from profiles.difficulty.reading.encoder import Encoder
+from profiles.difficulty.reading.encoder import Encoder, Vectors
 from profiles.difficulty.reading.recipes import RECIPES, Reading
 
 RESULT = Path("benchmarks/results/encoder_gain.json")
@@ -68,6 +69,8 @@ DEFINITIONS = {
     "encoder by subject": "Ridge from vectors to subjects, as shares the way the predictor does; "
     "with them the subjects' mean differences of scores, both from the training folds.",
     "averaged": "Mean of predicted differences. Concatenated: one ridge on both, without subjects.",
+    "fitted": "Both: the reading 'words+surface+encoder', as 'difficulty fit --encoder' learns it; "
+    "its gain is over text on the same rows. r2: of the weak and the strong model's scores.",
     "subject known": "Not from text: the subject's own mean difference in the training folds.",
     "processor_seconds": "Per prompt, least of up to 7 repeats, one thread, tokenizing included. "
     "Wall time is the same on a core that is free; here other work ran beside. Lengths in the "
@@ -131,19 +134,40 @@ def difference(scores: Floats) -> Floats:
     return np.asarray(scores[:, 1] - scores[:, 0])
 
 
-def text_predictions(rows: Rows) -> Floats:
-    """float64 (n, 2): out-of-fold scores of the project's own model of texts."""
+def text_predictions(
+    rows: Rows, vectors: Vectors | None = None, *, subjects: bool = True
+) -> Floats:
+    """float64 (n, 2): out-of-fold scores of the project's own model of texts, or with vectors."""
     lessons = Lessons(
         workload="mmlu",
         query_ids=[str(index) for index in range(len(rows.prompts))],
         prompts=rows.prompts,
-        labels=[str(subject) for subject in rows.subjects],
+        labels=[str(subject) if subjects else None for subject in rows.subjects],
         strategies=("weak", "strong"),
         scores=rows.scores,
         costs=np.full_like(rows.scores, np.nan),
         without_prompt=0,
+        vectors=vectors,
     )
-    return train(lessons, rows.fold_of, TEXT_MODEL).predictions.scores
+    weight = TEXT_MODEL if vectors is None else ENCODED[0]
+    return train(lessons, rows.fold_of, weight).predictions.scores
+
+
+def fitted(rows: Rows, vectors: Vectors) -> list[dict[str, Any]]:
+    """What `difficulty fit --encoder` learns beside what it learns without one."""
+    found = []
+    for subjects in (True, False):
+        text = text_predictions(rows, subjects=subjects)
+        both = text_predictions(rows, vectors, subjects=subjects)
+        figures = judged(
+            rows, {"text": difference(text), "both": difference(both)}, difference(text)
+        )
+        variance = ((rows.scores - rows.scores.mean(axis=0)) ** 2).sum(axis=0)
+        for name, guesses in (("text", text), ("both", both)):
+            r2 = 1 - ((guesses - rows.scores) ** 2).sum(axis=0) / variance
+            figures[name]["r2"] = [round(float(one), 4) for one in r2]
+        found.append({"subjects_in_training": subjects, **figures})
+    return found
 
 
 def ridge(vectors: Floats, targets: Floats, fold_of: Ints) -> Floats:
@@ -170,7 +194,7 @@ def concatenated(text: csr_array, vectors: Floats, rows: Rows) -> Floats:
         level = rows.scores[known].mean(axis=0)
         targets = np.tile(rows.scores - level, len(STRENGTHS))
         seen = np.repeat(known[:, None], len(strengths), axis=1)
-        weights = many(both, targets, seen, strengths)
+        weights = many(Features.of(both), targets, seen, strengths)
         found[~known] = both[~known] @ weights + np.tile(level, len(STRENGTHS))
     by_strength = found.reshape(-1, len(STRENGTHS), count)
     errors = ((by_strength - rows.scores[:, None]) ** 2).sum(axis=(0, 2))
@@ -290,6 +314,7 @@ def measure(
         "largest_difference_texts": len(alone),
         "subjects_guessed": round(float((shares.argmax(axis=1) == rows.subjects).mean()), 4),
         "routers": judged(rows, gains, by_text),
+        "fitted": fitted(rows, vectors),
         "per_prompt": timed(encoder, folder, rows.prompts),
     }
 

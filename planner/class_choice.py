@@ -16,7 +16,7 @@ are sharper here:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -41,18 +41,20 @@ def compare(
     candidates: Sequence[Candidate],
     fold_of: Indices,
     spec: Spec | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Choice:
     """Judge every candidate by held-out plans and choose.
 
     Candidates that miss a limit on queries their plans have not seen, by more than a standard
     error, are passed over where others do not. A price rule is chosen where it beats the chosen
-    classes by more than chance would.
+    classes by more than chance would. Candidates that sort every query alike are judged once.
 
     Args:
         outcomes: Scores and costs of n queries.
         candidates: Ways of sorting them, out of fold.
         fold_of: Fold per query, shape (n,).
         spec: What plans are asked; `planner.plan_questions.asked` says what stands in for it.
+        progress: Told how many candidates are done, and of how many, before every one.
 
     Raises:
         InputError: No candidate, fewer than two folds, or no candidate has the spec's classes.
@@ -61,11 +63,14 @@ def compare(
     ask = asked(outcomes, fold_of, spec)
     mix = ask.spec.traffic.mix if ask.spec.traffic else None
     named = {*ask.spec.limits.accuracy.by_class, *(mix or {})}
-    found = {
-        index: judged(outcomes, candidate, fold_of, ask)
-        for index, candidate in enumerate(candidates)
-        if named <= set(candidate.names)
-    }
+    found: dict[int, HeldOut] = {}
+    once: dict[tuple[bytes, tuple[str, ...]], HeldOut] = {}
+    for index, candidate in enumerate(candidates):
+        progress(index, len(candidates))
+        if named <= set(candidate.names):
+            sorting = candidate.classes.tobytes(), tuple(candidate.names)
+            once[sorting] = once.get(sorting) or judged(outcomes, candidate, fold_of, ask)
+            found[index] = once[sorting]
     if not found:
         raise InputError(
             "no way of sorting has all classes that the spec names",
@@ -157,7 +162,8 @@ class _Comparison:
     def _why(self, index: int, places: Sequence[int]) -> str:
         own, best, sound = self.found[index], self._best(places), self._sound(places)
         value = words.figure(own.value, money=self.ask.cheapest)
-        parts = [f"{self._called(index)}: {value} on unseen queries{words.asking(self.ask)}."]
+        asking = words.asking(self.ask, self._telling())
+        parts = [f"{self._called(index)}: {value} on unseen queries{asking}."]
         parts += [f"{self._compared(best, index)}."] if index != best else []
         fewer = [i for i in sound if self._size(i) < self._size(index)]
         if fewer:
@@ -165,6 +171,11 @@ class _Comparison:
             lead = words.figure(self._lead(index, rival), money=self.ask.cheapest)
             parts.append(f"{self._called(rival)} would be worse by {lead}.")
         return " ".join(parts + words.limits_missed(own, len(places) - len(sound)))
+
+    def _telling(self) -> int:
+        """At how many questions plans differ at all; else each is the same strategy for all."""
+        alone = np.array([own.alone for own in self.found.values()])
+        return int(np.any((alone != alone[0]) | (alone < 0), axis=(0, 2)).sum())
 
     def _compared(self, index: int, other: int) -> str:
         lead = self._lead(index, other)

@@ -29,13 +29,21 @@ def compared(lead: Mean, *, doubted: bool, chance: bool, money: bool) -> str:
     return f"{better}, {'which may be chance' if chance else f'but not surely at equal {level}'}"
 
 
-def asking(ask: Asked) -> str:
-    """What plans were asked, where no spec says so."""
+def asking(ask: Asked, telling: int) -> str:
+    """What plans were asked, where no spec says so.
+
+    Args:
+        ask: The questions.
+        telling: At how many of them plans differ.
+    """
     if ask.by_spec:
-        return ""
+        return "" if telling else "; every plan is the same strategy for all, by any classes"
     if len(ask.limits) > 1:
         low, high = (limits.usd_per_request for limits in (ask.limits[0], ask.limits[-1]))
-        return f", mean over {len(ask.limits)} budgets from {low:.3g} to {high:.3g} USD per request"
+        return (
+            f", mean over {len(ask.limits)} budgets from {low:.3g} to {high:.3g} USD per request; "
+            f"plans differ at {telling} of them"
+        )
     return ", each class with its best strategy: costs are unknown or all the same"
 
 

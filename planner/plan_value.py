@@ -90,6 +90,8 @@ class HeldOut:
             dollars with their sign turned where it is accuracy.
         rates: What a unit of that is worth in the value, per question: the mean shadow price of the
             overall floor, or of the budget, over certified plans.
+        alone: Index of the strategy that a plan gives all requests to, per question and fold; -1
+            where there are several.
     """
 
     value: Mean
@@ -100,6 +102,7 @@ class HeldOut:
     gain_of: Array
     spare_of: Array
     rates: Array
+    alone: Indices
 
     @property
     def refused(self) -> int:
@@ -181,6 +184,7 @@ class _Judge:
             gain_of=np.array([self._weighted(values) for values in gain]),
             spare_of=np.array([self._weighted(values) for values in spare]),
             rates=np.nansum(prices, axis=0) / np.maximum(np.isfinite(prices).sum(axis=0), 1),
+            alone=np.array([[plan.alone for plan in plans[fold]] for fold in plans]).T,
         )
 
     def _fold_value(

@@ -44,6 +44,12 @@ class BlindPlan:
     shares: Array
     price: float | None
 
+    @property
+    def alone(self) -> int:
+        """Index of the strategy that answers every request; -1 where there are several."""
+        used = np.flatnonzero(self.shares.any(axis=0))
+        return int(used[0]) if len(used) == 1 else -1
+
 
 def plans_without(
     outcomes: Outcomes, sorted_by: Classes, unseen: NDArray[np.bool_], ask: Asked

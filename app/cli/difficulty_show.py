@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.difficulty_lines import show_text, wrong_text
-from app.cli.options import FILE, Name, emit_json, format_option, store_option
+from app.cli.options import FILE, FOLDER, Name, emit_json, format_option, store_option
 from profiles.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Prompts to show per class.",
 )
+@click.option("--encoder", type=FOLDER, help="Folder of the encoder that ESTIMATOR reads with.")
 @format_option
 def show_command(
     estimator: Path,
@@ -40,6 +41,7 @@ def show_command(
     workload: str | None,
     plan_path: Path | None,
     samples: int,
+    encoder: Path | None,
     output_format: str,
 ) -> None:
     """Show what the classes of ESTIMATOR look like, and what a wrong class costs under a plan."""
@@ -56,7 +58,9 @@ def show_command(
         _refuse_other_plan(plan, plan_path, facts, workload)
     with Store.open(store_path, read_only=True) as store:
         rates = rates_of(store, workload, plan.prices if plan else None)
-        showing, outcomes = show(store, estimator, workload, samples=samples, rates=rates)
+        showing, outcomes = show(
+            store, estimator, workload, samples=samples, rates=rates, encoder=encoder
+        )
     wrong = _wrong(plan, facts, outcomes) if plan else None
     if output_format == "json":
         emit_json(

@@ -22,6 +22,7 @@ def fit_text(report: FitReport) -> str:
         [
             f"{report.workload}: {report.queries} queries, {report.folds} folds, out of fold",
             f"read of a prompt: {report.weight}; classes by {report.sorting}",
+            *_encoder(report),
             *([report.reason] if report.reason else []),
             "",
             table(quality, ("queries", "score", "R2", "AUC", "strategy")),
@@ -33,6 +34,14 @@ def fit_text(report: FitReport) -> str:
             *(f"note: {text}" for text in report.remarks),
         ]
     )
+
+
+def _encoder(report: FitReport) -> Iterator[str]:
+    if used := report.encoder:
+        yield (
+            f"encoder: {used.digest}, {used.width} numbers, on {used.provider}; whoever sorts "
+            "by this estimator needs the same one"
+        )
 
 
 def _honesty(report: FitReport) -> Iterator[str]:

@@ -13,6 +13,7 @@ from profiles.difficulty.folds import Folds
 from profiles.difficulty.lessons import Lessons
 from profiles.difficulty.predicting.predictor import Predictions, Trained, train
 from profiles.difficulty.predicting.recalibration import Recalibration, recalibrate
+from profiles.difficulty.progress import Progress
 from profiles.difficulty.sorting.candidates import Sorting, candidates
 from profiles.difficulty.sorting.classes import SMALLEST_SHARE, too_small
 from profiles.difficulty.sorting.combined import Combined, combine
@@ -98,7 +99,7 @@ def on_trial(lessons: Lessons, dealt: Folds, weight: str) -> Trial:
     """Train one reading."""
     trained = train(lessons, dealt.fold_of, weight)
     raw = trained.predictions
-    recalibration = recalibrate(raw.scores, lessons.scores, dealt.fold_of)
+    recalibration = recalibrate(raw.scores, trained.nested, lessons.scores, dealt.fold_of)
     scores = recalibration.predicted.clip(0, 1).round(_DECIMALS) + 0.0
     return Trial(weight, trained, recalibration, Predictions(scores, raw.costs))
 
@@ -130,9 +131,12 @@ class Choosing:
                 return Chosen(trial, way)
             count = len(sorting.names) - 1
 
-    def by(self, judge: Judge, trials: Sequence[Trial]) -> Chosen:
+    def by(self, judge: Judge, trials: Sequence[Trial], progress: Progress) -> Chosen:
         """The best of all ways of sorting, by all predictors."""
-        listed = [(trial, way) for trial in trials for way in self._ways(trial)]
+        listed = []
+        for done, trial in enumerate(trials):
+            progress(f"sort by {trial.weight}", done, len(trials))
+            listed += [(trial, way) for way in self._ways(trial)]
         judgement = judge(self.lessons, [way for _, way in listed], self.dealt.fold_of)
         trial, way = listed[judgement.index]
         return Chosen(trial, way, judgement.reason, judgement.table)

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from profiles.difficulty.folds import near_duplicates
 from profiles.difficulty.graph import GraphFacts, read_facts
+from profiles.difficulty.reading.encoder import Vectors
+from profiles.difficulty.reading.vectors import open_asked_for, read_vectors
 from profiles.difficulty.running import outputs
 from profiles.difficulty.sorting.combined import reads_labels
 from profiles.errors import InputError
@@ -34,6 +36,8 @@ def classify(
     workload: str,
     prompts: Mapping[str, str],
     labels: Mapping[str, str] | None = None,
+    *,
+    encoder: Path | None = None,
 ) -> dict[str, str]:
     """The class of every given and every stored query with a prompt; new ones are stored.
 
@@ -47,23 +51,27 @@ def classify(
         prompts: Prompt by query id; where the store has a prompt under the same id, that counts.
         labels: Label by query id, for an estimator that reads one; where the store has one under
             the same id, that counts.
+        encoder: Folder of the encoder whose vectors the estimator reads.
 
     Raises:
-        InputError: No readable estimator, the store does not know what it was fitted on, or a query
-            has no label that the estimator knows.
+        InputError: No readable estimator, not the encoder that it reads with, the store does not
+            know what it was fitted on, or a query has no label that the estimator knows.
     """
     facts = read_facts(graph_path)
+    opened = open_asked_for(facts.encoder, encoder, graph_path)
     graph = graph_path.read_bytes()
     known = _stored(store, workload, facts, graph_path)
     texts = {**prompts, **store.prompts(workload)}
     sent = {**(labels or {}), **_labels(store, workload)} if reads_labels(graph) else None
     fresh = _copies(known, texts, sent or {})
     unseen = sorted(texts.keys() - known.keys() - fresh.keys())
+    prompts_unseen = [texts[query] for query in unseen]
     names = predicted(
         graph,
         facts,
-        [texts[query] for query in unseen],
+        prompts_unseen,
         None if sent is None else [sent.get(query, "") for query in unseen],
+        read_vectors(opened, prompts_unseen) if opened else None,
     )
     _refuse_unclassed(unseen, names, sent or {})
     fresh |= zip(unseen, names, strict=True)
@@ -72,11 +80,15 @@ def classify(
 
 
 def predicted(
-    graph: bytes, facts: GraphFacts, prompts: Sequence[str], labels: Sequence[str] | None = None
+    graph: bytes,
+    facts: GraphFacts,
+    prompts: Sequence[str],
+    labels: Sequence[str] | None = None,
+    vectors: Vectors | None = None,
 ) -> list[str]:
     """The class that a graph itself gives each prompt; "" where it does not know the label."""
     names = [""] * len(prompts)
-    for positions, indices in outputs(graph, "class_index", prompts, labels):
+    for positions, indices in outputs(graph, "class_index", prompts, labels, vectors):
         for position, index in zip(positions, indices, strict=True):
             names[position] = facts.class_names[int(index)] if index >= 0 else ""
     return names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from profiles.difficulty.honesty.prediction_sets import (
     prediction_sets,
 )
 from profiles.difficulty.honesty.report import (
+    EncoderUsed,
     FitReport,
     SetFacts,
     class_facts,
@@ -28,8 +29,11 @@ from profiles.difficulty.honesty.report import (
 )
 from profiles.difficulty.honesty.unfamiliar import Unfamiliar, false_alarms, fit_unfamiliar
 from profiles.difficulty.lessons import Lessons, read_lessons
-from profiles.difficulty.predicting.predictor import WEIGHTS
+from profiles.difficulty.predicting.predictor import ENCODED, WEIGHTS
+from profiles.difficulty.progress import Progress, silent
+from profiles.difficulty.reading.encoder import Encoder
 from profiles.difficulty.reading.token_roots import rows_of
+from profiles.difficulty.reading.vectors import read_vectors
 from profiles.difficulty.sorting.classes import SMALLEST_SHARE
 from profiles.difficulty.sorting.combined import refuse_unusable
 from profiles.digest import digest_bytes
@@ -96,6 +100,8 @@ def fit(
     rates: Sequence[Rate] = (),
     folds: int = 5,
     seed: int = 0,
+    encoder: Encoder | None = None,
+    progress: Progress = silent,
 ) -> Estimator:
     """Fit a difficulty estimator and store the class that each query gets out of fold.
 
@@ -110,22 +116,20 @@ def fit(
         classes: How many classes; fewer come back where some would hold less than 5 % of queries.
             None lets `judge` choose their number and how queries are sorted.
         judge: Chooses where `classes` is None; without one there are 4 classes.
-        weights: How much of a text is read, of `predictor.WEIGHTS`; several only with a judge.
+        weights: How much of a text is read, of `predictor.WEIGHTS` and, with an encoder,
+            `predictor.ENCODED`; several only with a judge.
         by_label: Combine the classes of the text with the labels that came with the queries.
         rates: Price rows that have no dollars but tokens or GPU-seconds.
         folds: Each query is sorted by a model that saw neither it nor a near-copy of its prompt.
         seed: The same content and seed give the same bytes on the same machine.
+        encoder: Reads all prompts once, where one of the weights asks for its vectors.
+        progress: Told before every reading; a judge tells its own.
 
     Raises:
         InputError: Impossible arguments, too few queries with prompts, or queries without a label
             where labels are combined.
     """
-    if not weights or not set(weights) <= set(WEIGHTS):
-        raise InputError(
-            "no such reading of a text",
-            expected=f"one or more of {', '.join(WEIGHTS)}",
-            got=", ".join(weights) or "none",
-        )
+    _refuse_unknown(weights, encoder)
     lessons = read_lessons(store, workload, rates)
     if by_label:
         refuse_unusable(lessons.labels)
@@ -133,15 +137,26 @@ def fit(
         raise InputError("several readings of a text and nobody to choose between them")
     dealt = _dealt(lessons, 1 if classes is None else classes, folds, seed)
     unfamiliar, flags = fit_unfamiliar(rows_of(lessons.prompts), dealt.fold_of, seed=seed)
-    trials = [on_trial(lessons, dealt, weight) for weight in weights]
+    if encoder and set(weights) & set(ENCODED):
+        lessons = replace(lessons, vectors=read_vectors(encoder, lessons.prompts, progress))
+    trials = []
+    for done, weight in enumerate(weights):
+        progress(f"learn from {weight}", done, len(weights))
+        trials.append(on_trial(lessons, dealt, weight))
     choosing = Choosing(lessons, dealt, flags, by_label, seed)
     if classes is None and judge is not None:
-        chosen = choosing.by(judge, trials)
+        chosen = choosing.by(judge, trials, progress)
     else:
         chosen = choosing.as_asked(trials[-1], classes or _CLASSES)
     trial, way = chosen.trial, chosen.way
+    kept = encoder if encoder and trial.weight in ENCODED else None
     parts = Parts(
-        trial.trained.predictor, trial.recalibration, way.sorting, unfamiliar, way.combined
+        trial.trained.predictor,
+        trial.recalibration,
+        way.sorting,
+        unfamiliar,
+        way.combined,
+        kept.facts if kept else None,
     )
     guesses = trial.predictions.scores
     final, names = way.class_index, way.names
@@ -153,6 +168,7 @@ def fit(
         folds=folds,
         seed=seed,
         weight=trial.weight,
+        encoder=EncoderUsed(kept.digest, kept.width, kept.provider) if kept else None,
         labels_used=trial.trained.labels_used,
         sorting=way.kind,
         reason=chosen.reason,
@@ -185,6 +201,16 @@ def fit(
     sorted_into = {q: names[g] for q, g in zip(lessons.query_ids, final, strict=True)}
     store.save_classes(estimator.digest, workload, sorted_into)
     return estimator
+
+
+def _refuse_unknown(weights: Sequence[str], encoder: Encoder | None) -> None:
+    known = (*WEIGHTS, *(ENCODED if encoder else ()))
+    if not weights or not set(weights) <= set(known):
+        raise InputError(
+            "no such reading of a text" + ("" if encoder else " without a sentence encoder"),
+            expected=f"one or more of {', '.join(known)}",
+            got=", ".join(weights) or "none",
+        )
 
 
 def _meanings(way: Way) -> tuple[str, ...]:

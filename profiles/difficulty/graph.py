@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
 from profiles.difficulty.honesty.unfamiliar import Unfamiliar
-from profiles.difficulty.nodes import Graph, ints
+from profiles.difficulty.nodes import EMBEDDING_INPUT, Graph, ints
 from profiles.difficulty.predicting.predictor import Predictor
 from profiles.difficulty.predicting.recalibration import Recalibration
+from profiles.difficulty.reading.encoder_files import EncoderFacts
+from profiles.difficulty.reading.recipes import append_was_read
 from profiles.difficulty.reading.token_roots import token_roots
 from profiles.difficulty.sorting.candidates import Sorting
 from profiles.difficulty.sorting.combined import LABEL_INPUT, Combined
@@ -34,6 +37,7 @@ class Parts:
         unfamiliar: Finds texts unlike those learned from; they belong to the last class, which is
             the hardest.
         combined: Labels of the caller times classes of the text; None where text is all.
+        encoder: Whose vectors the predictor reads; None where it reads none.
     """
 
     predictor: Predictor
@@ -41,6 +45,7 @@ class Parts:
     sorting: Sorting
     unfamiliar: Unfamiliar
     combined: Combined | None = None
+    encoder: EncoderFacts | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -58,6 +63,7 @@ class GraphFacts:
         class_names: Easiest first; `class_index` points here.
         strategies: Columns of `predicted_scores`.
         note: For people.
+        encoder: Whose vectors the graph reads beside the text; None where text is all.
     """
 
     digest: str
@@ -65,14 +71,17 @@ class GraphFacts:
     class_names: tuple[str, ...]
     strategies: tuple[str, ...]
     note: str
+    encoder: EncoderFacts | None = None
 
 
 def build(parts: Parts, strategies: tuple[str, ...], *, workload: str, note: str) -> bytes:
     """The estimator's bytes; equal parts give equal bytes.
 
-    Input ``text`` string[N], and ``label`` string[N] where labels are combined. Outputs
-    ``class_index`` int64[N], -1 for an unknown label; ``predicted_scores`` float32[N, S];
-    ``predicted_costs_usd`` float32[N, S] where costs are predicted; ``unfamiliar`` bool[N].
+    Input ``text`` string[N], ``label`` string[N] where labels are combined, and ``embedding``
+    float32[N, D] where an encoder's vectors are read. Outputs ``class_index`` int64[N], -1 for an
+    unknown label; ``predicted_scores`` float32[N, S]; ``predicted_costs_usd`` float32[N, S] where
+    costs are predicted; ``unfamiliar`` bool[N], which is true of a text whose vector has a number
+    that is not finite: nobody read it.
 
     Args:
         parts: What was fitted.
@@ -84,6 +93,8 @@ def build(parts: Parts, strategies: tuple[str, ...], *, workload: str, note: str
     raw, costs = parts.predictor.append(graph)
     scores = parts.recalibration.append(graph, raw)
     unfamiliar = parts.unfamiliar.append(graph, token_roots(graph))
+    if parts.encoder:
+        unfamiliar = graph.add("Or", unfamiliar, graph.add("Not", append_was_read(graph)))
     hardest = ints(len(parts.sorting.names) - 1)
     sorted_into = parts.sorting.append(graph, scores, costs)
     index = graph.add("Where", unfamiliar, hardest, sorted_into)
@@ -109,8 +120,12 @@ def build(parts: Parts, strategies: tuple[str, ...], *, workload: str, note: str
     }
     if parts.combined:
         properties["labels"] = json.dumps(parts.combined.labels)
+    vectors = {}
+    if parts.encoder:
+        properties["encoder"] = json.dumps(parts.encoder.to_json())
+        vectors[EMBEDDING_INPUT] = parts.encoder.width
     inputs = ("text", LABEL_INPUT) if parts.combined else ("text",)
-    model = graph.model(outputs, properties, inputs=inputs)
+    model = graph.model(outputs, properties, inputs=inputs, vectors=vectors)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
@@ -145,8 +160,14 @@ def read_facts(path: Path) -> GraphFacts:
             class_names=tuple(map(str, json.loads(properties["class_names"]))),
             strategies=tuple(map(str, json.loads(properties["strategies"]))),
             note=properties.get("note", ""),
+            encoder=_encoder(properties),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             "the estimator's metadata is damaged", where=str(path), got=str(error)
         ) from error
+
+
+def _encoder(properties: Mapping[str, str]) -> EncoderFacts | None:
+    text = properties.get("encoder")
+    return None if text is None else EncoderFacts.of_json(json.loads(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 PREFIX = "difficulty/"
+EMBEDDING_INPUT = "embedding"
+"""Name of the vectors that a sentence encoder gives of the texts."""
 OPSETS: Mapping[str, int] = {"": 18, "ai.onnx.ml": 3, "com.microsoft": 1}
 IR_VERSION = 10
 
@@ -56,12 +59,27 @@ class Graph:
         properties: Mapping[str, str],
         *,
         inputs: Sequence[str] = ("text",),
+        vectors: Mapping[str, int] = MappingProxyType({}),
     ) -> onnx.ModelProto:
-        """The model with the input `text`, or with other inputs of strings."""
+        """The model with the input `text`, or with other inputs of strings.
+
+        Args:
+            outputs: Type and shape by name.
+            properties: The file's metadata.
+            inputs: Of strings, string[N] each.
+            vectors: Width D of every input of numbers, float32[N, D], by name.
+        """
+        numbers = [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", d])
+            for n, d in vectors.items()
+        ]
         graph = helper.make_graph(
             self._nodes,
             "difficulty",
-            [helper.make_tensor_value_info(n, TensorProto.STRING, ["N"]) for n in inputs],
+            [
+                *(helper.make_tensor_value_info(n, TensorProto.STRING, ["N"]) for n in inputs),
+                *numbers,
+            ],
             [helper.make_tensor_value_info(n, kind, dims) for n, (kind, dims) in outputs.items()],
             self._constants,
         )

@@ -9,12 +9,18 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from profiles.difficulty.nodes import EMBEDDING_INPUT
+
 _BATCH = 256
 _BATCH_CHARACTERS = 1 << 20
 
 
 def outputs(
-    graph: bytes, name: str, prompts: Sequence[str], labels: Sequence[str] | None = None
+    graph: bytes,
+    name: str,
+    prompts: Sequence[str],
+    labels: Sequence[str] | None = None,
+    vectors: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[list[int], NDArray[Any]]]:
     """One output of a graph that takes `text`, and `label` where given, batch after batch.
 
@@ -26,6 +32,7 @@ def outputs(
         name: The output.
         prompts: Any text; half of a surrogate pair, which no UTF-8 can carry, counts as "?".
         labels: One per prompt, for a graph that reads them.
+        vectors: float32[prompts, D] by a sentence encoder, for a graph that reads them.
 
     Yields:
         Positions in `prompts`, and the output's rows for them, shape (positions, ...).
@@ -34,9 +41,11 @@ def outputs(
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     for positions in _batches(prompts):
-        feeds = {"text": _strings(prompts, positions)}
+        feeds: dict[str, NDArray[Any]] = {"text": _strings(prompts, positions)}
         if labels is not None:
             feeds["label"] = _strings(labels, positions)
+        if vectors is not None:
+            feeds[EMBEDDING_INPUT] = vectors[positions]
         yield positions, session.run([name], feeds)[0]
 
 

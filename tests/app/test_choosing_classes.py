@@ -63,6 +63,12 @@ def test_hard_queries_get_a_class_of_their_own(lessons, tried, fold_of, limits):
     assert blind.behind > 3 * blind.behind_error
 
 
+def test_every_way_that_is_judged_is_told_before(lessons, tried, fold_of):
+    told = []
+    judge_by_plans(spec(FLOOR), lambda *step: told.append(step))(lessons, tried[:3], fold_of)
+    assert told == [("judge by plans", done, 3) for done in range(3)]
+
+
 def test_limits_that_lessons_cannot_judge_are_named(lessons, tried, fold_of):
     limits = {
         "accuracy": {"overall": 0.8, "max_gap": {"language": 0.1}},

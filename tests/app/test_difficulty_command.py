@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import random
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +115,22 @@ def test_a_report_for_people_names_classes_and_the_same_command_writes_the_same_
     assert "a prompt unlike these takes the last class" in said
     fit(folder, "--classes", "2", "-o", "again.onnx")
     assert (folder / "again.onnx").read_bytes() == (folder / "two.onnx").read_bytes()
+
+
+def test_a_terminal_sees_how_far_it_is_and_stdout_is_the_report_alone(folder: Path) -> None:
+    command = str(Path(sys.executable).parent / "inferbudget")
+    terminal, stderr = pty.openpty()
+    termios.tcsetwinsize(stderr, (24, 100))
+    done = subprocess.run(
+        [command, "difficulty", "fit", "--profiles", "p.duckdb", "--workload", "w", "-o", "t.onnx",
+         "--classes", "2", "--format", "json"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=stderr, check=True, timeout=120,
+    )  # fmt: skip
+    told = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    os.close(stderr)
+    assert "learn from words+surface" in told
+    assert json.loads(done.stdout)["queries"] == QUERIES
 
 
 SPEC = (

@@ -259,6 +259,46 @@ def test_classes_that_need_different_strategies_are_told_apart_and_no_further():
         assert choice.table[1].behind > 2 * choice.table[1].behind_error
 
 
+def test_the_reason_says_at_how_many_budgets_plans_differ():
+    hard, outcomes = easy_and_hard(np.random.default_rng(9), 400)
+    candidates = [one_class(400), sorted_into(hard)]
+    asked_of_all = asked(outcomes, folds(400), None)
+    budgets = asked_of_all.limits
+    alone = np.array(
+        [
+            [
+                plan.alone
+                for fold in range(5)
+                for plan in plans_without(outcomes, one, folds(400) == fold, asked_of_all)
+            ]
+            for one in candidates
+        ]
+    ).reshape(2, 5, len(budgets))
+    same = ((alone[0] == alone[1]) & (alone[0] >= 0)).all(axis=0)
+    reason = compare(outcomes, candidates, folds(400)).reason
+    assert f"plans differ at {len(budgets) - same.sum()} of them" in reason
+    low = make_spec(limits={"accuracy": {"overall": 0.3}})
+    reason = compare(outcomes, candidates, folds(400), low).reason
+    assert "every plan is the same strategy for all, by any classes" in reason
+    assert "every plan" not in compare(outcomes, candidates, folds(400), make_spec(**FLOOR)).reason
+
+
+def test_candidates_that_sort_alike_stand_alike_and_the_first_is_kept():
+    hard, outcomes = easy_and_hard(np.random.default_rng(10), 400)
+    told = []
+    choice = compare(
+        outcomes,
+        [one_class(400), sorted_into(hard, "first"), sorted_into(hard, "second")],
+        folds(400),
+        make_spec(**FLOOR),
+        lambda *counts: told.append(counts),
+    )
+    assert choice.index == 1
+    first, second = choice.table[1:]
+    assert replace(second, index=1, kind="first") == first
+    assert told == [(0, 3), (1, 3), (2, 3)]
+
+
 def test_where_nothing_tells_queries_apart_one_class_is_chosen():
     chosen = []
     for seed in range(10):

@@ -83,12 +83,14 @@ class Told:
 
 
 def take(kind: str, classes: int = 99) -> Callable[..., Told]:
-    """A judge that takes the sorting of a kind with most classes, up to so many."""
+    """A judge that takes the sorting of a kind with most classes, up to so many.
+
+    A kind that is not listed sorts like one that is: then any kind will do.
+    """
 
     def judge(_lessons: object, found: Sequence[Way], _fold_of: object) -> Told:
-        places = [
-            i for i, c in enumerate(found) if c.kind == kind and len(c.sorting.names) <= classes
-        ]
+        small = [i for i, c in enumerate(found) if len(c.sorting.names) <= classes]
+        places = [i for i in small if found[i].kind == kind] or small
         return Told(max(places, key=lambda i: (len(found[i].sorting.names), -i)))
 
     return judge

@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto
-from onnx.reference import ReferenceEvaluator
 
 from profiles.difficulty.honesty.calibration import line, reliability
-from profiles.difficulty.nodes import Graph
-from profiles.difficulty.predicting.recalibration import recalibrate
 
 REPETITIONS = 400
 
@@ -89,58 +85,3 @@ def test_equal_predictions_and_outcomes_have_no_line_and_are_no_certainty():
     assert "no miscalibration" in found.words
     exact = np.linspace(0, 1, 100)[:, None]
     assert "over-confident" not in reliability(exact, exact, ["m"])[0].words
-
-
-def test_a_shrinking_step_is_found_and_lowers_the_error_on_new_queries():
-    predicted, measured = world(800, 0, slope=0.5)
-    found = recalibrate(predicted, measured, np.arange(800) % 5)
-    assert found.changed.tolist() == [True]
-    assert found.scale[0] == pytest.approx(0.5, abs=0.15)
-    assert found.gain[0] > found.gain_error[0] > 0
-    new_predicted, new_measured = world(4000, 1, slope=0.5)
-    before = (new_predicted - new_measured) ** 2
-    after = (found.apply(new_predicted) - new_measured) ** 2
-    assert after.mean() < before.mean()
-
-
-def test_a_right_predictor_is_seldom_changed_and_then_but_little():
-    moved = []
-    for seed in range(100):
-        predicted, measured = world(400, seed)
-        found = recalibrate(predicted, measured, np.arange(400) % 5)
-        moved.append(np.abs(found.apply(predicted) - predicted).mean())
-    assert np.mean(np.array(moved) > 0) < 0.25
-    assert max(moved) < 0.1
-
-
-def test_a_querys_own_outcome_does_not_reach_its_recalibrated_score():
-    predicted, measured = world(300, 2, slope=0.3)
-    fold_of = np.arange(300) % 5
-    first = recalibrate(predicted, measured, fold_of).predicted
-    turned = np.where((fold_of == 2)[:, None], 1 - measured, measured)
-    second = recalibrate(predicted, turned, fold_of)
-    assert second.changed.all()
-    np.testing.assert_array_equal(first[fold_of == 2], second.predicted[fold_of == 2])
-    assert (first[fold_of == 1] != second.predicted[fold_of == 1]).all()
-
-
-def test_too_few_queries_change_nothing():
-    predicted, measured = world(30, 0, slope=0.0)
-    found = recalibrate(predicted, measured, np.arange(30) % 5)
-    assert not found.changed.any()
-    assert np.isnan(found.gain).all()
-    np.testing.assert_array_equal(found.predicted, predicted)
-
-
-@pytest.mark.parametrize("slope", [0.3, 1.0])
-def test_the_graph_takes_the_same_step_as_numpy(slope):
-    predicted, measured = world(500, 0, slope=slope)
-    found = recalibrate(predicted, measured, np.arange(500) % 5)
-    graph = Graph()
-    start = graph.add("Cast", "scores", to=TensorProto.FLOAT)
-    graph.add("Identity", found.append(graph, start), output="after")
-    model = graph.model({"after": (TensorProto.FLOAT, ["N", 1])}, {}, inputs=["scores"])
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
-    given_scores = predicted.astype(np.float32)
-    (after,) = ReferenceEvaluator(model).run(None, {"scores": given_scores})
-    np.testing.assert_allclose(after, found.apply(given_scores), atol=1e-6)

@@ -162,7 +162,20 @@ def test_luck_gathers_in_no_class_however_queries_are_sorted(kind):
 )
 @pytest.mark.parametrize("by_label", [False, True])
 def test_whatever_sorting_a_judge_takes_is_stored_reported_and_served(kind, by_label):
-    queries, observations = says_or_proves(160, label=lambda q: ("law/tax", "art")[q % 2])
+    """Texts tell of either strategy, else the upgrade between them is but the first one's score."""
+    rng = random.Random(7)
+
+    def prompt(index):
+        about = ("say", "prove")[index // 2 % 2], ("this", "that")[index // 4 % 2]
+        return " ".join([*about, *rng.choices(WORDS, k=9), str(rng.randrange(10**6))])
+
+    def score(index, place):
+        chance = (0.3, 0.5)[place] if (index // 2, index // 4)[place] % 2 else 0.95
+        return float(rng.random() < chance)
+
+    queries, observations = says_or_proves(
+        240, prompt=prompt, score=score, label=lambda q: ("law/tax", "art")[q % 2]
+    )
     estimator, stored = fit_world((queries, observations), judge=take(kind, 4), by_label=by_label)
     check_promises(estimator, stored)
     assert estimator.report.sorting == kind

@@ -4,32 +4,19 @@ import json
 import random
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
+from tiny_encoders import WIDTH, WORDS, folder_of, model, static, subwords, table
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from profiles.difficulty.reading.encoder import MAX_TOKENS, TOLERANCE, Encoder
+from profiles.difficulty.reading.encoder import MAX_TOKENS, TOLERANCE, Encoder, open_pinned
+from profiles.difficulty.reading.encoder_files import EncoderFacts
 from profiles.errors import InputError
 
-WIDTH = 12
-WORDS = "the sum of two numbers is even because every odd number has a partner def return 17 42"
 AWKWARD = ["", " ", "\n\n", "é 😀 日本語\x00\x01\u200d", "\ud800", "a" * 99_999, "17 + 42 = "]
-
-
-def subwords(**truncation):
-    """Byte-level BPE: every text has tokens it knows."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([WORDS] * 4, trainer)
-    if truncation:
-        tokenizer.enable_truncation(**truncation)
-    return tokenizer
 
 
 def whole_words(*special):
@@ -38,33 +25,6 @@ def whole_words(*special):
     trainer = trainers.WordLevelTrainer(special_tokens=[*special], show_progress=False)
     tokenizer.train_from_iterator([WORDS], trainer)
     return tokenizer
-
-
-def table(rows):
-    return np.random.default_rng(7).standard_normal((rows, WIDTH)).astype(np.float32)
-
-
-def model(nodes, constants, *, inputs=("input_ids", "attention_mask"), kind=TensorProto.INT64):
-    """Nodes from the inputs to `vectors`, or to what the last node gives."""
-    graph = helper.make_graph(
-        [helper.make_node(*parts, **attributes) for *parts, attributes in nodes],
-        "encoder",
-        [helper.make_tensor_value_info(name, kind, ["N", "T"]) for name in inputs],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
-            for *_, outputs, _ in nodes
-            for name in outputs
-            if name in ("states", "sentence_embedding")
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    opsets = [helper.make_opsetid("", 18)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
-
-
-def static(rows=400):
-    """Token vectors straight from a table."""
-    return model([("Gather", ["table", "input_ids"], ["states"], {})], {"table": table(rows)})
 
 
 def attention(inputs=("input_ids", "attention_mask", "token_type_ids")):
@@ -116,13 +76,6 @@ def pooled():
     ]
     constants = {"table": table(400), "axis": np.array([2]), "first": np.array([1])}
     return model(nodes, constants)
-
-
-def folder_of(folder, made, tokenizer):
-    folder.mkdir(exist_ok=True)
-    onnx.save(made, folder / "model.onnx")
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
 
 
 def unit(vectors):
@@ -348,3 +301,44 @@ def test_the_provider_is_what_really_runs(folder, monkeypatch, capfd):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
     assert Encoder.open(folder).provider == both[not has_cuda]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_pinned_encoder_is_opened_as_it_was_whatever_the_folder_says_of_itself(tmp_path, folder):
+    encoder = Encoder.open(folder, pooling="cls", max_tokens=9)
+    facts = encoder.facts
+    assert facts == EncoderFacts(encoder.digest, WIDTH, 9, "cls")
+    assert EncoderFacts.of_json(json.loads(json.dumps(facts.to_json()))) == facts
+    copy = folder_of(tmp_path / "copy", static(), subwords(max_length=64))
+    with pytest.raises(InputError, match=f"expected digest {facts.digest}; got sha256") as raised:
+        open_pinned(copy, facts)  # its tokenizer.json has a limit, so it is another file
+    assert "next: name the folder that was given to" in str(raised.value)
+    again = open_pinned(folder, facts)
+    assert again.facts == facts
+    text = "odd numbers have a partner in the sum of 17 and 42"
+    assert (again.encode([text]) == encoder.encode([text])).all()
+
+
+def test_another_model_is_refused_before_it_is_loaded(tmp_path, folder):
+    facts = Encoder.open(folder).facts
+    other = folder_of(tmp_path / "other", static(), subwords())
+    (other / "model.onnx").write_bytes(b"no model at all")
+    with pytest.raises(InputError, match="this is another encoder than the one"):
+        open_pinned(other, facts)
+    with pytest.raises(InputError, match=r"got no model\.onnx and no tokenizer\.json"):
+        open_pinned(tmp_path, facts)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"width": 0}, ValueError),
+        ({"pooling": "max"}, ValueError),
+        ({"max_tokens": "many"}, ValueError),
+        ({"width": None}, TypeError),
+        ({"width": ...}, KeyError),
+    ],
+)
+def test_facts_that_make_no_sense_are_refused(change, error):
+    value = EncoderFacts("sha256:0", 12, 64, "mean").to_json() | change
+    with pytest.raises(error):
+        EncoderFacts.of_json({name: one for name, one in value.items() if one is not ...})

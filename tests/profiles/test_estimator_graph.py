@@ -1,8 +1,10 @@
 """The whole exported graph against numpy: scores, dollars, classes and what is unfamiliar."""
 
 import itertools
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from zlib import crc32
 
 import numpy as np
 import onnx
@@ -18,8 +20,9 @@ from small_worlds import WORKLOAD
 from profiles.difficulty.graph import Parts, build
 from profiles.difficulty.honesty.unfamiliar import fit_unfamiliar
 from profiles.difficulty.lessons import read_lessons
-from profiles.difficulty.predicting.predictor import WEIGHTS, Predictions, train
+from profiles.difficulty.predicting.predictor import ENCODED, WEIGHTS, Predictions, train
 from profiles.difficulty.predicting.recalibration import Recalibration
+from profiles.difficulty.reading.encoder_files import EncoderFacts
 from profiles.difficulty.reading.text_features import STEP_SCALE, STEPS
 from profiles.difficulty.reading.token_roots import ROOTS, rows_of
 from profiles.difficulty.sorting.bins import Bins, Hardness, Upgrade, quantile_borders
@@ -29,7 +32,9 @@ from profiles.difficulty.sorting.kmeans import Prototypes
 from profiles.difficulty.sorting.multiplier import frontier
 from profiles.difficulty.sorting.price_rule import PriceRule
 
+READINGS = (*WEIGHTS, *ENCODED)
 KINDS = ("prototypes", "quantiles", "upgrade", "plan", "one price", "frontier", "mean costs")
+WIDTH = 6
 LABELS = ("art", "law/tax", "é😀")
 AWKWARD = [
     "",
@@ -52,6 +57,18 @@ def carried(texts):
     return [text.encode(errors="replace").decode() for text in texts]
 
 
+def vectors_of(texts):
+    """Of each text, whatever stands beside it; some are huge or tiny, some hold no number."""
+    found = np.zeros((len(texts), WIDTH), dtype=np.float32)
+    for row, text in zip(found, texts, strict=True):
+        seed = crc32(text.encode())
+        rng = np.random.default_rng(seed)
+        row[:] = rng.normal(size=WIDTH) * rng.choice([1e-30, 0.3, 0.3, 1e6])
+        if seed % 5 == 0:
+            row[rng.integers(WIDTH)] = rng.choice([np.nan, np.inf, -np.inf])
+    return found
+
+
 @dataclass
 class Built:
     """An estimator's parts, its graph, and what both say of texts."""
@@ -66,18 +83,25 @@ class Built:
             self.content, options, providers=["CPUExecutionProvider"]
         )
 
-    def served(self, texts, labels):
+    def served(self, texts, labels, vectors=None):
         feeds = {"text": np.array(texts, dtype=object)}
         if self.parts.combined:
             feeds["label"] = np.array(labels, dtype=object)
+        if self.parts.encoder:
+            feeds["embedding"] = vectors_of(texts) if vectors is None else vectors
         names = [output.name for output in self.session.get_outputs()]
         return dict(zip(names, self.session.run(names, feeds), strict=True))
 
     def arithmetic(self, texts):
         """Scores and dollars, and whether texts are unfamiliar, without the nodes that serve."""
-        found = self.parts.predictor.predict_rows(self.parts.predictor.linear.reading.rows(texts))
+        vectors = vectors_of(texts) if self.parts.encoder else None
+        rows = self.parts.predictor.linear.reading.rows(texts)
+        found = self.parts.predictor.predict_rows(rows, vectors)
         scores = self.parts.recalibration.apply(found.scores)
-        return Predictions(scores, found.costs), self.parts.unfamiliar.detect(rows_of(texts))
+        unfamiliar = self.parts.unfamiliar.detect(rows_of(texts))
+        if vectors is not None:
+            unfamiliar |= ~np.isfinite(vectors).all(axis=1)
+        return Predictions(scores, found.costs), unfamiliar
 
     def classes(self, predictions, unfamiliar, labels):
         index = self.parts.sorting.sort(predictions)
@@ -123,17 +147,18 @@ def built(kind, *, with_costs, combined, weight="words+surface"):
     with store_of(queries, outcomes) as store:
         lessons = read_lessons(store, WORKLOAD)
     fold_of = np.arange(len(lessons.prompts)) % 5
+    vectors = np.random.default_rng(1).normal(size=(len(lessons.prompts), WIDTH))
+    vectors[:, 0] += 3 * lessons.scores[:, 0]  # more than words say, so that vectors weigh
+    lessons = replace(lessons, vectors=vectors.astype(np.float32))
     trained = train(lessons, fold_of, weight)
+    assert trained.predictor.linear.vectors.any() == (weight in ENCODED)
     predictions = trained.predictions
     means = known_mean_costs(predictions, lessons)
     means = np.array([1e-4, 1e-3, 1e-2]) if means is None else means
     sorting = sorting_of(kind, predictions, means, lessons.strategies)
-    nothing = np.zeros(3)
     recalibration = Recalibration(
         np.array([0.81234, 1.0, 1.3]),
         np.array([0.05432, 0.0, -0.2]),
-        nothing,
-        nothing,
         predictions.scores,
     )
     unfamiliar, flags = fit_unfamiliar(rows_of(lessons.prompts), fold_of, alpha=0.1)
@@ -147,6 +172,7 @@ def built(kind, *, with_costs, combined, weight="words+surface"):
         sorting,
         unfamiliar,
         combine(labels, text_class, names, smallest_share=0.05) if combined else None,
+        EncoderFacts("sha256:0", WIDTH, 64, "mean") if weight in ENCODED else None,
     )
     return Built(parts, build(parts, lessons.strategies, workload=WORKLOAD, note="a note"))
 
@@ -161,7 +187,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def every():
     return {
-        case: built(case[0], with_costs=case[1], combined=case[2], weight=WEIGHTS[at % 3])
+        case: built(case[0], with_costs=case[1], combined=case[2], weight=READINGS[at % 4])
         for at, case in enumerate(CASES)
     }
 
@@ -222,14 +248,50 @@ def test_a_graph_is_valid_onnx_and_names_what_it_reads_and_writes(every, case):
     _, with_costs, combined = case
     model = onnx.load_from_string(every[case].content)
     onnx.checker.check_model(model)
-    assert [value.name for value in model.graph.input] == ["text", "label"][: 1 + combined]
+    encoded = every[case].parts.encoder is not None
+    assert [value.name for value in model.graph.input] == [
+        "text",
+        *(["label"] if combined else []),
+        *(["embedding"] if encoded else []),
+    ]
     assert {value.name for value in model.graph.output} == {
         "class_index",
         "predicted_scores",
         "unfamiliar",
         *(["predicted_costs_usd"] if with_costs else []),
     }
-    assert ("labels" in {entry.key for entry in model.metadata_props}) == combined
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert ("labels" in properties) == combined
+    assert ("encoder" in properties) == encoded
+    if encoded:
+        assert json.loads(properties["encoder"]) == every[case].parts.encoder.to_json()
+        dims = model.graph.input[-1].type.tensor_type.shape.dim
+        assert (dims[0].dim_param, dims[1].dim_value) == ("N", WIDTH)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_text_that_no_encoder_read_is_in_the_last_class_and_has_finite_predictions(every, number):
+    texts = [query.prompt for query in says_or_proves(30, seed=9)[0]]
+    asked = 0
+    for estimator in every.values():
+        if not estimator.parts.encoder:
+            continue
+        asked += 1
+        labels = [LABELS[i % 3] for i in range(len(texts))]
+        vectors = np.zeros((len(texts), WIDTH), dtype=np.float32)
+        read = estimator.served(texts, labels, vectors)
+        vectors[:, 3] = number
+        unread = estimator.served(texts, labels, vectors)
+        assert unread["unfamiliar"].all()
+        assert not read["unfamiliar"].all()
+        last = np.full(len(texts), len(estimator.parts.sorting.names) - 1)
+        combined = estimator.parts.combined
+        expected = combined.classes(labels, last) if combined else last
+        np.testing.assert_array_equal(unread["class_index"], expected)
+        for name in {"predicted_scores", "predicted_costs_usd"} & unread.keys():
+            assert np.isfinite(unread[name]).all()
+            np.testing.assert_array_equal(unread[name], read[name])  # as if it were all zeros
+    assert asked > 2
 
 
 def keys_by_the_book(text):

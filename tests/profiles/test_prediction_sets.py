@@ -129,6 +129,27 @@ def test_hindsight_takes_the_nearest_prototype_of_what_was_measured():
     assert nearest_in_hindsight(scores, prototypes).tolist() == [0, 1, 2, 2, 1, UNKNOWN]
 
 
+def test_a_class_is_not_near_for_lacking_a_strategy():
+    prototypes = np.array([[0.9, 0.8, 0.5], [0.1, 0.4, np.nan]])
+    scores = np.array([[1, 1, 0], [0, 0, 1], [1, np.nan, 0], [np.nan, np.nan, 1]])
+    assert nearest_in_hindsight(scores, prototypes).tolist() == [0, 1, 0, UNKNOWN]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_what_a_query_was_not_measured_on_says_nothing_of_its_class(seed):
+    """Strategies that are taken out of the table for all classes leave its class as it is."""
+    rng = np.random.default_rng(seed)
+    prototypes, scores = rng.random((4, 5)), rng.random((30, 5))
+    missing = rng.random(5) < 0.5
+    part = np.where(missing, np.nan, scores)
+    found = nearest_in_hindsight(part, prototypes)
+    if missing.all():
+        assert (found == UNKNOWN).all()
+    else:
+        expected = nearest_in_hindsight(scores[:, ~missing], prototypes[:, ~missing])
+        assert found.tolist() == expected.tolist()
+
+
 def test_hindsight_takes_the_class_that_the_plan_serves_best():
     shares = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     scores = np.array([[1, 1, np.nan], [0, 1, 1], [0, 0, 1], [1, np.nan, 1]])

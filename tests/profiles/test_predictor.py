@@ -15,6 +15,7 @@ from small_worlds import sums
 
 from profiles.difficulty.lessons import Lessons
 from profiles.difficulty.nodes import Graph
+from profiles.difficulty.predicting.features import Features
 from profiles.difficulty.predicting.level_one import STRENGTHS
 from profiles.difficulty.predicting.predictor import WEIGHTS, train
 from profiles.difficulty.predicting.ridge import many
@@ -297,17 +298,36 @@ def test_weights_in_whole_numbers_are_near_the_learned_ones():
 
 def test_conjugate_gradients_solve_the_normal_equations_and_columns_do_not_mix():
     rng = np.random.default_rng(1)
-    features = csr_array(np.hstack([rng.normal(size=(60, 12)), np.full((60, 1), 30.0)]))
+    sparse = csr_array(np.hstack([rng.normal(size=(60, 12)), np.full((60, 1), 30.0)]))
+    features = Features.of(sparse)
     targets = rng.normal(size=(60, 3))
     rows = rng.random((60, 3)) < 0.8
     found = many(features, targets, rows, np.array([2.0, 5.0, 9.0]))
     for column, strength in enumerate((2.0, 5.0, 9.0)):
         seen = np.flatnonzero(rows[:, column])
-        x = features[seen].toarray()
+        x = sparse[seen].toarray()
         wanted = np.linalg.solve(x.T @ x + strength * np.eye(13), x.T @ targets[seen, column])
         assert np.linalg.norm(found[:, column] - wanted) < 0.05 * np.linalg.norm(wanted)
         alone = many(features, targets[:, [column]], rows[:, [column]], np.array([strength]))
         np.testing.assert_allclose(alone[:, 0], found[:, column], rtol=1e-4, atol=1e-6)
+
+
+def test_dense_features_count_like_sparse_ones():
+    rng = np.random.default_rng(2)
+    sparse = csr_array(np.hstack([rng.normal(size=(5000, 3)), np.ones((5000, 1))]))
+    dense = rng.normal(size=(5000, 6)).astype(np.float32)
+    features = Features.of(sparse, dense)
+    whole = np.hstack([sparse.toarray(), dense])
+    weights, values = rng.normal(size=(10, 2)), rng.normal(size=(5000, 2))
+    np.testing.assert_allclose(features.times(weights), whole @ weights)
+    np.testing.assert_allclose(features.transposed_times(values), whole.T @ values, rtol=1e-6)
+    assert features.mean_square() == pytest.approx((whole**2).sum() / 5000)
+    rows = np.flatnonzero(rng.random(5000) < 0.3)
+    np.testing.assert_allclose(features.part(rows).times(weights), whole[rows] @ weights)
+    for block, columns in features.blocks():
+        np.testing.assert_allclose(
+            block.times(weights[columns]), whole[:, columns] @ weights[columns]
+        )
 
 
 def test_what_is_trained_is_a_plain_value(trained):

@@ -13,6 +13,7 @@ import click
 
 from app.cli.options import (
     FILE,
+    FOLDER,
     FiniteRange,
     emit_json,
     format_option,
@@ -124,6 +125,9 @@ class Levels(click.ParamType[tuple[int, ...]]):
     help="Measure where it is worth most to this spec's plan, until nothing more is worth it.",
 )
 @click.option(
+    "--encoder", type=FOLDER, help="Folder of the encoder that the spec's estimator reads with."
+)
+@click.option(
     "--ray",
     "ray_address",
     metavar="ADDRESS",
@@ -154,6 +158,7 @@ def measure_command(
     timeout_s: float,
     gpu: bool,
     spec_path: Path | None,
+    encoder: Path | None,
     ray_address: str | None,
     shards: int | None,
     output_format: str,
@@ -175,6 +180,8 @@ def measure_command(
         raise click.UsageError("give --strategy or --strategies")
     if spec_path and (ray_address or samples > 1 or len(levels) > 1):
         raise click.UsageError("--adaptive goes with one sample, one level and no --ray")
+    if encoder and not spec_path:
+        raise click.UsageError("--encoder goes with --adaptive")
     if shards and not ray_address:
         raise click.UsageError("--shards goes with --ray")
     experiment = Experiment(
@@ -199,7 +206,7 @@ def measure_command(
             experiment, tasks, store_path, samples, levels, max_usd, ray_address, shards
         )
     else:
-        run = _here(experiment, tasks, store_path, samples, levels, max_usd, spec_path)
+        run = _here(experiment, tasks, store_path, samples, levels, max_usd, spec_path, encoder)
         report = asyncio.run(run)
     if output_format == "json":
         emit_json(asdict(report))
@@ -216,6 +223,7 @@ async def _here(
     levels: tuple[int, ...],
     max_usd: float | None,
     spec_path: Path | None,
+    encoder: Path | None,
 ) -> MeasureReport:
     """Measure in this process: every pair, or what a spec's plan is short of."""
     from profiles.measuring.measure import measure
@@ -247,7 +255,7 @@ async def _here(
                 )
 
             if spec_path:
-                report = await _adaptively(experiment, store, tasks, spec_path, pay)
+                report = await _adaptively(experiment, store, tasks, spec_path, encoder, pay)
             else:
                 report = await pay(None)
         if not report.left:
@@ -260,6 +268,7 @@ async def _adaptively(
     store: Store,
     tasks: list[Task],
     spec_path: Path,
+    encoder: Path | None,
     pay: Callable[[Sequence[tuple[str, str, int]]], Awaitable[MeasureReport]],
 ) -> AdaptiveReport:
     """Measure round by round for the plan of a spec about the same workload."""
@@ -277,7 +286,7 @@ async def _adaptively(
         )
     estimator = graph_of(spec, spec_path)
     return await measure_adaptively(
-        store, spec, tasks, experiment.strategies, pay, estimator=estimator
+        store, spec, tasks, experiment.strategies, pay, estimator=estimator, encoder=encoder
     )
 
 

@@ -78,13 +78,18 @@ class PredictionSets:
 def nearest_in_hindsight(scores: Floats, prototypes: Floats) -> Indices:
     """The class whose prototype is nearest to what was measured; the first one on ties.
 
+    The distance is the mean squared one over the strategies that the query was measured on and that
+    every class has a mean of: one that a class lacks would bring it near for knowing less.
+
     Args:
-        scores: Shape (n, S), in 0..1; strategies with nan do not count. A query without any has
-            the class `UNKNOWN`.
-        prototypes: Shape (C, S): mean measured score of each class.
+        scores: Shape (n, S), in 0..1, nan where unmeasured. A query that no such strategy was
+            measured on has the class `UNKNOWN`.
+        prototypes: Shape (C, S): mean measured score of each class, nan where it has none.
     """
-    apart = np.nan_to_num((scores[:, None, :] - prototypes) ** 2).sum(axis=2)
-    return np.where(np.isfinite(scores).any(axis=1), _smallest(apart), UNKNOWN)
+    counts = np.isfinite(scores) & np.isfinite(prototypes).all(axis=0)
+    squares = np.where(counts[:, None, :], (scores[:, None, :] - prototypes) ** 2, 0.0)
+    apart = squares.sum(axis=2) / np.maximum(counts.sum(axis=1), 1)[:, None]
+    return np.where(counts.any(axis=1), _smallest(apart), UNKNOWN)
 
 
 def best_in_hindsight(

@@ -78,6 +78,21 @@ class SetFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderUsed:
+    """The sentence encoder whose vectors the estimator reads.
+
+    Attributes:
+        digest: What pins it.
+        width: Numbers in a vector.
+        provider: The execution provider that read the training prompts.
+    """
+
+    digest: str
+    width: int
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
 class FitReport:
     """What a fit found.
 
@@ -89,6 +104,7 @@ class FitReport:
         folds: Folds of the cross-validation.
         seed: Of folds and restarts.
         weight: How much of a text the predictor reads.
+        encoder: Whose vectors it reads, None where it reads none.
         labels_used: Whether the predictor goes by what the text says of the label.
         sorting: How predictions become classes.
         reason: Why these classes, in words; empty where their number was asked for.
@@ -110,6 +126,7 @@ class FitReport:
     folds: int
     seed: int
     weight: str
+    encoder: EncoderUsed | None
     labels_used: bool
     sorting: str
     reason: str

@@ -1,7 +1,10 @@
 """Level one of a stacked predictor: many ridge regressions, each without some of the folds.
 
-Components of a prediction are the targets regressed at each of `STRENGTHS`, then, where there are
-labels, the mean targets of the labels weighed by what the text says of the label.
+Components of a prediction are the targets regressed on the text's features at each of `STRENGTHS`;
+where an encoder gives vectors, the targets regressed on those in the same way; and, where there are
+labels, the mean targets of the labels weighed by what features and vectors together say of the
+label. Regressed on both at once, targets would be predicted worse by a vector that tells nothing
+new: 300 small numbers in every row are more to fit noise with than a few words are.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
+from profiles.difficulty.predicting.features import Features
 from profiles.difficulty.predicting.ridge import many
 
 Floats = NDArray[np.float64]
@@ -34,8 +37,8 @@ class Fitted:
 
     Attributes:
         means: float64[T], of the targets.
-        weights: float64[C, p, T]: a component is `features @ weights + means`.
-        label_weights: float64[p, L], L is 0 without labels.
+        weights: float64[C, p + D, T]: a component is `features @ weights + means`.
+        label_weights: float64[p + D, L], L is 0 without labels.
         label_means: float64[L].
         table: float64[L, T], the mean targets of each label.
     """
@@ -46,11 +49,11 @@ class Fitted:
     label_means: Floats
     table: Floats
 
-    def components(self, rows: csr_array) -> Floats:
-        """float64[n, C or C + 1, T]."""
-        direct = [np.asarray(rows @ weights) + self.means for weights in self.weights]
+    def components(self, rows: Features) -> Floats:
+        """float64[n, C or C + 1, T]: of labels last."""
+        direct = [rows.times(weights) + self.means for weights in self.weights]
         if len(self.label_means):
-            guesses = np.asarray(rows @ self.label_weights) + self.label_means
+            guesses = rows.times(self.label_weights) + self.label_means
             direct.append(label_shares(guesses) @ self.table)
         return np.stack(direct, axis=1)
 
@@ -60,9 +63,9 @@ class LevelOne:
     """Components of every query's prediction, and the models that are served.
 
     Attributes:
-        outer: float64[n, C, T], by models that did not see the query's fold.
-        inner: float64[F, n, C, T]: by models that saw neither the query's fold nor fold f; nan for
-            queries of fold f itself.
+        outer: float64[n, C or C + 1, T], by models that did not see the query's fold.
+        inner: float64[F, n, ..., T]: by models that saw neither the query's fold nor fold f; nan
+            for queries of fold f itself.
         final: On all rows.
     """
 
@@ -72,12 +75,12 @@ class LevelOne:
 
 
 def level_one(
-    features: csr_array, targets: Floats, fold_of: Indices, labels: Indices | None
+    features: Features, targets: Floats, fold_of: Indices, labels: Indices | None
 ) -> LevelOne:
     """Fit without each fold, without each pair of folds, and on everything.
 
     Args:
-        features: [n, p], with a constant column.
+        features: [n, p + D].
         targets: [n, T]; nan where unmeasured, which then is not learned from.
         fold_of: [n], from 0.
         labels: [n], from 0, or None.
@@ -86,8 +89,7 @@ def level_one(
     if labels is not None:
         indicators = np.eye(int(labels.max()) + 1)[labels]
     folds = range(int(fold_of.max()) + 1)
-    features = csr_array(features.astype(np.float32))
-    count = len(STRENGTHS) + (labels is not None)
+    count = len(STRENGTHS) * len(list(features.blocks())) + (labels is not None)
     outer = np.full((len(targets), count, targets.shape[1]), np.nan)
     inner = np.full((len(folds), *outer.shape), np.nan)
 
@@ -98,12 +100,12 @@ def level_one(
         singles = [(fold,) for fold in folds]
         for (fold,), fitted in zip(singles, threads.map(without, singles), strict=True):
             rows = np.flatnonzero(fold_of == fold)
-            outer[rows] = fitted.components(features[rows])
+            outer[rows] = fitted.components(features.part(rows))
         pairs = list(combinations(folds, 2))
         for pair, fitted in zip(pairs, threads.map(without, pairs), strict=True):
             for fold, other in (pair, pair[::-1]):
                 rows = np.flatnonzero(fold_of == other)
-                inner[fold, rows] = fitted.components(features[rows])
+                inner[fold, rows] = fitted.components(features.part(rows))
     return LevelOne(outer, inner, without(()))
 
 
@@ -114,24 +116,36 @@ def label_shares(guesses: Floats) -> Floats:
 
 
 def _fit(
-    features: csr_array, targets: Floats, indicators: Floats, seen: NDArray[np.bool_]
+    features: Features, targets: Floats, indicators: Floats, seen: NDArray[np.bool_]
 ) -> Fitted:
     rows = np.flatnonzero(seen)
-    part, targets, indicators = csr_array(features[rows]), targets[rows], indicators[rows]
+    part, targets, indicators = features.part(rows), targets[rows], indicators[rows]
     known = np.isfinite(targets)
     measured = np.where(known, targets, 0.0)
     means = measured.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     label_means = indicators.mean(axis=0)
-    unit = float(part.multiply(part).sum()) / len(rows)
-    width, copies = targets.shape[1], len(STRENGTHS)
-    strengths = [*np.repeat(STRENGTHS, width), *[LABEL_STRENGTH] * len(label_means)]
-    weights = many(
+    direct = [
+        _direct(block, columns, measured - means, known, part.width)
+        for block, columns in part.blocks()
+    ]
+    label_weights = many(
         part,
-        np.hstack([np.tile(measured - means, copies), indicators - label_means]),
-        np.hstack([np.tile(known, copies), np.ones(indicators.shape, dtype=bool)]),
-        np.array(strengths) * unit,
+        indicators - label_means,
+        np.ones(indicators.shape, dtype=bool),
+        np.full(len(label_means), LABEL_STRENGTH) * part.mean_square(),
     )
-    direct = weights[:, : width * copies].reshape(-1, copies, width).transpose(1, 0, 2)
     sums = indicators.T @ measured + _PRIOR_QUERIES * means
     table = sums / (indicators.T @ known + _PRIOR_QUERIES)
-    return Fitted(means, direct, weights[:, width * copies :], label_means, table)
+    return Fitted(means, np.concatenate(direct), label_weights, label_means, table)
+
+
+def _direct(
+    block: Features, columns: slice, targets: Floats, known: NDArray[np.bool_], width: int
+) -> Floats:
+    """float64[strengths, width, T]: targets regressed on one block, 0 in other columns."""
+    count, copies = targets.shape[1], len(STRENGTHS)
+    strengths = np.repeat(STRENGTHS, count) * block.mean_square()
+    weights = many(block, np.tile(targets, copies), np.tile(known, copies), strengths)
+    found = np.zeros((copies, width, count))
+    found[:, columns] = weights.reshape(-1, copies, count).transpose(1, 0, 2)
+    return found

@@ -1,13 +1,14 @@
 """Predicted score and dollars of every strategy, from a prompt's text alone.
 
 Level one (`level_one.py`) holds ridge regressions on the text's features at several strengths of
-the penalty and, where every query has a label, the label's mean scores as far as the text gives the
-label away: label indicators are regressed like scores, negative guesses are cut, and their squares
-are brought to sum 1. Level two adds these up with weights that are not negative (stacked
-regressions, Breiman 1996): one set for all scores and one for all costs, found on predictions of
-level one for queries that it had not seen. For the prediction of a fold, level one is fitted
-without that fold and one fold more, so neither level has seen the fold's outcomes. What words there
-are, and how frequent, comes from the texts of all prompts.
+the penalty, the same on a sentence encoder's vectors where there is one, and, where every query has
+a label, the label's mean scores as far as the text gives the label away: label indicators are
+regressed like scores, negative guesses are cut, and their squares are brought to sum 1. Level two
+adds these up with weights that are not negative (stacked regressions, Breiman 1996): one set for
+all scores and one for all costs, found on predictions of level one for queries that it had not
+seen. For the prediction of a fold, level one is fitted without that fold and one fold more, so
+neither level has seen the fold's outcomes. What words there are, and how frequent, comes from the
+texts of all prompts.
 """
 
 from __future__ import annotations
@@ -18,30 +19,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
-from scipy.optimize import nnls
 from scipy.sparse import csr_array
 
 from profiles.difficulty.lessons import Lessons
-from profiles.difficulty.nodes import Graph, ints
+from profiles.difficulty.nodes import EMBEDDING_INPUT, Graph, ints
+from profiles.difficulty.predicting.features import Features
 from profiles.difficulty.predicting.level_one import (
     LEAST_SQUARE,
-    STRENGTHS,
     LevelOne,
     label_shares,
     level_one,
 )
-from profiles.difficulty.reading.recipes import RECIPES, Linear, Reading, rounded
+from profiles.difficulty.predicting.stacking import stack
+from profiles.difficulty.reading.recipes import (
+    RECIPES,
+    Linear,
+    Reading,
+    Vectors,
+    rounded,
+)
 from profiles.difficulty.running import outputs
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-#: Models in rising weight.
-WEIGHTS = tuple(RECIPES)
+#: Readings of the text alone, in rising weight.
+WEIGHTS = tuple(name for name, recipe in RECIPES.items() if not recipe.with_vectors)
+#: Readings that need an encoder's vectors.
+ENCODED = tuple(name for name, recipe in RECIPES.items() if recipe.with_vectors)
 #: Predicted dollars are at least this share of the strategy's mean.
 LEAST_COST = 0.02
 _MOST_LABELS = 200
-#: Labels that weigh less are left out: what they add is noise.
-_LEAST_LABEL_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +80,28 @@ class Predictor:
     strategies: int
     mean_costs: Floats | None
 
-    def predict(self, prompts: Sequence[str]) -> Predictions:
+    @property
+    def width(self) -> int:
+        """D, the numbers in a vector; 0 where none is read."""
+        return len(self.linear.vectors)
+
+    def predict(self, prompts: Sequence[str], vectors: Vectors | None = None) -> Predictions:
         """What the graph that serves predicts."""
         graph = Graph()
         names = self.append(graph)
         shape: list[str | int] = ["N", self.strategies]
         kinds = {name: (TensorProto.FLOAT, shape) for name in names if name is not None}
-        model = graph.model(kinds, {}).SerializeToString()
+        widths = {EMBEDDING_INPUT: self.width} if self.width else {}
+        model = graph.model(kinds, {}, vectors=widths).SerializeToString()
         found = [np.empty((len(prompts), self.strategies)) for _ in kinds]
         for name, values in zip(kinds, found, strict=True):
-            for positions, rows in outputs(model, name, prompts):
+            for positions, rows in outputs(model, name, prompts, vectors=vectors):
                 values[positions] = rows
         return Predictions(found[0], found[1] if len(found) > 1 else None)
 
-    def predict_rows(self, rows: csr_array) -> Predictions:
-        """The same from rows of the reading, in numpy."""
-        found = self.linear.predict(rows)
+    def predict_rows(self, rows: csr_array, vectors: Vectors | None = None) -> Predictions:
+        """The same from rows of the reading and vectors, in numpy."""
+        found = self.linear.predict(rows, vectors)
         targets = found[:, : self.table.shape[1]]
         if len(self.table):
             targets = targets + label_shares(found[:, self.table.shape[1] :]) @ self.table
@@ -125,11 +138,15 @@ class Trained:
 
     Attributes:
         predictions: Of the training queries, out of fold, to 5 decimals.
+        nested: float64[F, n, S] scores, to 5 decimals: what is predicted from neither the query's
+            fold nor fold f, whatever level; nan for queries of fold f itself.
         predictor: Fitted on all of them.
-        shares: Weight of each component for scores: one per strength, then of labels.
+        shares: Weight of each component for scores: one per strength on the text's features, on
+            vectors where they are read, then of labels.
     """
 
     predictions: Predictions
+    nested: Floats
     predictor: Predictor
     shares: tuple[float, ...]
 
@@ -143,11 +160,15 @@ def train(lessons: Lessons, fold_of: Indices, weight: str) -> Trained:
     """Fit a predictor and predict its training queries out of fold.
 
     Args:
-        lessons: n queries; every strategy has a score in every set of all folds but two.
+        lessons: n queries; every strategy has a score in every set of all folds but two. With
+            vectors where the weight reads them.
         fold_of: intp[n], from 0, at least 3 folds.
-        weight: One of `WEIGHTS`.
+        weight: One of `WEIGHTS`, or of `ENCODED`.
     """
-    reading, rows = Reading.learn(RECIPES[weight], lessons.prompts)
+    recipe = RECIPES[weight]
+    reading, text = Reading.learn(recipe, lessons.prompts)
+    vectors = lessons.vectors if recipe.with_vectors else None
+    rows = Features.of(csr_array(text.astype(np.float32)), vectors)
     mean_costs = _mean_costs(lessons.costs, fold_of)
     targets = lessons.scores
     if mean_costs is not None:
@@ -155,10 +176,12 @@ def train(lessons: Lessons, fold_of: Indices, weight: str) -> Trained:
     labels = _label_indices(lessons.labels)
     level = level_one(rows, targets, fold_of, labels)
     groups = np.arange(targets.shape[1]) // len(lessons.strategies)
-    found, shares = _stack(level, targets, fold_of, groups)
+    found, nested, shares = stack(level, targets, fold_of, groups)
     predictor = _served(reading, level, shares, groups, mean_costs)
-    predictions = _predictions(rounded(found), len(lessons.strategies), mean_costs)
-    return Trained(predictions, predictor, tuple(shares[0].tolist()))
+    width = len(lessons.strategies)
+    predictions = _predictions(rounded(found), width, mean_costs)
+    nested = rounded(nested[:, :, :width]).clip(0, 1)
+    return Trained(predictions, nested, predictor, tuple(shares[0].tolist()))
 
 
 def _mean_costs(costs: Floats, fold_of: Indices) -> Floats | None:
@@ -180,63 +203,16 @@ def _label_indices(labels: Sequence[str | None]) -> Indices | None:
     return np.array([place[label] for label in labels if label is not None], dtype=np.intp)
 
 
-def _stack(
-    level: LevelOne, targets: Floats, fold_of: Indices, groups: Indices
-) -> tuple[Floats, Floats]:
-    """Out-of-fold predictions float64[n, T], and the final weights float64[groups, components].
-
-    What a model learned is added to the mean of all queries. Added to the mean of its own, the
-    other folds', it would move against the luck of the fold that it is for, and classes of
-    predictions that know nothing would be folds.
-    """
-    found = np.empty_like(targets)
-    middle = _column_means(targets)
-    for fold, inner in enumerate(level.inner):
-        train, test = fold_of != fold, fold_of == fold
-        means = _column_means(targets[train])
-        shares = _shares(inner[train], targets[train], means, groups)
-        learned = np.einsum("nct,tc->nt", level.outer[test] - means, shares[groups])
-        found[test] = middle + learned
-    return found, _shares(level.outer, targets, middle, groups)
-
-
-def _column_means(targets: Floats) -> Floats:
-    return np.asarray(np.nanmean(targets, axis=0))
-
-
-def _shares(components: Floats, targets: Floats, means: Floats, groups: Indices) -> Floats:
-    """float64[groups, components]: non-negative least squares around the means."""
-    found = np.zeros((int(groups.max()) + 1, components.shape[1]))
-    for group, shares in enumerate(found):
-        columns = groups == group
-        truth = (targets - means)[:, columns]
-        known = np.isfinite(truth)
-        parts = (components - means)[:, :, columns].transpose(0, 2, 1)[known]
-        shares[:] = _least_squares(parts, truth[known])
-        if shares[len(STRENGTHS) :].sum() < _LEAST_LABEL_SHARE:
-            shares[:] = 0
-            shares[: len(STRENGTHS)] = _least_squares(parts[:, : len(STRENGTHS)], truth[known])
-    return rounded(found)
-
-
-def _least_squares(parts: Floats, truth: Floats) -> Floats:
-    """float64[components], none negative, by the small normal equations."""
-    square = parts.T @ parts
-    square[np.diag_indices_from(square)] += 1e-9
-    factor = np.linalg.cholesky(square)
-    return np.asarray(nnls(factor.T, np.linalg.solve(factor, parts.T @ truth))[0])
-
-
 def _served(
     reading: Reading, level: LevelOne, shares: Floats, groups: Indices, mean_costs: Floats | None
 ) -> Predictor:
     """The components and their weights as one linear model and a table."""
     final = level.final
-    by_target = shares[groups]
-    weights = np.einsum("cpt,tc->pt", final.weights, by_target[:, : len(STRENGTHS)])
+    by_target, direct = shares[groups], len(final.weights)
+    weights = np.einsum("cpt,tc->pt", final.weights, by_target[:, :direct])
     bias = final.means
     table = np.zeros((0, len(bias)))
-    if shares[:, len(STRENGTHS) :].any():
+    if shares[:, direct:].any():
         weights = np.hstack([weights, final.label_weights])
         table = rounded((final.table - final.means) * by_target[:, -1])
         bias = np.concatenate([bias, final.label_means])

@@ -1,14 +1,24 @@
 """An affine step that takes predicted scores to where the measured ones lie, where that helps.
 
-Per strategy ``scale * predicted + shift``, clipped to 0..1, with scale and shift by least squares
-of measured on predicted scores; with a scale below 1 this is shrinkage towards the mean (Copas,
-JRSS B 45 (1983)). The scale is never negative, so the order of queries stays. A step is kept where
-it lowers the squared error of queries in folds that it was not fitted on by more than one standard
-error of that gain; else scale 1 and shift 0 change nothing.
+Per strategy ``scale * predicted + shift``, clipped to 0..1. The scale is the slope of measured on
+predicted scores by least squares; below 1 it is shrinkage towards the mean (Copas, JRSS B 45
+(1983)). It is never negative, so the order of queries stays. A step is taken where new queries can
+be expected to be predicted better with it: where the slope differs from 1 by more than sqrt(2)
+standard errors (Mallows' Cp, Technometrics 15 (1973), one parameter more). Else nothing changes.
+
+For the training queries of fold f, the scale and whether it is taken come from predictions and
+outcomes of other folds of which nothing has seen fold f. Out-of-fold predictions will not do: those
+of other folds come from models that learned from fold f. The shift brings the mean prediction to
+the mean outcome of all queries, one number that they share, as in the predictor: the mean of the
+other folds would be low exactly where the own fold was lucky. Both matter. In 200 simulated
+workloads of 400 queries, with three strategies that no text foretells beside one that texts do, the
+half of the queries that is predicted to score higher did so by 0.2 +- 0.2 points; by 1.2 +- 0.2
+with steps from out-of-fold predictions, and by -5.1 +- 0.3 with the level of the other folds.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,17 +40,12 @@ class Recalibration:
     Attributes:
         scale: Shape (S,), at least 0, rounded to 5 decimals; 1 where nothing is changed.
         shift: Shape (S,); 0 where nothing is changed.
-        gain: Shape (S,): out-of-fold squared error that the step takes away per query, whether it
-            is kept or not; nan where too few queries were measured.
-        gain_error: Its standard error.
-        predicted: Shape (n, S): the training queries' scores, each by a step that was fitted
-            without its fold, in 0..1.
+        predicted: Shape (n, S): the training queries' scores, in 0..1, each by a scale that has
+            not seen its fold.
     """
 
     scale: Floats
     shift: Floats
-    gain: Floats
-    gain_error: Floats
     predicted: Floats
 
     @property
@@ -64,49 +69,39 @@ class Recalibration:
         return graph.add("Clip", shifted, floats(0).reshape(()), floats(1).reshape(()))
 
 
-def recalibrate(predicted: Floats, measured: Floats, fold_of: NDArray[np.intp]) -> Recalibration:
-    """The step of every strategy, chosen on folds that it was not fitted on.
+def recalibrate(
+    predicted: Floats, nested: Floats, measured: Floats, fold_of: NDArray[np.intp]
+) -> Recalibration:
+    """The step of every strategy.
 
     Args:
         predicted: Shape (n, S), in 0..1, out of fold.
+        nested: Shape (F, n, S), the same by what has not seen fold f either; nan for fold f itself.
         measured: Shape (n, S), in 0..1; nan where unmeasured.
-        fold_of: Shape (n,): the folds of the predictions.
+        fold_of: Shape (n,): the folds of the predictions, 0..F-1.
     """
     strategies = predicted.shape[1]
     scale, shift = np.ones(strategies), np.zeros(strategies)
-    gain, gain_error = np.full(strategies, np.nan), np.full(strategies, np.nan)
     found = predicted.copy()
     for index in range(strategies):
-        trial = _across_folds(predicted[:, index], measured[:, index], fold_of)
-        if trial is None:
-            continue
         known = np.isfinite(measured[:, index])
-        truth = measured[known, index]
-        less = (predicted[known, index] - truth) ** 2 - (trial[known] - truth) ** 2
-        gain[index] = less.mean()
-        gain_error[index] = less.std(ddof=1) / np.sqrt(len(less))
-        if gain[index] > gain_error[index]:
-            scale[index], shift[index] = _step(predicted[known, index], truth)
-            found[:, index] = trial
-    return Recalibration(scale, shift, gain, gain_error, found)
+        if known.sum() - np.bincount(fold_of[known]).max(initial=0) < _FEWEST:
+            continue
+        guess, truth = predicted[:, index], measured[:, index]
+        scale[index], shift[index] = _step(guess[known], truth[known], guess[known], truth[known])
+        for fold, others in enumerate(nested[:, :, index]):
+            inside, rest = fold_of == fold, known & (fold_of != fold)
+            step = _step(others[rest], truth[rest], guess[known], truth[known])
+            found[inside, index] = (guess[inside] * step[0] + step[1]).clip(0, 1)
+    return Recalibration(scale, shift, found)
 
 
-def _across_folds(predicted: Floats, measured: Floats, fold_of: NDArray[np.intp]) -> Floats | None:
-    """Shape (n,): every query by the step of the other folds; None where one has too few."""
-    known = np.isfinite(measured)
-    found = np.empty(len(predicted))
-    for fold in np.unique(fold_of):
-        inside = fold_of == fold
-        train = known & ~inside
-        if train.sum() < _FEWEST:
-            return None
-        scale, shift = _step(predicted[train], measured[train])
-        found[inside] = (predicted[inside] * scale + shift).clip(0, 1)
-    return found
-
-
-def _step(predicted: Floats, measured: Floats) -> tuple[float, float]:
+def _step(
+    predicted: Floats, measured: Floats, all_predicted: Floats, all_measured: Floats
+) -> tuple[float, float]:
+    """Scale by some queries and the shift that then fits all of them; (1, 0) is no step."""
     fitted = line(predicted, measured)
-    scale = max(fitted.slope, 0.0) if fitted is not None else 0.0
-    scale = round(scale, _DECIMALS)
-    return scale, round(float(measured.mean() - scale * predicted.mean()), _DECIMALS)
+    if fitted is None or abs(fitted.slope - 1) <= math.sqrt(2) * fitted.slope_error:
+        return 1.0, 0.0
+    scale = round(max(fitted.slope, 0.0), _DECIMALS)
+    return scale, round(float(all_measured.mean() - scale * all_predicted.mean()), _DECIMALS)

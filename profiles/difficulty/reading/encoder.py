@@ -23,13 +23,14 @@ from profiles.difficulty.reading.encoder_files import (
     INPUTS,
     MODEL,
     TOKENIZER,
+    EncoderFacts,
     Pooling,
     choose_pooling,
+    identity_of,
     open_model,
     open_tokenizer,
     require_files,
 )
-from profiles.digest import digest, digest_file
 from profiles.errors import InputError
 
 Vectors = NDArray[np.float32]
@@ -115,20 +116,19 @@ class Encoder:
         tokenizer.no_padding()
         tokenizer.enable_truncation(limit)
         pooling = choose_pooling(folder, pooling)
-        files = [*filter(Path.is_file, folder.glob(f"{MODEL}*")), folder / TOKENIZER]
-        parts = {
-            **{path.name: digest_file(path) for path in files},
-            "pooling": pooling,
-            "max_tokens": limit,
-        }
         return cls(
             folder,
             open_model(folder, threads),
             tokenizer,
-            identity=digest(parts),
+            identity=identity_of(folder, pooling, limit),
             max_tokens=limit,
             pooling=pooling,
         )
+
+    @property
+    def facts(self) -> EncoderFacts:
+        """What pins this encoder."""
+        return EncoderFacts(self.digest, self.width, self.max_tokens, self.pooling)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """float32[N, D], each row of length 1.
@@ -219,6 +219,30 @@ class Encoder:
         alone = np.concatenate([self._run([ids]) for ids in probes])
         differs = np.abs(self._run(probes) - alone).max() > TOLERANCE
         return alone.shape[1], bool(differs)
+
+
+def open_pinned(folder: Path, facts: EncoderFacts, *, threads: int = 1) -> Encoder:
+    """Open the very encoder that an estimator was fitted with.
+
+    Args:
+        folder: Holds its model.onnx and tokenizer.json.
+        facts: What pins it; its limit and its pooling are taken from here.
+        threads: For the model on a CPU; 0 takes every core.
+
+    Raises:
+        InputError: The folder holds another encoder, or none that can be opened.
+    """
+    require_files(folder)
+    found = identity_of(folder, facts.pooling, facts.max_tokens)
+    if found != facts.digest:
+        raise InputError(
+            "this is another encoder than the one that classes were learned with",
+            where=str(folder),
+            expected=f"digest {facts.digest}",
+            got=found,
+            next_step="name the folder that was given to 'inferbudget difficulty fit --encoder'",
+        )
+    return Encoder.open(folder, pooling=facts.pooling, max_tokens=facts.max_tokens, threads=threads)
 
 
 def _batches(tokens: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import onnxruntime
 
+from profiles.digest import digest, digest_file
 from profiles.errors import InputError
 
 Pooling = Literal["mean", "cls"]
@@ -19,6 +22,43 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _POOLING = "1_Pooling/config.json"  # where sentence-transformers says how it pools
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _QUIET, _DEFAULT = 4, 2  # fatal only, warnings
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFacts:
+    """Which encoder an estimator reads texts with.
+
+    Attributes:
+        digest: Of model, tokenizer, pooling and limit.
+        width: D, the numbers in a vector, at least 1.
+        max_tokens: The first so many tokens of a text count.
+        pooling: How token vectors become one.
+    """
+
+    digest: str
+    width: int
+    max_tokens: int
+    pooling: Pooling
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> EncoderFacts:
+        """From what `to_json` gives.
+
+        Raises:
+            KeyError: A field is missing.
+            TypeError: It is no mapping, or a number is none.
+            ValueError: A number or the pooling makes no sense.
+        """
+        found = cls(
+            str(value["digest"]), int(value["width"]), int(value["max_tokens"]), value["pooling"]
+        )
+        if found.width < 1 or found.max_tokens < 1 or found.pooling not in get_args(Pooling):
+            raise ValueError(f"no encoder has {value}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
 
 
 def require_files(folder: Path) -> None:
@@ -32,6 +72,18 @@ def require_files(folder: Path) -> None:
             got=f"no {' and no '.join(missing)}",
             next_step="export an encoder to ONNX, and put its tokenizer.json beside it",
         )
+
+
+def identity_of(folder: Path, pooling: Pooling, max_tokens: int) -> str:
+    """Digest of all that a vector depends on but for rounding: files, pooling and limit."""
+    files = [*filter(Path.is_file, folder.glob(f"{MODEL}*")), folder / TOKENIZER]
+    return digest(
+        {
+            **{path.name: digest_file(path) for path in files},
+            "pooling": pooling,
+            "max_tokens": max_tokens,
+        }
+    )
 
 
 def open_tokenizer(folder: Path) -> Any:

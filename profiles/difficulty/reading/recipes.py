@@ -1,4 +1,8 @@
-"""What a predictor of a given weight reads of a text: one sparse row of features."""
+"""What a predictor of a given weight reads of a text: one sparse row of features.
+
+A sentence encoder's vector can stand behind the row. It comes from outside, and the graph has an
+input for it. A vector with a number that is not finite was not read and counts as zeros.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from scipy.sparse import csr_array, hstack, vstack
 
-from profiles.difficulty.nodes import Graph
+from profiles.difficulty.nodes import EMBEDDING_INPUT, Graph, floats, ints
 from profiles.difficulty.reading.bags import Bag, Vocabulary, read_keys, vocabulary
 from profiles.difficulty.reading.text_features import (
     STEPS,
@@ -22,21 +26,24 @@ from profiles.difficulty.reading.text_features import (
 from profiles.difficulty.running import outputs
 
 Floats = NDArray[np.float64]
+Vectors = NDArray[np.float32]
 _SURFACE_COLUMNS = len(SURFACE) * len(STEPS)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What is read: bags of keys, and whether the surface's counts are."""
+    """What is read: bags of keys, and whether the surface's counts and an encoder's vector are."""
 
     bags: tuple[Callable[[Graph], str], ...]
     with_surface: bool
+    with_vectors: bool = False
 
 
 RECIPES: Mapping[str, Recipe] = {
     "words": Recipe((word_keys,), with_surface=False),
     "words+surface": Recipe((word_keys,), with_surface=True),
     "words+surface+characters": Recipe((word_keys, character_keys), with_surface=True),
+    "words+surface+encoder": Recipe((word_keys,), with_surface=True, with_vectors=True),
 }
 
 
@@ -81,34 +88,44 @@ class Linear:
         reading: Of texts.
         bags: One per vocabulary, K columns each.
         surface: float64[surface columns, K], to 5 decimals; None where the surface is not read.
+        vectors: float64[D, K], to 5 decimals; D is 0 where no vector is read.
         bias: float64[K], to 5 decimals.
     """
 
     reading: Reading
     bags: tuple[Bag, ...]
     surface: Floats | None
+    vectors: Floats
     bias: Floats
 
     @classmethod
     def of(cls, reading: Reading, weights: Floats, bias: Floats) -> Linear:
-        """The nearest to float64[p, K] weights and float64[K] bias that can be served."""
+        """The nearest to float64[p + D, K] weights and float64[K] bias that can be served."""
         sizes = [len(v.keys) for v in reading.vocabularies]
-        parts = np.split(weights, np.cumsum(sizes))
-        bags = tuple(Bag.of(v, w) for v, w in zip(reading.vocabularies, parts[:-1], strict=True))
-        rest = parts[-1]
-        steps = rounded(rest[:-1]) if reading.recipe.with_surface else None
-        return cls(reading, bags, steps, rounded(rest[-1] + bias))
+        sizes += [_SURFACE_COLUMNS if reading.recipe.with_surface else 0, 1]
+        *of_bags, steps, constant, vectors = np.split(weights, np.cumsum(sizes))
+        bags = tuple(Bag.of(v, w) for v, w in zip(reading.vocabularies, of_bags, strict=True))
+        return cls(
+            reading,
+            bags,
+            rounded(steps) if reading.recipe.with_surface else None,
+            rounded(vectors),
+            rounded(constant[0] + bias),
+        )
 
-    def predict(self, rows: csr_array) -> Floats:
-        """float64[n, K] for rows of the reading: what the graph computes."""
+    def predict(self, rows: csr_array, vectors: Vectors | None = None) -> Floats:
+        """float64[n, K] for rows of the reading and vectors: what the graph computes."""
         parts = [bag.weights() for bag in self.bags]
         if self.surface is not None:
             parts.append(self.surface)
         parts.append(self.bias[None, :])
-        return np.asarray(rows @ np.vstack(parts))
+        found = np.asarray(rows @ np.vstack(parts))
+        if vectors is not None:
+            found += np.where(was_read(vectors)[:, None], vectors, 0).astype(float) @ self.vectors
+        return found
 
     def append(self, graph: Graph) -> str:
-        """Name of the double[N, K] for the graph's input `text`."""
+        """Name of the double[N, K] for the graph's inputs `text` and, if read, `embedding`."""
         total = self.bias
         name = ""
         for read, bag in zip(self.reading.recipe.bags, self.bags, strict=True):
@@ -116,7 +133,27 @@ class Linear:
         if self.surface is not None:
             steps = graph.add("Cast", surface(graph), to=TensorProto.DOUBLE)
             name = graph.add("Add", graph.add("MatMul", steps, self.surface), name)
+        if len(self.vectors):
+            known = graph.add("Unsqueeze", append_was_read(graph), ints(1))
+            vectors = graph.add("Where", known, EMBEDDING_INPUT, floats(0))
+            vectors = graph.add("Cast", vectors, to=TensorProto.DOUBLE)
+            name = graph.add("Add", graph.add("MatMul", vectors, self.vectors), name)
         return name
+
+
+def was_read(vectors: Vectors) -> NDArray[np.bool_]:
+    """bool[n]: rows of float32[n, D] in which every number is finite."""
+    return np.asarray(np.isfinite(vectors).all(axis=1))
+
+
+def append_was_read(graph: Graph) -> str:
+    """Name of the bool[N] of the graph's float32[N, D] `embedding`: whether all is finite."""
+    largest = np.array(np.finfo(np.float32).max)
+    finite = graph.add("LessOrEqual", graph.add("Abs", EMBEDDING_INPUT), largest)  # nan is not
+    least = graph.add(
+        "ReduceMin", graph.add("Cast", finite, to=TensorProto.FLOAT), ints(1), keepdims=0
+    )
+    return graph.add("Cast", least, to=TensorProto.BOOL)
 
 
 def rounded(values: Floats) -> Floats:

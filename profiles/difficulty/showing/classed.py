@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from profiles.cells import sql
 from profiles.pricing.rates import Rate
 from profiles.store.session import Execute
+from profiles.visible import escaped
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -89,8 +90,7 @@ def is_known(execute: Execute, key: Key) -> bool:
 
 def visible(text: str, width: int = WIDTH) -> str:
     """A text on one line of at most `width` characters; what cannot be printed is escaped."""
-    parts = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:width]]
-    line = "".join(parts)
+    line = escaped(text[:width])
     return line if len(text) <= width and len(line) <= width else line[: width - 1] + "…"
 
 

@@ -25,6 +25,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.difficulty.reading.encoder import Encoder
+from profiles.difficulty.reading.vectors import read_vectors
 from profiles.difficulty.running import outputs
 
 Floats = NDArray[np.float64]
@@ -158,6 +160,8 @@ def weights(
     prompts: Sequence[str],
     labels: Sequence[str] | None,
     frequent: Sequence[str],
+    *,
+    encoder: Encoder | None = None,
 ) -> Weights:
     """Take frequent pieces out of prompts, one at a time, until 1.5 million characters were read.
 
@@ -167,6 +171,7 @@ def weights(
         prompts: To take pieces out of.
         labels: One per prompt, for a graph that reads them.
         frequent: Pieces, most frequent first; at most 300 are tried.
+        encoder: For a graph that reads its vectors; it reads every changed prompt again.
     """
     if not strategies:  # a graph that predicts classes alone
         return Weights(0, ())
@@ -180,10 +185,11 @@ def weights(
             break
         if len(holders) >= _FEWEST_OCCLUDED:
             spans.append((piece, holders))
-    before = _scores(graph, prompts, labels, len(strategies))
+    before = _scores(graph, prompts, labels, len(strategies), encoder)
     changed = [without(prompts[i], piece) for piece, holders in spans for i in holders]
     order = [i for _, holders in spans for i in holders]
-    after = _scores(graph, changed, labels and [labels[i] for i in order], len(strategies))
+    kept = labels and [labels[i] for i in order]
+    after = _scores(graph, changed, kept, len(strategies), encoder)
     found, start = [], 0
     for piece, holders in spans:
         change = after[start : start + len(holders)] - before[holders]
@@ -205,10 +211,15 @@ def _weight(piece: str, change: Floats, strategies: Sequence[str]) -> Weight:
 
 
 def _scores(
-    graph: bytes, prompts: Sequence[str], labels: Sequence[str] | None, strategies: int
+    graph: bytes,
+    prompts: Sequence[str],
+    labels: Sequence[str] | None,
+    strategies: int,
+    encoder: Encoder | None,
 ) -> Floats:
     """Predicted scores, shape (prompts, strategies)."""
     found = np.zeros((len(prompts), strategies))
-    for positions, scores in outputs(graph, "predicted_scores", prompts, labels):
+    vectors = read_vectors(encoder, prompts) if encoder else None
+    for positions, scores in outputs(graph, "predicted_scores", prompts, labels, vectors):
         found[positions] = scores
     return found

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.difficulty.graph import read_facts
+from profiles.difficulty.reading.vectors import open_asked_for
 from profiles.difficulty.showing.classed import (
     Key,
     SamplePrompt,
@@ -106,6 +107,7 @@ def show(
     samples: int = 3,
     seed: int = 0,
     rates: Sequence[Rate] = (),
+    encoder: Path | None = None,
 ) -> tuple[Showing, Sorted]:
     """Look at the classes of an estimator, and at the outcomes behind them.
 
@@ -116,11 +118,14 @@ def show(
         samples: Prompts per class.
         seed: Of the sample prompts and of those that are read.
         rates: Price rows without dollars; one per strategy.
+        encoder: Folder of the encoder whose vectors the estimator reads.
 
     Raises:
-        InputError: No readable estimator, or the store does not know it.
+        InputError: No readable estimator, not the encoder that it reads with, or the store does not
+            know it.
     """
     facts = read_facts(graph_path)
+    opened = open_asked_for(facts.encoder, encoder, graph_path)
     graph = graph_path.read_bytes()
     workload = workload or facts.workload
     key = Key(workload, facts.digest)
@@ -150,6 +155,7 @@ def show(
         [prompt.text for prompt in pool],
         [prompt.label for prompt in pool] if reads_labels(graph) else None,
         sorted(frequent, key=lambda piece: (-frequent[piece], piece)),
+        encoder=opened,
     )
     marked = marks(counts)
     total = len(outcomes.class_index)
