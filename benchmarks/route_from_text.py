@@ -12,15 +12,15 @@ Contenders on `routellm`, by predicted score of the strong model less that of th
   buckets of hashed words and pairs of neighbours, at the strength of least out-of-fold error;
 - "known subject": the training folds' mean difference in the query's subject.
 
-Contenders on `paretobandit`, at six budgets per request:
+Contenders on `paretobandit`, at six budgets per request, give every prompt a class. Their plans are
+the product's own (`planner.plans_by_fold`), asked for the best accuracy within the budget:
 
-- "price rule": argmax of predicted score - price * predicted dollars, the price bisected;
-- "k-means classes": up to 6 or 12 classes of predicted scores and dollars, one linear programme
-  (the counts were chosen after a look at 6, 12, 20 and 30 on these very queries);
-- "hashed words": the plain strong baseline, the same on the baseline's predictions of scores;
-- "task as class": the known benchmark family, one linear programme;
-- "mixture": one class, so blind to the query; "single model": the best one that is affordable;
-- "oracle": a price rule on the query's own outcomes.
+- "prototypes", "price rule": sortings of `profiles.difficulty.sorting`, at most 6 or 12 classes;
+- "hashed words": the plain strong baseline, prototypes of its predictions of scores;
+- "task as class": the known benchmark family; "mixture": one class, so blind to the query;
+
+and beside them, which no planner made: "single model", the best one that is affordable, and
+"oracle", argmax of score - price * dollars of the query's own outcomes, the price bisected.
 
     python -m benchmarks.route_from_text [FOLDER]
 """
@@ -33,25 +33,30 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from benchmarks.shared_sources import BESIDE
+from planner.cells_of_outcomes import Outcomes
+from planner.limits import LimitSet
+from planner.plan_questions import Asked
+from planner.plans_by_fold import BlindPlan, plans_without
+from planner.spec import Objective, Spec
 from profiles.difficulty.folds import folds
 from profiles.difficulty.lessons import Lessons
+from profiles.difficulty.predicting.features import Features
 from profiles.difficulty.predicting.predictor import WEIGHTS, Predictions, train
 from profiles.difficulty.predicting.ridge import many
 from profiles.difficulty.reading.bags import read_keys
 from profiles.difficulty.reading.text_features import word_keys
-from profiles.difficulty.sorting.kmeans import nearest, prototypes
+from profiles.difficulty.sorting.candidates import candidates
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -63,10 +68,12 @@ STEPS = 10
 BOOTSTRAPS = 1000
 BUDGETS = (0.0000829, 0.000235, 0.000664, 0.001878, 0.005314, 0.015037)
 RESPLITS = 200
-#: Standard deviations that a plan stays below its budget.
-MARGIN = 2.5
-#: Classes at most, and the least share of the queries that each holds.
-CLASSES = {6: 0.05, 12: 0.03}
+CONFIDENCE = 0.95
+#: Classes at most.
+CLASSES = (6, 12)
+KINDS = ("prototypes", "price rule")
+#: Contenders whose plans are certified and judged on the other half.
+RESPLIT = ("task as class", f"{UNLABELLED}: ", "hashed words: prototypes, at most 6", "mixture")
 BUCKETS = 4096
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 SHRINKAGE = 5.0
@@ -78,32 +85,30 @@ DEFINITIONS = {
     "models is closed; linear between the same thresholds.",
     "standard_error": f"routellm: over {BOOTSTRAPS} bootstraps of the queries, predictions as they "
     "are. paretobandit: of the mean over the queries.",
-    "cross_validated": "Prices and programmes are made on four folds, without a margin, and judged "
-    "on the fifth; quality is the mean score, spend the mean dollars over the budget. over_task: "
-    "quality less that of 'task as class', with the standard error of the paired difference.",
-    "resplits": f"{RESPLITS} halvings of the queries: made on one half to stay {MARGIN} standard "
-    "deviations of the difference between the halves' mean spend below the budget, judged on the "
-    "other half. Predictions and classes are the out-of-fold ones throughout, not fitted anew. "
-    "within: share of resplits whose mean spend is within the budget, with its standard error.",
+    "cross_validated": "Plans on point estimates (confidence: none) of four folds, judged on the "
+    "fifth; quality is the mean score, spend the mean dollars over the budget. over_task: quality "
+    "less that of 'task as class', with the standard error of the paired difference.",
+    "resplits": f"{RESPLITS} halvings of the queries: planned on one half at confidence "
+    f"{CONFIDENCE} for as many requests as the other half has, judged on that. Predictions and "
+    "classes are the out-of-fold ones throughout, not fitted anew. within: share of resplits whose "
+    "mean spend is within the budget, with its standard error; refused: share without any plan, "
+    "whose queries all take the model of the worst mean score.",
     "mixtures": "Where a programme mixes models in a class, expected score and dollars are taken; "
     "no coin is thrown.",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Pareto:
-    """Outcomes of n queries with S models, float64[n, S] each, and a choice's shares [n, S]."""
+class Sorted:
+    """A class per query."""
 
-    scores: Floats
-    costs: Floats
+    classes: Indices
+    names: tuple[str, ...]
 
-    def of(self, shares: Floats) -> tuple[Floats, Floats]:
-        """Expected score and dollars of every query."""
-        return (self.scores * shares).sum(axis=1), (self.costs * shares).sum(axis=1)
-
-
-#: From the queries to plan on, a budget and the queries to decide on to shares of the models.
-Plan = Callable[[Indices, float, Indices], Floats]
+    @classmethod
+    def by(cls, index: Indices) -> Self:
+        """Classes by number."""
+        return cls(index, tuple(f"class {number:02d}" for number in range(int(index.max()) + 1)))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -156,7 +161,8 @@ def hashed_words(prompts: list[str], scores: Floats, fold_of: Indices) -> Floats
         level = np.tile(scores[known].mean(axis=0), len(STRENGTHS))
         targets = np.tile(scores[known], len(STRENGTHS)) - level
         every = np.ones(targets.shape, dtype=bool)
-        weights = many(csr_array(sparse[known]), targets, every, strengths)
+        part = Features.of(csr_array(sparse[known]))
+        weights = many(part, targets, every, strengths)
         found[asked] = sparse[asked] @ weights + level
     by_strength = found.reshape(len(scores), len(STRENGTHS), -1)
     errors = ((by_strength - scores[:, None]) ** 2).sum(axis=(0, 2))
@@ -221,133 +227,115 @@ def difference(scores: Floats) -> Floats:
 # -------------------------------------------------------------- ParetoBandit
 
 
-def by_price(world: Pareto, scores: Floats, costs: Floats) -> Plan:
-    """Argmax of score - price * dollars, the price bisected until the spend fits."""
-    width = scores.shape[1]
-
-    def plan(made_on: Indices, budget: float, asked: Indices) -> Floats:
-        def spend(price: float) -> float:
-            best = (scores[made_on] - price * costs[made_on]).argmax(axis=1)
-            return float(world.costs[made_on, best].mean())
-
-        low, high = 1e-6, 1e7
-        if spend(0.0) <= budget:
-            high = 0.0
-        else:
-            for _ in range(36):
-                middle = (low * high) ** 0.5
-                low, high = (middle, high) if spend(middle) > budget else (low, middle)
-        return np.eye(width)[(scores[asked] - high * costs[asked]).argmax(axis=1)]
-
-    return plan
+def ask(requests: int | None) -> Asked:
+    """The best accuracy at every budget: promised for so many requests, or on point estimates."""
+    certain = {"confidence": "none"} if requests is None else {"traffic": {"requests": requests}}
+    spec = Spec.model_validate(
+        {
+            "format_version": "1.0",
+            "workload": "paretobandit",
+            "objective": Objective.MAXIMIZE_ACCURACY,
+            "confidence": CONFIDENCE,
+            **certain,
+        }
+    )
+    return Asked(spec, tuple(LimitSet(usd_per_request=usd) for usd in BUDGETS), by_spec=True)
 
 
-def by_class(world: Pareto, class_of: Indices) -> Plan:
-    """One linear programme over the mean score and dollars of every class and model."""
-    width, size = world.scores.shape[1], int(class_of.max()) + 1
-
-    def plan(made_on: Indices, budget: float, asked: Indices) -> Floats:
-        one_hot = np.eye(size)[class_of[made_on]] / len(made_on)
-        # a thousandth of a query at the overall means, so that absent classes are no free choice
-        few = 1e-3 / len(made_on)
-        worth = one_hot.T @ world.scores[made_on] + few * world.scores[made_on].mean(axis=0)
-        dollars = one_hot.T @ world.costs[made_on] + few * world.costs[made_on].mean(axis=0)
-        found = linprog(
-            -worth.ravel(),
-            A_ub=dollars.ravel()[None, :] / budget,
-            b_ub=[1.0],
-            A_eq=np.kron(np.eye(size), np.ones(width)),
-            b_eq=np.ones(size),
-            method="highs",
-        )
-        return np.asarray(found.x.reshape(size, width)[class_of[asked]])
-
-    return plan
+def shares_of(plan: BlindPlan, sorted_by: Sorted, unseen: NDArray[np.bool_]) -> Floats:
+    """Shares per unseen query; where its class was never planned for, those of an average query."""
+    seen = np.bincount(sorted_by.classes[~unseen], minlength=len(sorted_by.names))
+    average = seen @ plan.shares / seen.sum()
+    by_class = np.where(seen[:, None] > 0, plan.shares, average)
+    return np.asarray(by_class[sorted_by.classes[unseen]])
 
 
-def best_single(world: Pareto) -> Plan:
-    """The model with the best mean score among those that fit the budget."""
-
-    def plan(made_on: Indices, budget: float, asked: Indices) -> Floats:
-        score, cost = world.scores[made_on].mean(axis=0), world.costs[made_on].mean(axis=0)
-        best = np.where(cost <= budget, score, -1.0).argmax() if (cost <= budget).any() else -1
-        shares = np.zeros((len(asked), len(score)))
-        shares[:, cost.argmin() if best < 0 else best] = 1
-        return shares
-
-    return plan
+def cross_validated(world: Outcomes, sorted_by: Sorted, fold_of: Indices) -> Floats:
+    """Shares of the models for every query at every budget, float64[budgets, n, S]."""
+    shares = np.empty((len(BUDGETS), *world.scores.shape))
+    for fold in range(FOLDS):
+        own = fold_of == fold
+        for row, plan in enumerate(plans_without(world, sorted_by, own, ask(None))):
+            shares[row, own] = shares_of(plan, sorted_by, own)
+    return shares
 
 
-def kinds(predictions: Predictions, count: int) -> Indices:
-    """K-means on predicted scores and, where there are, dollars relative to their means."""
-    points = predictions.scores
-    if predictions.costs is not None:
-        points = np.hstack([points, predictions.costs / predictions.costs.mean(axis=0) / 10])
-    centres = prototypes(points, count, smallest_share=CLASSES[count], seed=SEED)
-    return nearest(points, centres)
-
-
-def cross_validated(world: Pareto, plan: Plan, fold_of: Indices) -> tuple[Floats, Floats]:
-    """Expected score and dollars of every query at every budget, float64[budgets, n]."""
-    scores, dollars = (np.empty((len(BUDGETS), len(fold_of))) for _ in range(2))
+def resplit(world: Outcomes, sorted_by: Sorted, halves: list[Indices]) -> list[dict[str, Any]]:
+    """Certified plans, judged on the half that they were not made on; a row per budget."""
+    quality, spend, refused = (np.empty((len(BUDGETS), len(halves))) for _ in range(3))
+    for column, made_on in enumerate(halves):
+        unseen = np.ones(len(world.scores), dtype=bool)
+        unseen[made_on] = False
+        plans = plans_without(world, sorted_by, unseen, ask(int(unseen.sum())))
+        for row, plan in enumerate(plans):
+            shares = shares_of(plan, sorted_by, unseen)
+            quality[row, column] = (world.scores[unseen] * shares).sum(axis=1).mean()
+            spend[row, column] = (world.costs[unseen] * shares).sum(axis=1).mean()
+            refused[row, column] = plan.price is None
+    found = []
     for row, budget in enumerate(BUDGETS):
-        shares = np.empty_like(world.scores)
-        for fold in range(FOLDS):
-            asked = np.flatnonzero(fold_of == fold)
-            shares[asked] = plan(np.flatnonzero(fold_of != fold), budget, asked)
-        scores[row], dollars[row] = world.of(shares)
-    return scores, dollars
+        within = float((spend[row] <= budget).mean())
+        found.append(
+            {
+                "quality": round(float(quality[row].mean()), 4),
+                "spend": round(float(spend[row].mean()) / budget, 3),
+                "within": round(within, 3),
+                "within_standard_error": round((within * (1 - within) / len(halves)) ** 0.5, 3),
+                "refused": round(float(refused[row].mean()), 3),
+            }
+        )
+    return found
 
 
-def resplit(world: Pareto, plan: Plan, budget: float, halves: list[Indices]) -> dict[str, Any]:
-    """Plans with a margin, judged on the half that they were not made on."""
-    quality, spend = [], []
-    every = np.arange(len(world.scores))
-    for made_on in halves:
-        judged = np.setdiff1d(every, made_on)
-        low, high = budget / 2, budget  # what may be planned to spend so that the margin fits too
-        for _ in range(7):
-            planned = (low + high) / 2
-            dollars = (world.costs[made_on] * plan(made_on, planned, made_on)).sum(axis=1)
-            margin = MARGIN * dollars.std(ddof=1) * (1 / len(made_on) + 1 / len(judged)) ** 0.5
-            if dollars.mean() + margin <= budget:
-                low = planned
-            else:
-                high = planned
-        shares = np.zeros_like(world.scores)
-        shares[judged] = plan(made_on, low, judged)
-        score, dollars = world.of(shares)
-        quality.append(score[judged].mean())
-        spend.append(dollars[judged].mean())
-    within = float((np.array(spend) <= budget).mean())
-    return {
-        "quality": round(float(np.mean(quality)), 4),
-        "spend": round(float(np.mean(spend)) / budget, 3),
-        "within": round(within, 3),
-        "within_standard_error": round((within * (1 - within) / len(halves)) ** 0.5, 3),
-    }
+def best_single(world: Outcomes, fold_of: Indices) -> Floats:
+    """The model with the best mean score of those that fit the budget, on the other folds."""
+    shares = np.zeros((len(BUDGETS), *world.scores.shape))
+    for fold in range(FOLDS):
+        own = fold_of == fold
+        score, cost = world.scores[~own].mean(axis=0), world.costs[~own].mean(axis=0)
+        for row, budget in enumerate(BUDGETS):
+            fits = cost <= budget
+            best = np.where(fits, score, -1.0).argmax() if fits.any() else cost.argmin()
+            shares[row, own, best] = 1
+    return shares
+
+
+def oracle(world: Outcomes) -> Floats:
+    """Argmax of score - price * dollars of the outcomes themselves, the price bisected."""
+    shares = np.empty((len(BUDGETS), *world.scores.shape))
+    for row, budget in enumerate(BUDGETS):
+        low, high = 1e-6, 1e7
+        for _ in range(60):
+            price = (low * high) ** 0.5
+            chosen = np.eye(world.scores.shape[1])[
+                (world.scores - price * world.costs).argmax(axis=1)
+            ]
+            spend = (world.costs * chosen).sum(axis=1).mean()
+            low, high = (price, high) if spend > budget else (low, price)
+        shares[row] = np.eye(world.scores.shape[1])[
+            (world.scores - high * world.costs).argmax(axis=1)
+        ]
+    return shares
 
 
 def contenders(
-    world: Pareto, prompts: list[str], tasks: list[str], fold_of: Indices
-) -> Iterator[tuple[str, Plan]]:
-    """Names and plans."""
+    world: Outcomes, prompts: list[str], tasks: list[str], fold_of: Indices
+) -> Iterator[tuple[str, Sorted]]:
+    """Names and classes."""
     lessons = lessons_of(prompts, tasks, world.scores, world.costs)
-    for weight in WEIGHTS:
-        found = train(lessons, fold_of, weight).predictions
-        assert found.costs is not None  # noqa: S101 - every request has a cost here
-        yield f"{weight}: price rule", by_price(world, found.scores, found.costs)
-        for count in CLASSES:
-            yield f"{weight}: {count} k-means classes", by_class(world, kinds(found, count))
     plain = hashed_words(prompts, world.scores, fold_of).clip(0, 1).round(5)
-    for count in CLASSES:
-        classes = kinds(Predictions(plain, None), count)
-        yield f"hashed words: {count} k-means classes", by_class(world, classes)
+    read = {weight: train(lessons, fold_of, weight).predictions for weight in WEIGHTS} | {
+        "hashed words": Predictions(plain, None)
+    }
+    for reading, predictions in read.items():
+        for most in CLASSES:
+            found = candidates(predictions, lessons, fold_of, (most,), SEED)
+            last = {candidate.kind: candidate.class_index for candidate in found}
+            for kind in KINDS if predictions.costs is not None else KINDS[:1]:
+                yield f"{reading}: {kind}, at most {most}", Sorted.by(last[kind])
     task = np.unique(tasks, return_inverse=True)[1].astype(np.intp)
-    yield "task as class", by_class(world, task)
-    yield "mixture", by_class(world, np.zeros_like(task))
-    yield "single model", best_single(world)
-    yield "oracle", by_price(world, world.scores, world.costs)
+    yield "task as class", Sorted.by(task)
+    yield "mixture", Sorted.by(np.zeros_like(task))
 
 
 def paretobandit(data: Path) -> dict[str, Any]:
@@ -360,26 +348,30 @@ def paretobandit(data: Path) -> dict[str, Any]:
     for row in outcomes:
         cell = place[row["query_id"]], models.index(row["model"])
         scores[cell], costs[cell] = float(row["score"]), float(row["cost_usd"])
-    world = Pareto(scores, costs)
+    world = Outcomes("paretobandit", tuple(f"{model}/single" for model in models), scores, costs)
     prompts, tasks = [row["prompt"] for row in queries], [row["task"] for row in queries]
     fold_of = folds(prompts, FOLDS, SEED).fold_of
     rng = np.random.default_rng(SEED)
     halves = [rng.permutation(len(queries))[: len(queries) // 2] for _ in range(RESPLITS)]
-    plans = dict(contenders(world, prompts, tasks, fold_of))
-    base, _ = cross_validated(world, plans["task as class"], fold_of)
-    table = {}
-    for name, plan in plans.items():
-        got, dollars = cross_validated(world, plan, fold_of)
+    ways = dict(contenders(world, prompts, tasks, fold_of))
+    chosen = {name: cross_validated(world, way, fold_of) for name, way in ways.items()}
+    chosen |= {"single model": best_single(world, fold_of), "oracle": oracle(world)}
+    base = (chosen["task as class"] * scores).sum(axis=2)
+    table: dict[str, list[dict[str, Any]]] = {}
+    for name, shares in chosen.items():
+        got, dollars = (shares * scores).sum(axis=2), (shares * costs).sum(axis=2)
         table[name] = [
             {
                 "budget_usd": budget,
                 "cross_validated": judged(got[row], dollars[row] / budget, base[row]),
-                "resplits": resplit(world, plan, budget, halves),
             }
             for row, budget in enumerate(BUDGETS)
         ]
         print("paretobandit", name, *(r["cross_validated"]["quality"] for r in table[name]))
-        print(" within", *(r["resplits"]["within"] for r in table[name]), flush=True)
+    for name in (name for name in ways if name.startswith(RESPLIT)):
+        for entry, found in zip(table[name], resplit(world, ways[name], halves), strict=True):
+            entry["resplits"] = found
+        print(" within", name, *(r["resplits"]["within"] for r in table[name]), flush=True)
     return {"queries": len(queries), "models": models, "contenders": table}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from planner.bill import Bill
 from planner.estimates import TAIL, Estimates, tail_of
 from planner.groups import GroupRow
 from planner.margin import Array, Margin, aggregate_matrix, z_of, z_of_chosen
@@ -19,9 +20,9 @@ DIGITS = 9
 class Accounts:
     """Expected and promised figures of allocations over one set of estimates.
 
-    A plan is chosen by the estimates that it is then judged by. Margins of accuracy and latency pay
-    for that choice: their quantile is Bonferroni's over the strategies that could have been
-    taken. Costs keep the plain quantile, since the runtime's ledger enforces money.
+    A plan is chosen by the estimates that it is then judged by. Margins pay for that choice: their
+    quantile is Bonferroni's over the strategies that could have been taken. What costs promise is
+    the `bill`.
 
     Args:
         estimates: Numbers per column.
@@ -36,7 +37,8 @@ class Accounts:
         self.accuracy_margin = self._margin(
             self.chosen_z, estimates.accuracy_careful, estimates.accuracy_sd
         )
-        self.cost_margin = self._margin(self.z, estimates.cost_usd, estimates.cost_sd)
+        cost_margin = self._margin(self.chosen_z, estimates.cost_usd, estimates.cost_sd)
+        self.bill = Bill(estimates, cost_margin, judged, self.z)
 
     def _margin(self, z: float, values: Array, sds: Array) -> Margin:
         e = self.estimates
@@ -135,12 +137,10 @@ class Accounts:
         used = x > 0
         careful = _dot(e.traffic_share * x, e.accuracy_careful)
         accuracy = careful - self.accuracy_margin.value(x, self.judged_offset(careful))
-        cost = None
-        if np.isfinite(e.cost_usd[used]).all():
-            cost = _dot(e.traffic_share * x, e.cost_usd) + self._known(self.cost_margin, x)
+        known = np.isfinite(e.cost_usd[used]).all()
         return Figures(
             accuracy=_digits(max(accuracy, 0.0)),
-            cost_usd_per_request=None if cost is None else _digits(cost),
+            cost_usd_per_request=_digits(self.bill.promised(x)) if known else None,
             latency_p95_s=self._p95(x, e.traffic_share, margins=True),
         )
 

@@ -164,7 +164,7 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
         doubt=np.concatenate([doubt, np.full(len(mean), mean_variance)]),
         common=common,
         cost_usd=np.concatenate([e.cost_usd, cost]),
-        cost_variance=np.concatenate([e.cost_sd**2 * queries, cost**2]),
+        cost_variance=np.concatenate([e.cost_spread**2, cost**2]),
         slow=np.concatenate([slow, np.clip(slow_there, 0.01, 0.99)]),
         z2=z_of(e.level) ** 2,
         floor_alpha=1.0 if e.level is None else (1 - e.level) / (floors * choices),

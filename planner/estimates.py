@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
+from planner.deployed import paid_for
 from planner.groups import Groups, groups_of
 from planner.margin import Array, lower_bounds, score_variances, shrink, z_of, z_of_chosen
 from planner.spec import Spec
@@ -39,6 +40,7 @@ class Estimates:
         accuracy_floor: Lower bound per column for floors held class by class.
         cost_usd: Mean dollars per request.
         cost_sd: Standard error of it.
+        cost_spread: Standard deviation of one request's dollars; the mean where not measured.
         exceedance: Shape (grid, columns): share of requests slower than each grid limit.
         exceedance_careful: What latency limits and promises start from, see `tail_of`.
         exceedance_sd: Standard errors of that.
@@ -62,6 +64,7 @@ class Estimates:
     accuracy_floor: Array
     cost_usd: Array
     cost_sd: Array
+    cost_spread: Array
     exceedance: Array
     exceedance_careful: Array
     exceedance_sd: Array
@@ -135,7 +138,8 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
 
     Raises:
         UnknownValueError: A class without any measured cell, a strategy that was never measured.
-        InputError: The spec names a workload or a class that the profile does not have.
+        InputError: The spec names a workload, a class or a model that the profile does not have.
+        InfeasibleError: What the spec pays for leaves some class without a strategy.
     """
     strategies = _strategies(profile, spec)
     pairs = [
@@ -150,6 +154,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
     strategy_of = np.array([s for _, s in pairs], dtype=np.intp)
     accuracy, accuracy_sd = _accuracies(cells, class_of, strategy_of, spec.level)
     slow, timed = timed_queries(cells, len(profile.latency_grid_s))
+    cost_spread = _cost_spreads(cells)
     careful, exceedance_sd = tail_of(slow, timed, z_of_chosen(spec.level, len(strategies)))
     found = Estimates(
         classes=profile.classes,
@@ -163,7 +168,8 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         accuracy_careful=_careful(cells, accuracy, spec.level),
         accuracy_floor=_floors(cells, spec),
         cost_usd=_column([cell.cost_usd for cell in cells]),
-        cost_sd=_cost_sds(cells),
+        cost_sd=np.asarray(cost_spread / np.sqrt(_column([cell.queries for cell in cells]))),
+        cost_spread=cost_spread,
         exceedance=slow / timed if spec.level is None else (slow + 0.5) / (timed + 1),
         exceedance_careful=careful,
         exceedance_sd=exceedance_sd,
@@ -173,7 +179,8 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         mix_queries=None if spec.traffic and spec.traffic.mix else profile.queries,
         level=spec.level,
     )
-    return replace(found, groups=groups_of(found, profile, spec)) if spec.groups else found
+    found = replace(found, groups=groups_of(found, profile, spec)) if spec.groups else found
+    return paid_for(found, profile, spec)
 
 
 def _column(values: Sequence[float | None]) -> Array:
@@ -285,10 +292,15 @@ def _floors(cells: Sequence[Cell], spec: Spec) -> Array:
     return lower_bounds(means, sds, queries, (1 - spec.level) / (floors * choices))
 
 
-def _cost_sds(cells: Sequence[Cell]) -> Array:
-    """Standard errors of mean costs; a spread that was not measured is taken as the mean."""
-    spread = [cell.cost_usd if cell.cost_sd_usd is None else cell.cost_sd_usd for cell in cells]
-    return np.asarray(_column(spread) / np.sqrt(_column([cell.queries for cell in cells])))
+def _cost_spreads(cells: Sequence[Cell]) -> Array:
+    """Spread of one request's dollars, between queries and between samples of one.
+
+    A spread that was not measured is taken as the mean. Over the root of the queries it is the
+    standard error of the mean cost; several samples of a query make that too long, never too short.
+    """
+    return _column(
+        [cell.cost_usd if cell.cost_sd_usd is None else cell.cost_sd_usd for cell in cells]
+    )
 
 
 def timed_queries(cells: Sequence[Cell], limits: int) -> tuple[Array, Array]:

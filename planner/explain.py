@@ -14,6 +14,7 @@ from planner.margin import Array
 from planner.model import LATENCY, OVERALL, SPEND, is_floor
 from planner.spec import Objective
 from profiles.errors import InfeasibleError, UnknownValueError
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from planner.planner import Planner
@@ -49,11 +50,13 @@ def explain(planner: Planner, limits: LimitSet) -> LimitsClashError:
         if value is not None:
             menu[name] = value
     values = limits.values()
-    named = " and ".join(f"{name} {_text(name, values[name])}" for name in clashing)
+    named = " and ".join(f"{escaped(name)} {_text(name, values[name])}" for name in clashing)
     together = "cannot hold together" if len(clashing) > 1 else "cannot hold"
     lines = [f"no plan keeps all limits: {named} {together}"]
     if menu:
-        moves = ", or ".join(f"{name} to {_text(name, value)}" for name, value in menu.items())
+        moves = ", or ".join(
+            f"{escaped(name)} to {_text(name, value)}" for name, value in menu.items()
+        )
         lines.append(f"  move only this limit: {moves}")
     elif len(clashing) > 1:
         lines.append("  no single limit helps if it moves alone: loosen two of them")
@@ -82,7 +85,9 @@ def _alone(planner: Planner, limits: LimitSet, name: str) -> list[str]:
     for other in limits.values():
         alone = alone if other == name else alone.without(other)
     best = _kept_at(planner, alone, name)
-    return [] if best is None else [f"  even without the other limits: {name} {_text(name, best)}"]
+    if best is None:
+        return []
+    return [f"  even without the other limits: {escaped(name)} {_text(name, best)}"]
 
 
 def _kept_at(planner: Planner, limits: LimitSet, name: str) -> float | None:
@@ -194,8 +199,8 @@ def _of_groups(planner: Planner, clashing: tuple[str, ...]) -> list[str]:
         queries = {group.value: group.queries for row in rows for group in row.groups}
         if queries:
             fewest = sorted(queries, key=lambda value: (queries[value], value))[:3]
-            counts = ", ".join(f"{queries[value]} of {value}" for value in fewest)
-            lines.append(f"  fewest queries behind {name}: {counts}")
+            counts = ", ".join(f"{queries[value]} of {escaped(value)}" for value in fewest)
+            lines.append(f"  fewest queries behind {escaped(name)}: {counts}")
     return lines
 
 

@@ -10,7 +10,9 @@ and Dayanik, "A knowledge-gradient policy for sequential information collection"
 
     value = L - E min(loss', B),   loss' ~ N(m, v^2),   B the best of the class's other losses
 
-Prices and the margin's direction are held where they are: exact for small improvements.
+Prices and the margin's direction are held where they are: exact for small improvements. Prices of
+limits on groups do not enter: beliefs are per class and strategy. `planner.advise` gives no values
+where the plan pays for such a limit.
 """
 
 from __future__ import annotations
@@ -39,15 +41,17 @@ ACCURACY = "accuracy"
 
 @dataclass(frozen=True)
 class Tangent:
-    """A margin, made linear at an allocation: per class, its rise per unit of a cell's numbers.
+    """A margin, made linear at an allocation: its rise per unit of a cell's numbers, by class.
 
     Attributes:
         by_sd: Rise per unit of standard error, times the share.
         by_value: Rise per unit of the value itself (through the counted class mix).
+        constant: Rise per unit of the margin's last component.
     """
 
     by_sd: Array
     by_value: Array
+    constant: float
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,10 @@ class Information:
         )
         self._single = self._reference()
         self._tangents = self._all_tangents(row)
+        share, spread = e.weights[self.beliefs.class_of], np.sqrt(self.beliefs.cost_variance)
+        self._noise = planner.accounts.bill.noise_around(
+            self.position.x, share, self.beliefs.cost_usd, spread
+        )
         self._now = self.losses(self.beliefs.after(0.0))
         self._now[self.beliefs.measured :] = np.inf
         self._best, self._others = self._smallest(self._now)
@@ -197,6 +205,7 @@ class Information:
             loss += price * (
                 weight * b.cost_usd + at.by_sd[d] * outlook.cost_sd + at.by_value[d] * b.cost_usd
             )
+            loss += price * at.constant * self._noise
         if price := prices.get(COST, 0.0):
             loss += price * weight * b.cost_usd
         return loss
@@ -268,7 +277,7 @@ class Information:
         offset = accounts.judged_offset(self.planner.limits.floors.get(OVERALL, careful))
         tangents = {OVERALL: self._tangent(accounts.accuracy_margin, offset)}
         if self.planner.costs_known:
-            tangents[SPEND] = self._tangent(accounts.cost_margin, 0.0)
+            tangents[SPEND] = self._tangent(accounts.bill.margin_around(self.position.x), 0.0)
         if row is not None:
             tangents[LATENCY] = self._tangent(accounts.latency_margin(row), 0.0)
         margin = accounts.accuracy_margin
@@ -285,12 +294,14 @@ class Information:
             u = margin.direction(self.position.lean, zero)
         if u is None:  # nothing in doubt yet: the first doubts would come from all classes alike
             u = np.full(len(zero), 1 / np.sqrt(self._classes))
+            u[-1] = 0.0
         by_value = np.zeros(self._classes)
         if e.mix_queries is not None and len(u) > 2 * self._classes:  # with rows for the mix
             root = np.sqrt(e.weights / e.mix_queries)
             mix = u[self._classes : 2 * self._classes]
             by_value = margin.z * (mix * root - e.weights * float(mix @ root))
-        return Tangent(margin.z * u[: self._classes] * e.weights, by_value)
+        constant = margin.z * float(u[-1])
+        return Tangent(margin.z * u[: self._classes] * e.weights, by_value, constant)
 
     def _smallest(self, losses: Array) -> tuple[Array, Array]:
         """The smallest loss per class, and per entry the smallest of its class's others."""

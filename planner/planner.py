@@ -14,7 +14,7 @@ from planner.explain import explain
 from planner.group_figures import gap_figures, group_figures
 from planner.groups import is_of_groups
 from planner.limits import Keep, LimitSet
-from planner.margin import Array, Margin
+from planner.margin import Array
 from planner.model import (
     BY_CLASS,
     LATENCY,
@@ -29,6 +29,7 @@ from planner.model import (
 from planner.plan import Rung
 from planner.session import Question, Session, Solution
 from planner.spec import Objective, Spec
+from planner.spending import Spending
 from profiles.errors import InfeasibleError
 from profiles.profile import Profile
 
@@ -78,6 +79,7 @@ class Planner:
         self.limits = LimitSet.of(spec)
         self.costs_known = bool(np.isfinite(self.estimates.cost_usd).all())
         self._unit = cost_unit(self.estimates)
+        self._spending = Spending(self.accounts.bill, self._unit)
         self._sessions: dict[int | None, Session] = {}
         if spec.objective is Objective.MINIMIZE_COST:
             self.estimates.require_costs("the objective 'minimize cost'")
@@ -131,21 +133,24 @@ class Planner:
         cells that could be moved to (Ghavamzadeh, Petrik and Chow,
         "Safe policy improvement by minimizing robust baseline regret", NIPS 2016). The three most
         accurate undominated strategies that keep the limits are tried as the one to beat, and the
-        best answer wins; where none keeps them, the doubt is about the accuracy itself. A gain that
-        traffic could not show (`Accounts.shows`) is not taken: the answer is the single strategy,
-        or what less money than it costs would buy where that is better: more money never buys less.
+        best answer wins (as if the judged requests' cost had no noise); where none keeps them, the
+        doubt is about the accuracy itself. A gain that traffic could not show (`Accounts.shows`) is
+        not taken: the answer is the single strategy, or what less money than it costs would buy
+        where that is better: more money never buys less.
+
+        A spend limit holds for the promised bill, see `planner.spending`.
 
         Raises:
             InfeasibleError: No allocation keeps all limits.
             UnprovenError: The solver stopped early.
         """
         question = self._question(objective, limits)
-        session = self._session(limits)
         variants = self._variants(question, limits)
         if len(variants) > 1:
+            session = self._session(limits)
             first = [session.solve(replace(variant, then=None)).value for variant in variants]
             variants = [variants[int(np.argmin(first))]]
-        best = session.solve(variants[0])
+        best = self._solved(variants[0], limits)
         x = self._tidied(best, limits)
         single = self._unbeaten(x, objective, limits)
         if single is not None:
@@ -164,7 +169,7 @@ class Planner:
         """
         objective = Objective.MAXIMIZE_ACCURACY
         question = replace(self._question(objective, limits), then=None, free=name)
-        slack = self._session(limits).solve(question).value
+        slack = self._solved(question, limits).value
         return slack * self._unit if name == SPEND else slack
 
     def on_point_estimates(self) -> Planner:
@@ -181,7 +186,7 @@ class Planner:
             InfeasibleError: Moving this limit alone does not help.
         """
         question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
-        best = self._session(limits).solve(replace(question, then=None, free=name))
+        best = self._solved(replace(question, then=None, free=name), limits)
         unit = self._unit if name == SPEND else 1.0
         prices = {
             EXCEEDANCE if limit == LATENCY else limit: float(dual)
@@ -196,14 +201,14 @@ class Planner:
         """The allocation nearest to keeping a latency limit, whatever else it costs."""
         limits = LimitSet(p95_s=p95_s)
         question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
-        solution = self._session(limits).solve(replace(question, then=None, free=LATENCY))
+        solution = self._solved(replace(question, then=None, free=LATENCY), limits)
         return tidy(solution.x[: self.estimates.columns], self.estimates)
 
     def feasible(self, limits: LimitSet) -> bool:
         """Whether any allocation keeps the limits."""
         try:
             question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
-            self._session(limits).solve(replace(question, then=None))
+            self._solved(replace(question, then=None), limits)
         except InfeasibleError:
             return False
         return True
@@ -237,6 +242,9 @@ class Planner:
             gaps=gap_figures(answer.x, self.estimates, self.accounts),
         )
 
+    def _solved(self, question: Question, limits: LimitSet) -> Solution:
+        return self._spending.solve(self._session(limits), question)
+
     def _session(self, limits: LimitSet) -> Session:
         row = None if limits.p95_s is None else self.estimates.latency_row(limits.p95_s)
         if row in self._sessions:
@@ -246,8 +254,7 @@ class Planner:
             self.estimates.require_latency(row, LATENCY)
             margins[LATENCY] = self.accounts.latency_margin(row)
         if self.costs_known:
-            cost = self.accounts.cost_margin
-            margins[SPEND] = Margin(cost.z, cost.matrix / self._unit)
+            margins[SPEND] = self._spending.margin
         margins |= {row.name: row.margin for row in self.estimates.groups.rows}
         margins[ABSOLUTE] = self.accounts.accuracy_margin
         programme = compile_model(build_model(self.estimates, latency_row=row), self.estimates)
@@ -272,7 +279,7 @@ class Planner:
         values = {name: value for name, value in values.items() if name not in limits.gaps}
         cheapest = objective is Objective.MINIMIZE_COST
         then = "accuracy" if cheapest else "cost" if self.costs_known else None
-        return Question("cost" if cheapest else "accuracy", values, offsets, then)
+        return Question("cost" if cheapest else "accuracy", values, offsets, then=then)
 
     def _variants(self, question: Question, limits: LimitSet) -> list[Question]:
         if question.objective == "cost" or self.accounts.z == 0:
@@ -293,8 +300,7 @@ class Planner:
         """The answer for less money than a single strategy needs, None where there is none."""
         if not self.costs_known:
             return None
-        cost = float(self.estimates.traffic_share * single @ self.estimates.cost_usd)
-        needed = cost + self.accounts.cost_margin.value(single)
+        needed = self.accounts.bill.promised(single)
         asked = limits.usd_per_request
         if needed <= 0 or (asked is not None and needed > asked):
             return None  # nothing is cheaper, or by less than the solver can tell
@@ -346,8 +352,7 @@ class Planner:
                 slow = float(share @ e.exceedance_careful[row])
                 yield name, slow + accounts.latency_margin(row).value(x) - TAIL
             else:
-                cost = float(share @ e.cost_usd) + accounts.cost_margin.value(x)
-                yield name, (cost - value) / self._unit
+                yield name, (accounts.bill.promised(x) - value) / self._unit
 
     def _tidied(self, solution: Solution, limits: LimitSet) -> Array:
         """Without dust, unless a limit needs the dust."""

@@ -15,7 +15,7 @@ import highspy
 import numpy as np
 
 from planner.margin import Array, Margin
-from planner.model import Programme, is_floor
+from planner.model import SPEND, Programme, is_floor
 from profiles.errors import InfeasibleError, UnprovenError
 
 TOLERANCE = 1e-9
@@ -48,6 +48,8 @@ class Question:
         doubt: Margin by which the accuracy objective is lowered, None for none.
         then: Objective that decides between equally good answers.
         free: Limit whose slack is minimised instead of the objective.
+        noise: What each share adds to the last component of the spend limit's margin, None for
+            nothing.
     """
 
     objective: str
@@ -56,6 +58,7 @@ class Question:
     doubt: str | None = None
     then: str | None = None
     free: str | None = None
+    noise: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Solution:
     """A proven optimum.
 
     Attributes:
-        x: Value per column of the programme, slacks included.
+        x: Value per column of the programme, slacks included, and the noise behind them.
         value: The objective, minimised, in model units.
         duals: Change of the objective per unit of each limit, model units.
     """
@@ -107,6 +110,9 @@ class Session:
         self._highs = _load(programme)
         for name, coefficients in programme.objectives.items():
             self._caps[name] = self._add_row(coefficients)
+        self._first_cut = int(self._highs.getNumRow())
+        self._noise = programme.matrix.shape[1]
+        self._noise_row: int | None = None
 
     def add_margin(self, name: str, margin: Margin) -> None:
         """Make a margin known under a name; a name that is known stays as it is."""
@@ -125,6 +131,7 @@ class Session:
             UnprovenError: Time or rounds ran out before a proof.
         """
         self._drop_old_cuts()
+        self._set_noise(question.noise)
         self._set_limits(question)
         self._set_costs(question.objective, question.free)
         x = self._converge(question)
@@ -140,6 +147,19 @@ class Session:
             return solution
         finally:
             self._free_row(self._caps[question.objective])
+
+    def _set_noise(self, noise: Array | None) -> None:
+        """One row holds the noise column up; a row of earlier questions lets go of it."""
+        if self._noise_row is not None:
+            self._free_row(self._noise_row)
+            self._noise_row = None
+        most = 0.0 if noise is None else highspy.kHighsInf
+        self._highs.changeColBounds(self._noise, 0.0, most)
+        if noise is not None:
+            body = np.zeros(self._noise + 1)
+            body[: self._columns], body[self._noise] = -noise, 1.0
+            self._noise_row = self._add_row(body)
+            self._highs.changeRowBounds(self._noise_row, 0.0, highspy.kHighsInf)
 
     def _set_limits(self, question: Question) -> None:
         for name, row in self.programme.row_of.items():
@@ -162,11 +182,12 @@ class Session:
             self._bound(cut.row, "accuracy.doubt", 0.0 if active else None, offset)
 
     def _drop_old_cuts(self) -> None:
-        if len(self._cuts) <= MAX_KEPT_CUTS:
+        rows = np.arange(self._first_cut, self._highs.getNumRow(), dtype=np.int32)
+        if len(rows) <= MAX_KEPT_CUTS:
             return
-        rows = np.array([cut.row for cut in self._cuts], dtype=np.int32)
         self._highs.deleteRows(len(rows), rows)
         self._cuts.clear()
+        self._noise_row = None
 
     def _offset(self, margin: str, question: Question) -> Array:
         given = question.offsets.get(margin)
@@ -229,7 +250,8 @@ class Session:
         for name, margin in self._margins.items():
             if name not in question.limits and name != question.doubt:
                 continue
-            offset = self._offset(name, question)
+            offset = self._offset(name, question).copy()
+            offset[-1] += x[self._noise] if name == SPEND else 0.0
             shares = x[: self._columns]
             missed = margin.value(shares, offset) - self._room(name, x, question)
             direction = margin.direction(shares, offset)
@@ -253,10 +275,15 @@ class Session:
     def _add_cut(self, name: str, direction: Array) -> None:
         margin = self._margins[name]
         if name in self.programme.row_of:
-            body = self.programme.matrix[[self.programme.row_of[name]]].toarray()[0]
+            matrix, row = self.programme.matrix, self.programme.row_of[name]
+            own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+            body = np.zeros(self._noise + 1)
+            body[matrix.indices[own]] = matrix.data[own]
         else:
-            body = np.zeros(self.programme.matrix.shape[1])
+            body = np.zeros(self._noise + 1)
             body[self.programme.doubt] = 1.0
+        if name == SPEND:
+            body[self._noise] = margin.z * direction[-1]
         sign = -1.0 if name not in self.programme.row_of or is_floor(name) else 1.0
         body[: self._columns] += sign * margin.z * (direction @ margin.matrix)
         self._cuts.append(_Cut(self._add_row(body), name, direction))
@@ -287,7 +314,7 @@ def _load(programme: Programme) -> highspy.Highs:
         "dual_feasibility_tolerance": TOLERANCE,
     }.items():
         highs.setOptionValue(option, value)
-    rows, columns = programme.matrix.shape
+    rows, columns = programme.matrix.shape[0], programme.matrix.shape[1] + 1  # the noise is last
     lp = highspy.HighsLp()
     lp.num_row_, lp.num_col_ = rows, columns
     lp.col_cost_ = np.zeros(columns)
@@ -295,6 +322,7 @@ def _load(programme: Programme) -> highspy.Highs:
     upper = np.full(columns, highspy.kHighsInf)
     upper[list(programme.slack_of.values())] = 0.0
     upper[programme.doubt] = MAX_DOUBT
+    upper[-1] = 0.0
     lp.col_upper_ = upper
     lp.row_lower_, lp.row_upper_ = programme.lower, programme.upper
     lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise

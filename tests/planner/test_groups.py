@@ -383,3 +383,22 @@ def test_what_a_group_was_never_measured_with_counts_as_its_class_on_point_estim
     part = replace(whole, groups={COLUMN: replace(table_, cells=cells)})
     rung = Planner(part, _spec({0: 0.75}, None, confidence="none")).solve()
     assert rung.allocation["c0"]["m01/single"] == pytest.approx(0.5)
+
+
+def test_a_lower_rung_names_the_promises_to_groups_that_it_gives_up() -> None:
+    profile = _measured(11)
+    spec = _spec({0: 0.5, 1: 0.2}, 0.3)
+    plan = solve(profile, spec, prices=PriceCard(), estimator=None)
+    assert len(plan.rungs) > 1
+    for rung in plan.rungs[1:]:
+        start = f"rung {rung.budget_fraction:g}, "
+        said = " ".join(text for text in plan.warnings if text.startswith(start))
+        for g, floor in ((0, 0.5), (1, 0.2)):
+            promised = rung.by_group[COLUMN][f"g{g}"].promised_accuracy
+            assert promised is not None
+            assert (f"{FLOOR}g{g} {floor:g}" in said) == (promised < floor - 1e-8)
+        promised_gap = rung.gaps[COLUMN].promised
+        assert promised_gap is not None
+        assert (f"{GAP} 0.3" in said) == (promised_gap > 0.3 + 1e-8)
+    assert any(f"{FLOOR}g0 0.5" in text for text in plan.warnings)
+    assert not any(f"{FLOOR}g1" in text for text in plan.warnings)

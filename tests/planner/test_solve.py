@@ -108,6 +108,40 @@ def test_the_ladder_ends_at_the_cheapest_allocation() -> None:
     assert [rung.budget_fraction for rung in plan.rungs] == [1.0, 0.75, 0.6667]
 
 
+def test_a_lower_rung_names_the_floors_that_it_gives_up_and_no_others() -> None:
+    profile = make_profile([[0.8, 0.9], [0.6, 0.9]], [[1e-4, 2e-4], [1e-4, 8e-4]])
+    accuracy = {"overall": 0.85, "by_class": {"c0": 0.7, "c1": 0.8}}
+    plan = _solve(profile, make_spec(confidence="none", limits={"accuracy": accuracy}))
+    said = "rung {:g}, used when money runs short, gives up {}"
+    for rung in plan.rungs[1:]:
+        lost = "accuracy.overall 0.85 and accuracy.by_class.c1 0.8"
+        assert said.format(rung.budget_fraction, lost) in plan.warnings
+    assert not any("c0" in text for text in plan.warnings)
+    assert len(plan.rungs) > 1
+
+
+def test_rungs_without_floors_give_nothing_up() -> None:
+    profile = make_profile(ACCURACY, COST)
+    spec = make_spec(objective="maximize accuracy", limits={"spend": {"usd_per_request": 0.001}})
+    plan = _solve(profile, spec)
+    assert len(plan.rungs) > 1
+    assert plan.warnings == ()
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 10_000))
+def test_a_floor_is_given_up_exactly_where_less_is_promised(seed: int) -> None:
+    profile = random_profile(np.random.default_rng(seed), 3, 6)
+    spec = make_spec(limits={"accuracy": {"overall": 0.55}})
+    try:
+        plan = _solve(profile, spec)
+    except InfeasibleError:
+        return
+    for rung in plan.rungs:
+        named = any(text.startswith(f"rung {rung.budget_fraction:g},") for text in plan.warnings)
+        assert named == (rung.promised.accuracy < 0.55 - 1e-8)
+
+
 def test_every_figure_is_the_mean_over_its_parts() -> None:
     profile = make_profile(ACCURACY, COST, weights=[0.75, 0.25])
     plan = _solve(profile, make_spec(limits={"accuracy": {"overall": 0.8}}))
