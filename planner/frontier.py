@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planner.model import OVERALL
+from planner.hulls import exact_frontier
+from planner.model import OVERALL, SPEND
 from planner.plan import Figures, Rung
-from planner.planner import Planner
+from planner.planner import Answer, Planner
 from planner.spec import Objective
 
 
@@ -22,6 +23,8 @@ class FrontierPoint:
         accuracy: Expected mean score, 0..1.
         promised_accuracy: Mean score that holds with the spec's confidence.
         allocation: Share by class and strategy.
+        accuracy_per_usd: What a further dollar per request buys from here, in points of accuracy;
+            None where the budget does not bind, as at both ends of a certified frontier.
     """
 
     usd_per_request: float
@@ -29,6 +32,7 @@ class FrontierPoint:
     accuracy: float
     promised_accuracy: float
     allocation: dict[str, dict[str, float]]
+    accuracy_per_usd: float | None = None
 
 
 def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
@@ -37,9 +41,12 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
     Class floors and the latency limit of the spec are kept; the overall floor and the spend limit
     are what the frontier moves along. Budgets that buy nothing are left out.
 
+    On point estimates without such limits the points are breakpoints of the exact frontier
+    (`planner.hulls`), between which it is straight; all of them, if `points` is as many.
+
     Args:
         planner: Built once for a profile and a spec.
-        points: Budgets to solve, at least 2, spaced evenly in ratio.
+        points: Budgets to solve, or breakpoints to tell, at least 2, spaced evenly in ratio.
 
     Raises:
         InfeasibleError: Class floors and latency clash at any price.
@@ -47,6 +54,8 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
     """
     planner.estimates.require_costs("a frontier")
     limits = replace(planner.limits.without(OVERALL), usd_per_request=None)
+    if not limits.values() and planner.accounts.z == 0:
+        return _rising(_breakpoints(planner, points))
     cheapest = planner.rung(
         planner.answer(Objective.MINIMIZE_COST, limits), Objective.MINIMIZE_COST
     )
@@ -61,6 +70,23 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
         )
         rungs.append(planner.rung(answer, Objective.MAXIMIZE_ACCURACY))
     return _rising([*rungs, best])
+
+
+def _breakpoints(planner: Planner, points: int) -> list[Rung]:
+    """Some corners of the frontier where nothing but the spend ties the classes together."""
+    e = planner.estimates
+    costs, values = (np.full((len(e.classes), len(e.strategies)), np.nan) for _ in range(2))
+    costs[e.class_of, e.strategy_of] = e.cost_usd
+    values[e.class_of, e.strategy_of] = e.accuracy
+    found = exact_frontier(costs, values, e.weights)
+    rungs = []
+    for at in found.thinned(points):
+        mix = found.at_breakpoint(int(at))
+        x = (mix.choices[e.class_of] == e.strategy_of).astype(np.float64)
+        prices = {SPEND: float(f"{found.slopes[at]:.9g}")} if at < len(found.slopes) else {}
+        answer = Answer(x, mix.value, prices)
+        rungs.append(planner.rung(answer, Objective.MAXIMIZE_ACCURACY))
+    return rungs
 
 
 def _usd(figures: Figures) -> float:
@@ -78,6 +104,7 @@ def _rising(rungs: list[Rung]) -> list[FrontierPoint]:
             accuracy=rung.expected.accuracy,
             promised_accuracy=rung.promised.accuracy,
             allocation=rung.allocation,
+            accuracy_per_usd=rung.shadow_prices.get(SPEND),
         )
         if not points or (
             usd > points[-1].usd_per_request and point.accuracy > points[-1].accuracy
