@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiles.errors import InputError
+from profiles.errors import InputError, UnknownValueError
 from profiles.money import PriceCard
 from profiles.profile import Profile
 
 if TYPE_CHECKING:
+    from planner.hindsight import Hindsight
     from planner.planner import Planner
     from planner.spec import Spec
     from profiles.store.store import Store
@@ -36,10 +37,14 @@ class Question:
     prices: PriceCard
 
     def planner(self) -> Planner:
-        """A planner over this profile, built once and solved many times."""
+        """A planner over this profile, built once and solved many times.
+
+        Of the spec's fixed costs it pays the set that is cheapest for the spec's own traffic.
+        """
+        from planner.fixed_costs import settled
         from planner.planner import Planner
 
-        return Planner(self.profile, self.spec)
+        return Planner(self.profile, settled(self.profile, self.spec))
 
 
 def open_profile(store_path: Path, workload: str, classes: Path | None) -> Profile:
@@ -136,3 +141,38 @@ def graph_of(spec: Spec, spec_path: Path) -> Path | None:
             next_step="write it with 'inferbudget difficulty fit -o ...'",
         )
     return estimator
+
+
+def ask_in_hindsight(spec_path: Path, store_path: Path, points: int) -> Hindsight:
+    """The frontier over the store's own outcomes, query by query, for a spec's strategies and mix.
+
+    Limits of the spec are left out: without them the bound can only be higher.
+    """
+    from planner.cells_of_outcomes import Outcomes
+    from planner.hindsight import hindsight, weights_of
+    from planner.spec import read_spec
+    from profiles.cells.by_query import read_by_query
+    from profiles.difficulty.graph import read_facts
+    from profiles.pricing.prices import rates_of
+
+    spec = read_spec(spec_path)
+    estimator = graph_of(spec, spec_path)
+    with _opened(store_path) as store:
+        found = read_by_query(
+            store,
+            spec.workload,
+            estimator_digest=read_facts(estimator).digest if estimator else None,
+            rates=rates_of(store, spec.workload, spec.price_card(spec_path.parent)),
+        )
+    mix = spec.traffic.mix if spec.traffic else None
+    used = tuple(sorted(set(spec.strategies or found.strategies)))
+    for strategy in used:
+        if strategy not in found.strategies:
+            raise UnknownValueError(
+                "this strategy has no outcomes of single queries",
+                where=f"{spec_path}: strategies: {strategy}",
+                expected=f"one of {', '.join(found.strategies)}",
+            )
+    columns = [found.strategies.index(strategy) for strategy in used]
+    outcomes = Outcomes(spec.workload, used, found.scores[:, columns], found.costs[:, columns])
+    return hindsight(outcomes, points, weights_of(found.class_names, mix))

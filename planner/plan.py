@@ -17,10 +17,11 @@ from pydantic import (
     model_serializer,
 )
 
-from planner.spec import Limits, Traffic
+from planner.spec import Limits, Traffic, Window
 from profiles.digest import digest
 from profiles.errors import InputError
 from profiles.money import PriceCard
+from profiles.yaml_input import input_bytes
 
 FORMAT_VERSION = "1.0"
 ClassSource = Literal["text", "label", "text+label"]
@@ -126,6 +127,17 @@ class Classes(_Part):
     estimator_digest: str | None = Field(default=None, description="Digest of that graph.")
 
 
+class FixedCosts(_Part):
+    """What is owed whatever the requests are, and what a window of traffic costs with it."""
+
+    per: Window = Field(description="The window of traffic that all dollars here are for.")
+    paid: dict[str, float] = Field(description="Dollars by name, of those that the plan pays.")
+    not_paid: dict[str, float] = Field(description="The same of those that it does without.")
+    usd: float = Field(description="Sum of those paid.")
+    expected_total_usd: float = Field(description="That sum and the expected cost of requests.")
+    promised_total_usd: float = Field(description="That sum and the promised cost of requests.")
+
+
 class Plan(_Part):
     """A solved plan. `rungs[0]` is the spec as asked; the others spend less."""
 
@@ -137,7 +149,12 @@ class Plan(_Part):
     warnings: tuple[str, ...] = Field(default=(), description="Risks that a reader must know.")
     classes: Classes
     traffic: Traffic | None = Field(description="Volume the limits were scaled to.")
-    limits: Limits = Field(description="The spec's limits.")
+    limits: Limits = Field(
+        description="The spec's limits; a sum of dollars less the fixed costs that are paid."
+    )
+    fixed_costs: FixedCosts | None = Field(
+        default=None, description="Only where the spec has fixed costs."
+    )
     prices: PriceCard = Field(description="Prices that the runtime charges by; may be empty.")
     cells: dict[str, dict[str, CellFacts]] = Field(
         description="Per class and strategy, for every strategy that some rung uses."
@@ -149,6 +166,12 @@ class Plan(_Part):
     spec_digest: str
     profile_digest: str
     solver: str = Field(description="Name and version of the solver.")
+
+    @model_serializer(mode="wrap")
+    def _without_fees(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A plan without fixed costs reads, and is digested, as before there were any."""
+        written: dict[str, Any] = write(self)
+        return {k: v for k, v in written.items() if v is not None or k != "fixed_costs"}
 
     def sealed(self) -> Plan:
         """The same plan with its content digest filled in."""
@@ -173,13 +196,13 @@ class Plan(_Part):
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan file.
+    """Read a plan file, or standard input for ``-``.
 
     Raises:
         InputError: Unreadable, not a plan, a newer major version, or changed since it was solved.
     """
     try:
-        plan = Plan.model_validate_json(path.read_bytes())
+        plan = Plan.model_validate_json(input_bytes(path))
     except OSError as error:
         raise InputError("cannot read the plan", where=str(path), got=str(error)) from error
     except ValidationError as error:

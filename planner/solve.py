@@ -9,10 +9,20 @@ from pathlib import Path
 import numpy as np
 import pyomo.version
 
+from planner.fixed_costs import settled
 from planner.group_figures import stood_in_for
 from planner.limits import LimitSet
 from planner.model import LATENCY
-from planner.plan import CellFacts, Classes, ClassSource, Plan, Rung, SingleStrategy
+from planner.plan import (
+    CellFacts,
+    Classes,
+    ClassSource,
+    Figures,
+    FixedCosts,
+    Plan,
+    Rung,
+    SingleStrategy,
+)
 from planner.planner import Answer, Planner
 from planner.session import SOLVER
 from planner.spec import Objective, Spec
@@ -34,7 +44,7 @@ def solve(
     estimator: str | None,
     reads_labels: bool = False,
 ) -> Plan:
-    """Solve a spec and the ladder below it.
+    """Solve a spec and the ladder below it; of its fixed costs the cheapest set is paid.
 
     Args:
         profile: What was measured, sorted by the classes that the spec names.
@@ -49,6 +59,7 @@ def solve(
         UnknownValueError: A cell, cost or tail that the question needs was never measured.
         InputError: Spec and profile do not belong together.
     """
+    asked, spec = spec, settled(profile, spec)
     planner = Planner(profile, spec)
     first = planner.explained(planner.limits)
     answers = [(1.0, spec.objective, first), *_ladder(planner, first)]
@@ -57,7 +68,7 @@ def solve(
         status="optimal",
         workload=profile.workload,
         confidence=spec.level,
-        warnings=_warnings(planner, rungs),
+        warnings=(*_warnings(planner, rungs), *_given_up(planner, answers)),
         classes=Classes(
             source=_source(spec, reads_labels=reads_labels),
             names=profile.classes,
@@ -66,15 +77,37 @@ def solve(
             estimator_digest=profile.estimator_digest,
         ),
         traffic=spec.traffic,
-        limits=spec.limits,
+        limits=spec.limits_of_requests(),
+        fixed_costs=_fixed_costs(spec, rungs[0]),
         prices=prices,
         cells=_facts(planner, rungs),
         rungs=rungs,
         best_single_strategy=best_single(planner),
-        spec_digest=spec.model_copy(update={"prices": prices}).content_digest(Path()),
+        spec_digest=asked.model_copy(update={"prices": prices}).content_digest(Path()),
         profile_digest=profile.digest,
         solver=f"{SOLVER}, model by Pyomo {pyomo.version.version}",
     ).sealed()
+
+
+def _fixed_costs(spec: Spec, rung: Rung) -> FixedCosts | None:
+    if not spec.fixed_costs or spec.traffic is None:
+        return None
+    window, paid = spec.traffic.per, spec.pay or ()
+    usd = {fee.name: fee.usd_per(window) for fee in spec.fixed_costs}
+    return FixedCosts(
+        per=window,
+        paid={name: usd[name] for name in usd if name in paid},
+        not_paid={name: usd[name] for name in usd if name not in paid},
+        usd=spec.fees_usd,
+        expected_total_usd=_total(spec, rung.expected),
+        promised_total_usd=_total(spec, rung.promised),
+    )
+
+
+def _total(spec: Spec, figures: Figures) -> float:
+    """Dollars of a window, fixed costs and requests; every cost is known here."""
+    requests = spec.traffic.requests if spec.traffic else 0
+    return float(f"{spec.fees_usd + requests * (figures.cost_usd_per_request or 0.0):.9g}")
 
 
 def _source(spec: Spec, *, reads_labels: bool) -> ClassSource:
@@ -185,6 +218,20 @@ def _partly_measured(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
         if any(cell.strategy in rung.allocation[cell.class_name] for rung in rungs)
         and cell.queries < in_class.get(cell.class_name, 0)
     ]
+
+
+def _given_up(planner: Planner, answers: list[tuple[float, Objective, Answer]]) -> list[str]:
+    """Which limits on accuracy each lower rung promises no longer."""
+    limits = planner.limits
+    alone = {name: LimitSet(floors={name: floor}) for name, floor in limits.floors.items()}
+    alone |= {name: LimitSet(gaps={name: gap}) for name, gap in limits.gaps.items()}
+    warnings = []
+    for fraction, _, answer in answers[1:]:
+        lost = [name for name, limit in alone.items() if not planner.keeps(answer.x, limit, 2e-9)]
+        if lost:
+            named = " and ".join(f"{name} {limits.values()[name]:g}" for name in lost)
+            warnings.append(f"rung {fraction:g}, used when money runs short, gives up {named}")
+    return warnings
 
 
 def _thin_tails(planner: Planner, rung: Rung) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +34,9 @@ def _no_truth_value(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_no_truth_value)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Positive = Annotated[Number, Field(gt=0)]
+
+MOST_FIXED_COSTS = 10
+"""Every set of fixed costs is a plan of its own, and there are 2^10 sets of ten."""
 
 
 class _Part(BaseModel):
@@ -124,6 +128,26 @@ class Traffic(_Part):
     )
 
 
+class FixedCost(_Part):
+    """Money that is owed for having a model at all, whatever it answers."""
+
+    name: Annotated[str, Field(min_length=1)] = Field(description="What it is called.")
+    pays_for: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="Models, or whole strategies, that nobody can use without it."
+    )
+    usd: Annotated[Number, Field(ge=0)] = Field(description="Dollars.")
+    per: Window = Field(
+        description="The window of traffic, each of which owes the sum, or 'total': owed once."
+    )
+    windows: Annotated[int, Field(gt=0), BeforeValidator(_no_truth_value)] | None = Field(
+        default=None, description="Windows of traffic that share a sum that is owed once."
+    )
+
+    def usd_per(self, window: Window) -> float:
+        """Its dollars in one window of traffic."""
+        return self.usd / (self.windows or 1) if self.per is not window else self.usd
+
+
 class Spec(_Part):
     """A question to the planner."""
 
@@ -139,6 +163,13 @@ class Spec(_Part):
     limits: Limits = Field(default_factory=Limits)
     strategies: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None, description="Only these strategies; all measured ones where absent."
+    )
+    fixed_costs: tuple[FixedCost, ...] = Field(
+        default=(), description="Rent, training and other money that requests do not change."
+    )
+    pay: tuple[str, ...] | None = Field(
+        default=None,
+        description="Names of the fixed costs that are paid; the planner chooses where absent.",
     )
     confidence: Annotated[Number, Field(ge=0.5, lt=1)] | Literal["none"] = Field(
         default=0.95, description="Of every promise; 'none' plans on point estimates."
@@ -173,6 +204,43 @@ class Spec(_Part):
             )
         return limits
 
+    @field_validator("fixed_costs")
+    @classmethod
+    def _fees_have_a_window(
+        cls, fees: tuple[FixedCost, ...], info: ValidationInfo
+    ) -> tuple[FixedCost, ...]:
+        if not fees or not {"traffic", "objective"} <= info.data.keys():
+            return fees
+        _refuse_names(fees)
+        if info.data["objective"] is not Objective.MINIMIZE_COST:
+            raise ValueError("fixed_costs need the objective 'minimize cost'")
+        traffic: Traffic | None = info.data["traffic"]
+        if traffic is None:
+            raise ValueError("fixed_costs need traffic: how many requests share them")
+        for fee in fees:
+            _refuse_window(fee, traffic.per)
+        return fees
+
+    @field_validator("pay")
+    @classmethod
+    def _known_fees(
+        cls, pay: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
+        names = [fee.name for fee in info.data.get("fixed_costs", ())]
+        for name in pay or ():
+            if name not in names and "fixed_costs" in info.data:
+                near = get_close_matches(name, names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"no fixed cost is called {name!r}{hint}")
+        return pay
+
+    @model_serializer(mode="wrap")
+    def _without_fees(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A spec without fixed costs reads, and is digested, as it was before there were any."""
+        written: dict[str, Any] = write(self)
+        absent = {"fixed_costs": not self.fixed_costs, "pay": self.pay is None}
+        return {k: v for k, v in written.items() if not absent.get(k)}
+
     @property
     def level(self) -> float | None:
         """The confidence as a number, None for point estimates."""
@@ -195,9 +263,24 @@ class Spec(_Part):
         content = self.model_dump(mode="json", exclude={"prices", "classes"})
         return digest(content | {"prices": self.price_card(base).model_dump(mode="json")})
 
+    @property
+    def fees_usd(self) -> float:
+        """Dollars of fixed costs that one window of traffic owes; all where `pay` is absent."""
+        window = self.traffic.per if self.traffic else Window.TOTAL
+        owed = [fee for fee in self.fixed_costs if self.pay is None or fee.name in self.pay]
+        return sum((fee.usd_per(window) for fee in owed), 0.0)
+
+    def limits_of_requests(self) -> Limits:
+        """The limits, a sum of dollars less the fixed costs that it has to cover as well."""
+        spend = self.limits.spend
+        if spend is None or spend.usd is None or not self.fees_usd:
+            return self.limits
+        left = spend.model_copy(update={"usd": spend.usd - self.fees_usd})
+        return self.limits.model_copy(update={"spend": left})
+
     def usd_per_request(self) -> float | None:
         """The spend limit as mean dollars per request, None without a limit."""
-        spend = self.limits.spend
+        spend = self.limits_of_requests().spend
         if spend is None:
             return None
         if spend.usd is None or self.traffic is None:
@@ -205,8 +288,32 @@ class Spec(_Part):
         return spend.usd / self.traffic.requests
 
 
+def _refuse_names(fees: tuple[FixedCost, ...]) -> None:
+    names = [fee.name for fee in fees]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"two fixed costs are called {twice[0]!r}")
+    if len(fees) > MOST_FIXED_COSTS:
+        raise ValueError(
+            f"at most {MOST_FIXED_COSTS} fixed costs, not {len(fees)}: every set of them is a plan "
+            "of its own; join those that are always paid together"
+        )
+
+
+def _refuse_window(fee: FixedCost, window: Window) -> None:
+    once = fee.per is Window.TOTAL and window is not Window.TOTAL
+    if fee.per is not window and not once:
+        raise ValueError(
+            f"traffic is per {window} and {fee.name!r} is per {fee.per}: use one window, or 'total'"
+        )
+    if once and fee.windows is None:
+        raise ValueError(f"{fee.name!r} is owed once: say in windows how many {window}s share it")
+    if not once and fee.windows is not None:
+        raise ValueError(f"{fee.name!r} is owed per {window}: windows is for sums owed once")
+
+
 def read_spec(path: Path) -> Spec:
-    """Read spec.yaml.
+    """Read spec.yaml, or standard input for ``-``.
 
     Raises:
         InputError: Names file, line and key of the first thing that is wrong.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, emit_json, format_option, store_option, usd
+from app.cli.options import INPUT, emit_json, format_option, store_option, usd
 
 if TYPE_CHECKING:
     from planner.advice import Advice, Row
 
 
 @click.command("advise")
-@click.argument("spec", type=FILE)
+@click.argument("spec", type=INPUT)
 @store_option
 @click.option(
     "--budget", type=click.FloatRange(min=0, min_open=True), help="Dollars to measure with."
@@ -32,8 +32,10 @@ def advise_command(
     """
     from app.planning import ask
     from planner.advise import advise
+    from planner.fixed_costs import refuse
 
     question = ask(spec, store_path)
+    refuse(question.spec, "what to measure next")
     found = advise(question.profile, question.spec, budget_usd=budget, limit=limit)
     if output_format == "json":
         emit_json(asdict(found))
