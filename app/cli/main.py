@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 import traceback
+from io import StringIO
 
 import click
 
 from app.cli.lazy import Lazy, LazyGroup
 from profiles.errors import ExitCode, InferbudgetError
+from profiles.visible import escaped_lines
 
 COMMANDS = {
     "profile": Lazy("app.cli.profile:profile", "Fill and read the profile store."),
     "difficulty": Lazy("app.cli.difficulty:difficulty", "Learn difficulty classes from text."),
     "plan": Lazy("app.cli.plan:plan", "Solve a spec for the best allocation."),
     "frontier": Lazy("app.cli.plan:frontier_command", "What accuracy costs, from cheap to best."),
+    "break-even": Lazy("app.cli.break_even:break_even_command", "Train or think longer?"),
+    "fleet": Lazy("app.cli.fleet:fleet_command", "Whole GPUs by type and hour for plans."),
     "compile": Lazy("app.cli.policy:compile_command", "Turn a plan into a policy file."),
     "check": Lazy("app.cli.policy:check_command", "Check a policy file."),
     "schema": Lazy("app.cli.policy:schema_command", "JSON Schema of the file formats."),
@@ -63,7 +67,9 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        said = StringIO()
+        error.show(said)
+        click.echo(escaped_lines(said.getvalue().removesuffix("\n")), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("aborted", err=True)

@@ -123,7 +123,7 @@ def test_every_fragment_leads_to_a_heading(page: Path) -> None:
         assert fragment in anchors(page.parent / target if target else page), f"{target}#{fragment}"
 
 
-@pytest.mark.parametrize("page", ["import", "derive", "prices"])
+@pytest.mark.parametrize("page", ["import", "derive", "prices", "train-or-think"])
 def test_a_how_tos_example_runs_and_prints_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Blocks named after a file are written, blocks without a word run, `text` is what they say.
 
@@ -350,6 +350,18 @@ def test_the_figures_of_measuring_are_the_benchmarks() -> None:
     for source in result("adaptive_measuring")["sources"].values():
         for share, found in source["at_uniform_shares"].items():
             assert adaptive_row(share, found) in text
+
+
+def test_the_figures_of_break_evens_are_the_benchmarks() -> None:
+    text = (ROOT / "docs/explanation/train-or-think.md").read_text()
+    found = result("train_or_think")
+    for row in found["planner"]["rows"]:
+        plans = "point estimates" if row["confidence"] == "none" else "certified"
+        error = f"{100 * row['held']:.1f} ± {100 * row['standard_error']:.1f} %"
+        assert f"| {row['queries_a_class']} | {plans} | {error} |" in text
+    for row in found["dual"]["rows"]:
+        held = f"{100 * row['held']['percentiles']:.1f} ± {100 * row['standard_error']:.1f} %"
+        assert f"| {row['queries_a_class']} | point estimates | {held} |" in text
 
 
 def adaptive_row(share: str, found: Any) -> str:

@@ -1,0 +1,1 @@
+"""Whole GPUs by type and hour for plans that are already certified."""
