@@ -59,15 +59,10 @@ class _Sorted:
 
 
 def _without_what_lessons_lack(spec: Spec | None) -> tuple[Spec | None, list[str]]:
+    from planner.plan_questions import judgeable
+
     if spec is None:
         return None, []
-    limits, left_out = spec.limits, ["fixed costs"] if spec.fixed_costs else []
-    if limits.latency is not None:
-        left_out.append("the limit on latency")
-        limits = limits.model_copy(update={"latency": None})
-    if limits.accuracy.by_group or limits.accuracy.max_gap:
-        left_out.append("limits on groups")
-        accuracy = limits.accuracy.model_copy(update={"by_group": {}, "max_gap": {}})
-        limits = limits.model_copy(update={"accuracy": accuracy})
-    without = {"limits": limits, "fixed_costs": (), "pay": None}
-    return spec.model_copy(update=without), left_out
+    question, left_out = judgeable(spec)
+    fees = ["fixed costs"] if spec.fixed_costs else []
+    return question.model_copy(update={"fixed_costs": (), "pay": None}), [*fees, *left_out]

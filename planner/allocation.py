@@ -9,6 +9,7 @@ from planner.estimates import TAIL, Estimates, tail_of
 from planner.groups import GroupRow
 from planner.margin import Array, Margin, aggregate_matrix, z_of, z_of_chosen
 from planner.plan import Figures
+from planner.rows import Rows
 
 SMALLEST_SHARE = 1e-6
 DECIMALS = 12
@@ -80,8 +81,9 @@ class Accounts:
         reference = np.zeros(len(e.weights))
         reference[e.class_of[single > 0]] = e.accuracy_sd[single > 0]
         sds = np.where(single > 0, 0.0, np.hypot(e.accuracy_sd, reference[e.class_of]))
-        member = np.equal.outer(np.arange(len(e.weights)), e.class_of)
-        return Margin(z_of_chosen(e.level, moves), e.weights[:, None] * member * sds)
+        shape, columns = (len(e.weights), e.columns), np.arange(e.columns)
+        rows = Rows.of_entries(shape, e.class_of, columns, e.traffic_share * sds)
+        return Margin(z_of_chosen(e.level, moves), rows)
 
     def shows(self, x: Array, single: Array) -> bool:
         """Whether an allocation's gain over one strategy could be seen at all.
@@ -169,7 +171,7 @@ class Accounts:
     @staticmethod
     def _known(margin: Margin, x: Array) -> float:
         used = x > 0
-        return Margin(margin.z, margin.matrix[:, used]).value(x[used])
+        return margin.of_columns(used).value(x[used])
 
 
 def _dot(share: Array, values: Array) -> float:

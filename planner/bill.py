@@ -6,8 +6,8 @@ requests themselves::
     bill(x) = C(x) + hypot(z* |M x|, z sqrt(V(x) / N))   C(x) = sum_d w_d sum_s c_ds x_ds
     V(x)    = sum_d w_d sum_s x_ds (sd_ds^2 + (c_ds - C(x))^2)
 
-``|M x|`` is the standard error of `planner.margin.aggregate_matrix`. z* is Bonferroni's quantile over
-the strategies, since a plan takes those that looked cheap by luck; nobody chose by the noise of
+``|M x|`` is the standard error of `planner.margin.aggregate_matrix`. z* is Bonferroni's quantile
+over the strategies, since a plan takes those that looked cheap by luck; nobody chose by the noise of
 requests to come, so it counts at the plain z. V is the variance of one
 request's dollars, its class and its strategy drawn anew; sd is the spread of one request's dollars
 in a cell, of which query and which sample alike.
@@ -62,7 +62,7 @@ class Bill:
         """
         used = x > 0
         mean, spread = self._centre(x)
-        estimated = Margin(self.margin.z, self.margin.matrix[:, used]).value(x[used])
+        estimated = self.margin.of_columns(used).value(x[used])
         judged = self.z * spread / self.judged**0.5 if self.judged else 0.0
         return mean + float(np.hypot(estimated, judged))
 
@@ -73,9 +73,9 @@ class Bill:
         """
         if not self.is_noisy:
             return self.margin
-        e, matrix = self.estimates, self.margin.matrix.copy()
-        matrix[-1] = self.noise_around(x, e.traffic_share, e.cost_usd, e.cost_spread)
-        return Margin(self.margin.z, matrix)
+        e = self.estimates
+        noise = self.noise_around(x, e.traffic_share, e.cost_usd, e.cost_spread)
+        return Margin(self.margin.z, self.margin.matrix.with_last(noise))
 
     def noise_around(self, x: Array, share: Array, cost_usd: Array, cost_spread: Array) -> Array:
         """What cells add, linearly, to the standard error of the judged requests' mean cost.

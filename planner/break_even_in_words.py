@@ -88,7 +88,7 @@ def _never(name: str, change: BreakEven, found: Comparison, window: str) -> str:
     beyond = f" beyond what {paid_in_words(change.below)} gives" if change.below.paid else ""
     line = f"Paying for {name} never pays: it saves nothing per request{beyond}"
     if change.pays == 0:
-        return f"{line}, in none of {found.draws} draws either."
+        return f"{line}, nor does it in any of {found.draws} draws."
     line += f"; it does in {100 * change.pays:.0f} % of draws"
     if change.low is None:
         return f"{line}, too few for the {100 * found.level:g} % interval to hold any volume."

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.groups import GroupRow, Groups
-from planner.margin import Margin
 from planner.spec import Spec
 from profiles.errors import InfeasibleError, InputError
 from profiles.profile import Profile
@@ -122,9 +121,8 @@ def _narrowed(e: Estimates, keep: NDArray[np.bool_]) -> Estimates:
 
 
 def _row(row: GroupRow, keep: NDArray[np.bool_]) -> GroupRow:
-    margin = Margin(row.margin.z, row.margin.matrix[:, keep])
     groups = tuple(_columns(one, keep) for one in row.groups)
-    return replace(row, body=row.body[keep], margin=margin, groups=groups)
+    return replace(row, body=row.body[keep], margin=row.margin.of_columns(keep), groups=groups)
 
 
 def _columns(record: Record, keep: NDArray[np.bool_]) -> Record:

@@ -20,6 +20,7 @@ fees are paid from it; the bound is then zero.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
@@ -27,7 +28,7 @@ from typing import Protocol
 import numpy as np
 
 from planner.deployed import fees_of
-from planner.estimates import Estimates
+from planner.estimates import Estimates, estimate
 from planner.margin import Array
 from planner.plan import Rung
 from planner.planner import Planner
@@ -71,8 +72,9 @@ class Hope(Protocol):
 def settled(profile: Profile, spec: Spec) -> Spec:
     """The spec with `pay` filled in: the set of fixed costs that is cheapest for its traffic.
 
-    Where no set keeps the limits it is all of them, so that a planner can say what clashes. A spec
-    that says itself what is paid, or has no fixed costs, comes back as it is.
+    Where no set keeps the limits it is the largest that money is left for, so that a planner can
+    say what clashes. A spec that says itself what is paid, or has no fixed costs, comes back as it
+    is.
 
     Raises:
         UnknownValueError: A class without cells, or an unknown cost or tail that a limit needs.
@@ -89,9 +91,20 @@ def settled(profile: Profile, spec: Spec) -> Spec:
 
     found = deployments(profile, spec, hope)
     if not found:
-        return paying(spec, [fee.name for fee in spec.fixed_costs])
+        return _largest(profile, spec)
     best = min(found, key=lambda one: (_digits(one.total_usd(requests)), *_rank(one)))
     return paying(spec, best.paid)
+
+
+def _largest(profile: Profile, spec: Spec) -> Spec:
+    """The largest set that leaves money and a strategy for every class; all where none does."""
+    names = [fee.name for fee in spec.fixed_costs]
+    for size in range(len(names), -1, -1):
+        for asked in (paying(spec, paid) for paid in combinations(names, size)):
+            with suppress(InfeasibleError):
+                estimate(profile, asked)
+                return asked
+    return paying(spec, names)
 
 
 def refuse(spec: Spec, what: str) -> None:

@@ -54,7 +54,7 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
     """
     planner.estimates.require_costs("a frontier")
     limits = replace(planner.limits.without(OVERALL), usd_per_request=None)
-    if not limits.values() and planner.accounts.z == 0:
+    if not limits.values() and planner.estimates.level is None:
         return _rising(_breakpoints(planner, points))
     cheapest = planner.rung(
         planner.answer(Objective.MINIMIZE_COST, limits), Objective.MINIMIZE_COST

@@ -25,6 +25,7 @@ import numpy as np
 
 from planner.group_estimates import GroupEstimate, group_estimates
 from planner.margin import Array, Margin, aggregate_matrix, z_of_chosen
+from planner.rows import Rows, stacked
 from planner.spec import Spec
 from profiles.cells.by_group import GroupTable
 from profiles.errors import InputError
@@ -144,7 +145,7 @@ def _gap(
 ) -> GroupRow:
     better, worse = pairs[number]
     body = _share(e, better) * better.bold - _share(e, worse) * worse.careful
-    matrix = np.vstack([_matrix(e, better), _matrix(e, worse)])
+    matrix = stacked([_matrix(e, better), _matrix(e, worse)])
     margin = Margin(z_of_chosen(e.level, len(pairs) * _choices(e, better, worse)), matrix)
     return GroupRow(limit, f"{limit} #{number}", body, margin, (better, worse))
 
@@ -153,7 +154,7 @@ def _share(e: Estimates, group: GroupEstimate) -> Array:
     return np.asarray(group.mix[e.class_of])
 
 
-def _matrix(e: Estimates, group: GroupEstimate) -> Array:
+def _matrix(e: Estimates, group: GroupEstimate) -> Rows:
     return aggregate_matrix(group.careful, group.sd, group.mix, e.class_of, group.queries)
 
 

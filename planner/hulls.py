@@ -128,11 +128,14 @@ class ExactFrontier:
     def thinned(self, count: int) -> Indices:
         """At most `count` breakpoints, both ends among them, at evenly spaced costs.
 
-        Evenly in ratio where the least cost is above 0.
+        Evenly in ratio where the least cost is above 0. All of them, if `count` is as many.
         """
+        if count >= len(self.costs):
+            return np.arange(len(self.costs))
         low, high = self.costs[0], self.costs[-1]
         spaced = np.geomspace if low > 0 else np.linspace
-        inner = np.searchsorted(self.costs, spaced(low, high, max(count, 2))[1:-1])
+        asked = spaced(low, high, max(count, 2))[1:-1]
+        inner = np.searchsorted(self.costs[:-1], asked)  # rounded, one may lie beyond the end
         return np.unique([0, *inner, len(self.slopes)])
 
     def _between(self, done: int, share: float) -> Mix:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from planner.rows import Rows
 from profiles.cells.shrinkage import (
     MAX_EFFECTIVE_QUERIES,
     SHARED_NOISE,
@@ -69,32 +70,40 @@ def z_of_chosen(level: float | None, choices: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """``z * |matrix @ x + offset|``: what an aggregate may miss at a confidence.
+    """``z * |M x + k|``: what an aggregate may miss at a confidence.
 
-    The offset is given anew at every use, so that one matrix and its cuts serve every limit.
+    The offset k is given anew at every use, so that one matrix and its cuts serve every limit.
 
     Attributes:
         z: Standard normal quantile; 0 means no margin.
-        matrix: Shape (components, columns).
+        matrix: M, shape (components, columns).
     """
 
     z: float
-    matrix: Array
+    matrix: Rows
 
     def value(self, x: Array, offset: Array | float = 0.0) -> float:
         """The margin at an allocation."""
-        return self.z * float(np.linalg.norm(self.matrix @ x + offset))
+        return self.z * float(np.linalg.norm(self.matrix.times(x) + offset))
 
     def direction(self, x: Array, offset: Array) -> Array | None:
         """Unit vector u whose cut ``z * u (M x + k)`` touches the margin at x; None at its apex."""
-        vector = self.matrix @ x + offset
+        vector = self.matrix.times(x) + offset
         length = float(np.linalg.norm(vector))
         return vector / length if length > 1e-12 else None
+
+    def slope(self, direction: Array) -> Array:
+        """``z * u M``: what a share adds to the margin in a direction u."""
+        return self.z * self.matrix.combined(direction)
+
+    def of_columns(self, keep: NDArray[np.bool_]) -> Margin:
+        """The margin of allocations that use no other columns."""
+        return Margin(self.z, self.matrix.of_columns(keep))
 
 
 def aggregate_matrix(
     values: Array, sds: Array, weights: Array, class_of: NDArray[np.intp], mix_queries: int | None
-) -> Array:
+) -> Rows:
     """Rows whose length is the standard error of ``sum_d w_d sum_s x_ds value_ds``.
 
     One row per class, ``w_d sum_s x_ds sd_ds``: strategies of a class share their queries, so their
@@ -103,11 +112,16 @@ def aggregate_matrix(
     ``sqrt(w_d / n) (v_d - sum_e w_e v_e)``, the multinomial variance of that mix. The last row is
     free for a constant.
     """
-    member = np.equal.outer(np.arange(len(weights)), class_of).astype(np.float64)
-    rows = [weights[:, None] * member * sds]
-    if mix_queries is not None:
-        by_class = member * values
-        overall = weights @ by_class
-        rows.append(np.sqrt(weights / mix_queries)[:, None] * (by_class - overall))
-    rows.append(np.zeros((1, len(class_of))))
-    return np.vstack(rows)
+    classes, columns = len(weights), np.arange(len(class_of))
+    share = weights[class_of]
+    if mix_queries is None:
+        return Rows.of_entries((classes + 1, len(columns)), class_of, columns, share * sds)
+    root = np.sqrt(weights / mix_queries)
+    return Rows(
+        shape=(2 * classes + 1, len(columns)),
+        component=np.concatenate([class_of, class_of + classes]),
+        column=np.concatenate([columns, columns]),
+        entry=np.concatenate([share * sds, root[class_of] * values]),
+        left=np.concatenate([np.zeros(classes), root, [0.0]])[:, None],
+        right=(share * values)[None, :],
+    )

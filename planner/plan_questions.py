@@ -69,3 +69,16 @@ def _price_range(outcomes: Outcomes, fold_of: Indices, spec: Spec) -> tuple[floa
         ]
         ends.append((min(promised), max(promised)))
     return max(low for low, _ in ends), max(high for _, high in ends)
+
+
+def judgeable(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
+    """The question without what `Outcomes` do not hold, and in words what was left out."""
+    limits, left_out = spec.limits, []
+    if limits.latency is not None:
+        left_out.append("the limit on latency")
+        limits = limits.model_copy(update={"latency": None})
+    if spec.groups:
+        left_out.append("limits on groups")
+        accuracy = limits.accuracy.model_copy(update={"by_group": {}, "max_gap": {}})
+        limits = limits.model_copy(update={"accuracy": accuracy})
+    return spec.model_copy(update={"limits": limits}), tuple(left_out)

@@ -254,8 +254,10 @@ class Session:
             offset[-1] += x[self._noise] if name == SPEND else 0.0
             shares = x[: self._columns]
             missed = margin.value(shares, offset) - self._room(name, x, question)
+            if missed <= (DOUBT_TOLERANCE if name == question.doubt else 0.0):
+                continue
             direction = margin.direction(shares, offset)
-            if missed <= (DOUBT_TOLERANCE if name == question.doubt else 0.0) or direction is None:
+            if direction is None:
                 continue
             self._add_cut(name, direction)
             self._set_cut(self._cuts[-1], question)
@@ -285,7 +287,7 @@ class Session:
         if name == SPEND:
             body[self._noise] = margin.z * direction[-1]
         sign = -1.0 if name not in self.programme.row_of or is_floor(name) else 1.0
-        body[: self._columns] += sign * margin.z * (direction @ margin.matrix)
+        body[: self._columns] += sign * margin.slope(direction)
         self._cuts.append(_Cut(self._add_row(body), name, direction))
 
     def _add_row(self, body: Array) -> int:

@@ -122,7 +122,7 @@ def _ladder(planner: Planner, first: Answer) -> list[tuple[float, Objective, Ans
         return []
     ladder: list[tuple[float, Objective, Answer]] = []
     spent = full = _expected_usd(planner, first)
-    for fraction in planner.spec.rungs[1:]:
+    for fraction in planner.spec.rungs[1:] if full > 0 else ():
         rung = _rung(planner, fraction, full)
         usd = _expected_usd(planner, rung[2])
         above = ladder[-1][0] if ladder else 1.0

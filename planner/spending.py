@@ -35,7 +35,7 @@ class Spending:
     def __init__(self, bill: Bill, unit: float) -> None:
         self._bill = bill
         self._unit = unit
-        self.margin = Margin(bill.margin.z, bill.margin.matrix / unit)
+        self.margin = Margin(bill.margin.z, bill.margin.matrix.scaled(1 / unit))
 
     def solve(self, session: Session, question: Question) -> Solution:
         """Answer one question; every plan under a spend limit keeps it, noise included.

@@ -21,8 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from policies.policy import Policy
-from profiles.difficulty.reading.encoder import Encoder, open_pinned
+from profiles.difficulty.reading.encoder import Encoder
 from profiles.difficulty.reading.encoder_files import EncoderFacts
+from profiles.difficulty.reading.vectors import open_asked_for
 from profiles.errors import InputError
 from runtime.decision import Vector
 
@@ -32,7 +33,7 @@ TIMEOUT_S = 0.25
 REASONS = ("late", "full", "failed")
 
 _CPU = "CPUExecutionProvider"
-_BATCH = 32
+_BATCH, _BATCH_CHARACTERS = 32, 65_536  # long prompts in one batch would make short ones late
 _QUICK_S, _TRIES = 1e-3, 5  # tables take a tenth of it for this sample, MiniLM more than tenfold
 _SAMPLE = "word " * 50
 _MOST_WAITING = 1024  # prompts of at most 1 MiB each
@@ -108,10 +109,12 @@ class Embedder:
 
     def _take(self) -> _Waiting:
         batch: _Waiting = {}
+        characters = 0
         with suppress(KeyError):  # nothing waits any more
-            while len(batch) < self._batch:
+            while len(batch) < self._batch and characters < _BATCH_CHARACTERS:
                 found, text = self._waiting.popitem()
                 batch[found] = text
+                characters += len(text)
         return batch
 
 
@@ -140,15 +143,12 @@ def open_encoder(
 
     Raises:
         InputError: A folder is missing or one too many, holds another encoder, or cannot be used
-            (`profiles.difficulty.reading.encoder.open_pinned`), or there is no GPU.
+            (`profiles.difficulty.reading.vectors.open_asked_for`), or there is no GPU.
     """
     pinned = policy.classes.encoder
-    if pinned is None or folder is None:
-        if pinned or folder:
-            raise _misplaced(policy, folder)
-        return None
-    encoder = open_pinned(folder, EncoderFacts(**pinned.model_dump()), threads=threads)
-    if require_gpu and encoder.provider == _CPU:
+    facts = EncoderFacts(**pinned.model_dump()) if pinned else None
+    encoder = open_asked_for(facts, folder, "classes.encoder", threads=threads)
+    if require_gpu and encoder and encoder.provider == _CPU:
         raise InputError(
             "a GPU is required, but the encoder runs on a CPU",
             where=str(folder),
@@ -156,21 +156,6 @@ def open_encoder(
             next_step="install onnxruntime-gpu with CUDA, or start without require_gpu",
         )
     return encoder
-
-
-def _misplaced(policy: Policy, folder: Path | None) -> InputError:
-    if policy.classes.encoder:
-        return InputError(
-            "this policy reads prompts with an encoder, and none was given",
-            where="classes.encoder",
-            expected=f"the encoder with digest {policy.classes.encoder.digest}",
-            next_step="pass --encoder FOLDER, the one that 'inferbudget difficulty fit' was given",
-        )
-    return InputError(
-        "this policy reads prompts without an encoder, and one was given",
-        where=str(folder),
-        next_step="leave --encoder out",
-    )
 
 
 def _gains_by_batches(encoder: Encoder) -> bool:

@@ -13,6 +13,7 @@ from app.cli.options import (
     FILE,
     Name,
     emit_json,
+    emit_text,
     format_option,
     share,
     store_option,
@@ -107,12 +108,12 @@ def audit_command(
         )
         return
     column = shown(group)
-    click.echo(f"{workload} by {column}: {profile.queries} queries, profile {profile.digest[:19]}")
+    emit_text(f"{workload} by {column}: {profile.queries} queries, profile {profile.digest[:19]}")
     for name, one in by_way.items():
-        click.echo("\n" + audit_text(name, one, column, confidence))
+        emit_text("\n" + audit_text(name, one, column, confidence))
     if without:
         who = "1 query has" if without == 1 else f"{without} queries have"
-        click.echo(f"\nnote: {who} no {column} and no place here")
+        emit_text(f"\nnote: {who} no {column} and no place here")
 
 
 def _sorted(

@@ -13,6 +13,7 @@ from app.cli.options import (
     FOLDER,
     OUTPUT,
     emit_json,
+    emit_text,
     format_option,
     store_option,
     workload_option,
@@ -121,8 +122,8 @@ def fit_command(
     if output_format == "json":
         emit_json({"estimator": str(output), **estimator.report.to_json()})
     else:
-        click.echo(fit_text(estimator.report))
-        click.echo(f"wrote {output}", err=True)
+        emit_text(fit_text(estimator.report))
+        emit_text(f"wrote {output}", err=True)
 
 
 def _readings(*, one: bool, encoded: bool) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.difficulty_lines import show_text, wrong_text
-from app.cli.options import FILE, FOLDER, Name, emit_json, format_option, store_option
+from app.cli.options import FILE, FOLDER, Name, emit_json, emit_text, format_option, store_option
 from profiles.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def show_command(
             }
         )
         return
-    click.echo(show_text(showing))
+    emit_text(show_text(showing))
     if wrong:
         numbered = {name: f"{i} {name}" for i, name in enumerate(facts.class_names, start=1)}
-        click.echo("\n" + wrong_text(wrong, numbered))
+        emit_text("\n" + wrong_text(wrong, numbered))
 
 
 def _refuse_other_plan(plan: Plan, path: Path, facts: GraphFacts, workload: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from profiles.errors import InputError
-from profiles.visible import escaped
+from profiles.visible import escaped, escaped_lines
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -115,6 +115,11 @@ def format_option(command: Command) -> Command:
 def emit_json(result: Mapping[str, Any]) -> None:
     """A result for scripts, with the version of its shape."""
     click.echo(json.dumps({"format_version": "1.0", **result}, indent=2, allow_nan=False))
+
+
+def emit_text(text: str, *, err: bool = False) -> None:
+    """A result for people. What cannot be printed is escaped: it can quote what others wrote."""
+    click.echo(escaped_lines(text), err=err)
 
 
 def pairs(values: Iterable[str], option: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from app.cli.options import (
     INPUT,
     OUTPUT_OR_STDOUT,
     emit_json,
+    emit_text,
     format_option,
     is_stdout,
     share,
@@ -69,7 +70,7 @@ def plan(spec: Path, store_path: Path, output: Path, output_format: str) -> None
     if output_format == "text":
         click.echo(plan_text(solved), err=to_stdout)
     if output_format == "text" and not to_stdout:
-        click.echo(f"wrote {output}", err=True)
+        emit_text(f"wrote {output}", err=True)
 
 
 def _beside(estimator: Path, output: Path) -> str:

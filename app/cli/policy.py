@@ -12,6 +12,7 @@ from app.cli.options import (
     INPUT,
     OUTPUT_OR_STDOUT,
     emit_json,
+    emit_text,
     format_option,
     is_stdout,
     writing,
@@ -73,13 +74,13 @@ def compile_command(
     if not only_check:
         with writing(output):
             write_policy(compiled, output)
-        click.echo(f"wrote {files['policy']} and {files['graph']}", err=True)
+        emit_text(f"wrote {files['policy']} and {files['graph']}", err=True)
     if output_format == "json":
         said = {"findings": [finding.as_dict() for finding in findings]} if only_check else {}
         emit_json({**files, "digest": policy.digest, **said})
     elif only_check:
         texts = [finding.text() for finding in findings]
-        click.echo("\n".join(texts) or f"{output} is what {plan} compiles to")
+        emit_text("\n".join(texts) or f"{output} is what {plan} compiles to")
     if findings:
         ctx.exit(ExitCode.FINDING)
 
@@ -115,8 +116,8 @@ def check_command(ctx: click.Context, policy: Path, output_format: str) -> None:
         emit_json({"policy": str(policy), "findings": [f.as_dict() for f in findings]})
     else:
         for finding in findings:
-            click.echo(finding.text())
-        click.echo(f"{policy}: {len(findings)} findings" if findings else f"{policy}: ok")
+            emit_text(finding.text())
+        emit_text(f"{policy}: {len(findings)} findings" if findings else f"{policy}: ok")
     if failed(findings):
         ctx.exit(ExitCode.FINDING)
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, FOLDER, emit_json, format_option, pairs, share, table, usd
+from app.cli.options import (
+    FILE,
+    FOLDER,
+    emit_json,
+    emit_text,
+    format_option,
+    pairs,
+    share,
+    table,
+    usd,
+)
 from profiles.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +65,7 @@ def replay_command(
         constants=pairs(constant, "--constant"),
     )
     for note in outcomes.notes:
-        click.echo(f"note: {note}", err=True)
+        emit_text(f"note: {note}", err=True)
     requests, labels = _requests(outcomes, wanted.classes)
     report = replay(
         policy, _recorded(outcomes), requests, labels=labels, seed=seed, encoder=encoder
@@ -63,7 +73,7 @@ def replay_command(
     if output_format == "json":
         emit_json(report.as_dict())
     else:
-        click.echo(replay_text(report))
+        emit_text(replay_text(report))
 
 
 def replay_text(report: ReplayReport) -> str:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import brentq
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
+from scipy.sparse.csgraph import connected_components
 
 Array = NDArray[np.float64]
 
@@ -62,41 +64,72 @@ def shrink(
         Shrunken means in 0..1 and their posterior standard deviations, common noise included.
     """
     design = _design(class_of, strategy_of)
-    freedom = len(means) - int(np.linalg.matrix_rank((design.T @ design).toarray()))
+    freedom = len(means) - design.shape[1]
     if freedom < 3:
         return means, np.sqrt(variances)
     tau2 = _between_variance(means, variances, design, freedom)
-    fitted, fitted_variance = _fit(means, variances + tau2, design)
+    fit = _Fit(means, variances + tau2, design)
     pull = (freedom - 2) / freedom * variances / (variances + tau2)
-    shrunken = pull * fitted + (1 - pull) * means
-    remaining = (1 - pull) * variances + pull**2 * fitted_variance
+    shrunken = pull * fit.means + (1 - pull) * means
+    remaining = (1 - pull) * variances + pull**2 * fit.variances()
     return np.clip(shrunken, 0.0, 1.0), np.sqrt(SHARED_NOISE * variances + remaining)
 
 
 def _design(class_of: NDArray[np.intp], strategy_of: NDArray[np.intp]) -> csr_array:
-    """Class and strategy effects; one class alone has only a common mean."""
-    if len(np.unique(class_of)) == 1:
-        return csr_array(np.ones((len(class_of), 1)))
-    by_class = np.equal.outer(class_of, np.unique(class_of))
-    by_strategy = np.equal.outer(strategy_of, np.unique(strategy_of)[1:])
-    return csr_array(np.hstack([by_class, by_strategy]).astype(np.float64))
+    """Class and strategy effects without redundant columns: at most two ones per row.
+
+    One class alone has only a common mean. Cells that hang together by common classes and
+    strategies form a part, and in each part one strategy's effect could be moved into those of the
+    classes. So the first strategy of a part has none of its own.
+    """
+    by_class, by_strategy = (_indicators(of) for of in (class_of, strategy_of))
+    if by_class.shape[1] == 1:
+        return by_class
+    every = csr_array(hstack([by_class, by_strategy]))
+    _, part = connected_components(every.T @ every, directed=False)
+    classes = by_class.shape[1]
+    _, first = np.unique(part[classes:], return_index=True)
+    return csr_array(every[:, np.delete(np.arange(every.shape[1]), classes + first)])
 
 
-def _fit(means: Array, variances: Array, design: csr_array) -> tuple[Array, Array]:
-    """Weighted least squares: fitted means and their variances."""
-    weighted = design.multiply(1 / variances[:, None]).tocsr()
-    inverse = np.linalg.pinv((design.T @ weighted).toarray(), hermitian=True)
-    spread = design @ inverse
-    fitted = spread @ (weighted.T @ means)
-    return fitted, np.asarray(design.multiply(spread).sum(axis=1)).ravel()
+def _indicators(of: NDArray[np.intp]) -> csr_array:
+    """One column per distinct index, a single one in each row."""
+    found, place = np.unique(of, return_inverse=True)
+    rows = np.arange(len(of))
+    return csr_array((np.ones(len(of)), (rows, place)), shape=(len(of), len(found)))
+
+
+class _Fit:
+    """Weighted least squares by its normal equations; `design` has full column rank.
+
+    Attributes:
+        means: Fitted means.
+    """
+
+    def __init__(self, means: Array, variances: Array, design: csr_array) -> None:
+        weighted = design.multiply(1 / variances[:, None]).tocsr()
+        self._design = design
+        self._factor = cho_factor((design.T @ weighted).toarray())
+        self.means: Array = design @ cho_solve(self._factor, weighted.T @ means)
+
+    def variances(self) -> Array:
+        """Variances of the fitted means: a class effect's, a strategy effect's, their covariance.
+
+        A row of the design has at most two ones, so it meets at most four numbers of the inverse.
+        """
+        design = self._design
+        inverse = cho_solve(self._factor, np.eye(design.shape[1]))
+        first, last = design.indices[design.indptr[:-1]], design.indices[design.indptr[1:] - 1]
+        both = inverse[first, first] + 2 * inverse[first, last] + inverse[last, last]
+        return np.asarray(np.where(first == last, inverse[first, first], both))
 
 
 def _between_variance(means: Array, variances: Array, design: csr_array, freedom: int) -> float:
     """The tau2 at which weighted squared residuals equal their degrees of freedom."""
 
     def excess(tau2: float) -> float:
-        fitted, _ = _fit(means, variances + tau2, design)
-        return float(np.sum((means - fitted) ** 2 / (variances + tau2))) - freedom
+        left = means - _Fit(means, variances + tau2, design).means
+        return float(np.sum(left**2 / (variances + tau2))) - freedom
 
     if excess(0.0) <= 0:
         return 0.0

@@ -58,7 +58,7 @@ def classify(
             know what it was fitted on, or a query has no label that the estimator knows.
     """
     facts = read_facts(graph_path)
-    opened = open_asked_for(facts.encoder, encoder, graph_path)
+    opened = open_asked_for(facts.encoder, encoder, str(graph_path))
     graph = graph_path.read_bytes()
     known = _stored(store, workload, facts, graph_path)
     texts = {**prompts, **store.prompts(workload)}

@@ -180,7 +180,7 @@ def test_classes_are_shown_with_the_encoder_that_they_were_learned_with(folder: 
     call = ("difficulty", "show", "d.onnx", "--profiles", "p.duckdb")
     assert "easy" in run(folder, *call, "--encoder", "encoder")
     said = run(folder, *call, expect=2)
-    assert "reads the vectors of a sentence encoder, and none is given" in said
+    assert "reads prompts with an encoder, and none was given" in said
     assert "another encoder than the one" in run(folder, *call, "--encoder", "other", expect=2)
 
 
@@ -213,7 +213,7 @@ def adaptively(store: Store, folder: Path, *, encoder: Path | None) -> list[tupl
 @pytest.mark.usefixtures("told")
 def test_measuring_adaptively_sorts_new_tasks_with_the_encoder(folder: Path) -> None:
     with Store.open(folder / "p.duckdb") as store:
-        with pytest.raises(InputError, match="reads the vectors of a sentence encoder"):
+        with pytest.raises(InputError, match="with an encoder, and none was given"):
             adaptively(store, folder, encoder=None)
         adaptively(store, folder, encoder=folder / "encoder")
         digest = read_facts(folder / "d.onnx").digest

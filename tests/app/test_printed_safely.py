@@ -86,6 +86,33 @@ def test_a_table_shows_such_a_class_on_one_line_and_json_keeps_its_name(
     assert {cell["class"] for cell in cells} == {ORDERS, f"thin {ORDERS}"}
 
 
+def test_advice_differences_and_rows_set_aside_are_printed_safely(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, rows = store.with_name("spec.yaml"), store.with_name("odd.jsonl")
+    limits = {"accuracy": {"overall": 0.4}}
+    spec.write_text(json.dumps({"format_version": "1.0", "workload": "w", "limits": limits}))
+    row = {"query": "q", "model": ORDERS, "method": "single", "score": 7, "class": ORDERS}
+    more = [{**row, "query": f"r{i}", "model": "m", "score": i % 2} for i in range(60)]
+    rows.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in (row, *more)))
+    other = store.with_name("other.duckdb")
+    inferbudget(
+        monkeypatch, "profile", "import", rows, "--profiles", other, "--workload", "w"
+    )  # fmt: skip
+    for words in (
+        ("advise", spec, "--profiles", store),
+        ("diff", f"{store}:w", f"{other}:w"),
+        ("diff", f"{store}:w", f"{other}:w", "--format", "markdown"),
+        ("quarantine", "--profiles", other),
+    ):
+        capsys.readouterr()
+        inferbudget(monkeypatch, "profile", *words)
+        said = capsys.readouterr()
+        assert printable(said.out + said.err), words
+        assert "\\u202e" in said.out, words
+        assert "\n  next: pay" not in said.out, words
+
+
 def test_a_usage_error_is_printed_safely(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

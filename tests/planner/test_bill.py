@@ -133,7 +133,8 @@ def _bills(grid: Array, planner: Planner, requests: int) -> Array:
     mean = chance @ e.cost_usd
     variance = chance @ (e.cost_spread**2 + e.cost_usd**2) - mean**2
     margin = planner.accounts.bill.margin
-    estimated = ((grid @ margin.matrix.T) ** 2).sum(axis=1)
+    matrix = np.column_stack([margin.matrix.times(column) for column in np.eye(e.columns)])
+    estimated = ((grid @ matrix.T) ** 2).sum(axis=1)
     return np.asarray(mean + margin.z * np.sqrt(estimated + variance / requests))
 
 

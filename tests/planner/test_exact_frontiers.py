@@ -25,13 +25,14 @@ def test_on_point_estimates_breakpoints_are_what_the_solver_finds_at_their_budge
     planner = Planner(profile, make_spec(confidence="none"))
     found = frontier(planner, points=1000)
     for point, after in itertools.pairwise(found):
+        slope = (after.accuracy - point.accuracy) / (after.usd_per_request - point.usd_per_request)
+        rounded = 1e-7 + 2e-8 * slope * after.usd_per_request  # a nearly vertical step is steep
         for share in (0.0, 0.5):  # between breakpoints the frontier is straight
             usd = point.usd_per_request + share * (after.usd_per_request - point.usd_per_request)
             accuracy = point.accuracy + share * (after.accuracy - point.accuracy)
             limits = replace(planner.limits, usd_per_request=usd * (1 + 1e-8))
             solved = planner.answer(Objective.MAXIMIZE_ACCURACY, limits)
-            assert solved.value == pytest.approx(accuracy, abs=1e-7)
-        slope = (after.accuracy - point.accuracy) / (after.usd_per_request - point.usd_per_request)
+            assert solved.value == pytest.approx(accuracy, abs=rounded)
         assert point.accuracy_per_usd == pytest.approx(slope, rel=1e-3)
     assert found[-1].accuracy_per_usd is None
 
@@ -47,6 +48,19 @@ def test_with_a_margin_or_another_limit_points_are_solved_one_by_one() -> None:
     certified = frontier(Planner(profile, make_spec()), points=5)
     assert certified[0].promised_accuracy < certified[0].accuracy
     assert exact[0].promised_accuracy == pytest.approx(exact[0].accuracy)
+
+
+def test_a_frontier_of_one_plan_has_one_point() -> None:
+    profile = make_profile([[0.5, 0.4]], [[0.0045528589178729815, 0.01]])
+    (point,) = frontier(Planner(profile, make_spec(confidence="none")))
+    assert point.allocation == {"c0": {"m00/single": 1.0}}
+
+
+def test_at_even_odds_points_lie_at_promised_budgets_as_at_any_confidence() -> None:
+    profile = random_profile(np.random.default_rng(4), 3, 6, queries=50)
+    found = frontier(Planner(profile, make_spec(confidence=0.5)), points=6)
+    promised = [point.promised_usd_per_request for point in found]
+    assert promised == pytest.approx(np.geomspace(promised[0], promised[-1], 6), rel=1e-6)
 
 
 def test_a_strategy_that_costs_nothing_starts_the_frontier() -> None:

@@ -128,6 +128,15 @@ def test_a_limit_on_a_sum_of_dollars_covers_the_fees() -> None:
         within(59.0, pay=["tuning"])
 
 
+def test_where_no_set_keeps_the_limits_the_clash_is_that_of_the_largest_with_money_left() -> None:
+    spend = {"usd": 300.0, "per": "month"}
+    limits = {"accuracy": {"overall": 0.99}, "spend": spend}
+    spec = asked(tuning(), tuning(name="rent", pays_for=["m01"], usd=3000.0), limits=limits)
+    assert settled(make_profile(ACCURACY, COST), spec).pay == ("tuning",)
+    with pytest.raises(InfeasibleError, match=r"accuracy\.overall 0\.99"):
+        solved(make_profile(ACCURACY, COST), spec)
+
+
 def test_the_spec_may_say_itself_what_is_paid() -> None:
     profile = make_profile(ACCURACY, COST)
     plan = solved(profile, asked(tuning(), pay=[]))

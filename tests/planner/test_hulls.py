@@ -182,6 +182,21 @@ def test_thinning_keeps_both_ends() -> None:
     assert free.thinned(9).tolist() == [0, 1]
 
 
+@settings(max_examples=200)
+@given(st.floats(1e-9, 1e3), st.integers(2, 40))
+def test_where_one_choice_is_best_at_any_price_thinning_keeps_it_alone(
+    cost: float, count: int
+) -> None:
+    found = exact_frontier(np.array([[cost, 1.7 * cost]]), np.array([[0.5, 0.4]]))
+    assert found.thinned(count).tolist() == [0]
+
+
+def test_nothing_is_thinned_where_all_may_stay_however_close_they_lie() -> None:
+    found = exact_frontier(np.array([[1.0, 1.0 + 1e-9, 2.0]]), np.array([[0.1, 0.2, 0.3]]))
+    assert found.thinned(3).tolist() == [0, 1, 2]
+    assert found.thinned(2).tolist() == [0, 2]
+
+
 def test_what_cannot_be_had_is_refused_in_words() -> None:
     found = exact_frontier(np.array([[1.0, 2.0]]), np.array([[0.3, 0.6]]))
     assert found.at_budget(9.0).value == 0.6

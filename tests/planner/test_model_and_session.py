@@ -17,6 +17,7 @@ from planner.estimates import TAIL, estimate
 from planner.margin import Margin
 from planner.model import LATENCY, OVERALL, SPEND, build_model, compile_model, cost_unit
 from planner.planner import Planner
+from planner.rows import Rows
 from planner.session import Question, Session
 from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
@@ -166,7 +167,8 @@ def test_a_margin_without_noise_adds_no_cut() -> None:
     profile = random_profile(np.random.default_rng(4), 2, 3)
     numbers = estimate(profile, make_spec(confidence="none"))
     programme = compile_model(build_model(numbers, latency_row=None), numbers)
-    still = Margin(1.645, np.zeros((1, numbers.columns)))
+    nothing = np.zeros(0, dtype=np.intp)
+    still = Margin(1.645, Rows.of_entries((1, numbers.columns), nothing, nothing, np.zeros(0)))
     with_margin = Session(programme, {OVERALL: still}, numbers.columns)
     without = Session(programme, {}, numbers.columns)
     question = Question("cost", {OVERALL: 0.6}, {})

@@ -120,6 +120,12 @@ def test_a_lower_rung_names_the_floors_that_it_gives_up_and_no_others() -> None:
     assert len(plan.rungs) > 1
 
 
+def test_a_plan_that_costs_nothing_has_no_ladder() -> None:
+    profile = make_profile([[0.9, 0.7]], [[0.0, 1e-3]], queries=2000)
+    spec = make_spec(objective="maximize accuracy", limits={"spend": {"usd_per_request": 0.002}})
+    assert [rung.budget_fraction for rung in _solve(profile, spec).rungs] == [1.0]
+
+
 def test_rungs_without_floors_give_nothing_up() -> None:
     profile = make_profile(ACCURACY, COST)
     spec = make_spec(objective="maximize accuracy", limits={"spend": {"usd_per_request": 0.001}})

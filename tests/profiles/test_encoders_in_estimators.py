@@ -217,16 +217,16 @@ def test_an_estimator_and_its_encoder_need_each_other(world, folder, tmp_path):
         lambda graph, given: classify(store, graph, WORKLOAD, {}, encoder=given),
         lambda graph, given: show(store, graph, WORKLOAD, encoder=given),
     ):
-        with pytest.raises(InputError, match="reads the vectors of a sentence encoder") as raised:
+        with pytest.raises(InputError, match="with an encoder, and none was given") as raised:
             ask(path, None)
-        assert "next: name it with --encoder" in str(raised.value)
+        assert "next: pass --encoder" in str(raised.value)
         with pytest.raises(InputError, match="another encoder than the one that classes"):
             ask(path, other)
     fit(store, WORKLOAD, classes=2).write(plain)
-    with pytest.raises(InputError, match="reads no sentence encoder") as raised:
+    with pytest.raises(InputError, match="without an encoder, and one was given") as raised:
         classify(store, plain, WORKLOAD, {}, encoder=folder)
     assert "next: leave --encoder out" in str(raised.value)
-    assert open_asked_for(None, None, plain) is None
+    assert open_asked_for(None, None, str(plain)) is None
 
 
 @pytest.mark.parametrize("weights", [(ENCODER,), (WEIGHT, ENCODER), ("letters",)])

@@ -86,6 +86,15 @@ async def test_a_prompt_that_the_model_fails_on_fails_alone(opened: Opened, batc
 
 
 @pytest.mark.asyncio
+async def test_a_batch_holds_few_long_prompts_so_that_a_short_one_waits_for_few(
+    opened: Opened,
+) -> None:
+    found, loop = embedder(opened(), batch=32), asyncio.get_running_loop()
+    found._waiting = {loop.create_future(): text for text in ["near " * 10_000] * 8 + ["far"] * 40}
+    assert [len(found._take()) for _ in range(7)] == [32, 10, 2, 2, 2, 0, 0]
+
+
+@pytest.mark.asyncio
 async def test_a_prompt_that_the_tokenizer_fails_on_fails_alone(
     opened: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:

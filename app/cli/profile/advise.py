@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import INPUT, emit_json, format_option, store_option, usd
+from app.cli.options import INPUT, emit_json, emit_text, format_option, store_option, usd
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from planner.advice import Advice, Row
@@ -40,7 +41,7 @@ def advise_command(
     if output_format == "json":
         emit_json(asdict(found))
     else:
-        click.echo(advice_text(found))
+        emit_text(advice_text(found))
 
 
 def advice_text(found: Advice) -> str:
@@ -50,7 +51,7 @@ def advice_text(found: Advice) -> str:
 
 def _row_text(row: Row, found: Advice) -> str:
     cost = "an unknown cost" if row.cost_usd is None else f"{usd(row.cost_usd)} USD"
-    head = f"{row.class_name}: {row.queries:,} more queries for {cost}{_worth(row, found)}"
+    head = f"{escaped(row.class_name)}: {row.queries:,} more queries for {cost}{_worth(row, found)}"
     return f"{head}\n  {row.strategy}\n  {row.reason}"
 
 

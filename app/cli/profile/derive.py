@@ -12,6 +12,7 @@ import click
 
 from app.cli.options import (
     emit_json,
+    emit_text,
     format_option,
     share,
     store_option,
@@ -138,7 +139,7 @@ def derive_command(
     if output_format == "json":
         emit_json(asdict(report))
     else:
-        click.echo(derive_text(report))
+        emit_text(derive_text(report))
     if any(part.selected for row in report.strategies if row.refused for part in row.partial):
         context.exit(ExitCode.FINDING)
 

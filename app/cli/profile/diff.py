@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, emit_json, table
+from app.cli.options import FILE, emit_json, emit_text, table
 from profiles.errors import ExitCode
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from profiles.cells.diff import Change, ProfileDiff, Side
@@ -51,7 +52,7 @@ def diff_command(
     if output_format == "json":
         emit_json(found.to_json())
     elif not found.is_empty:
-        click.echo(markdown(found) if output_format == "markdown" else text(found))
+        emit_text(markdown(found) if output_format == "markdown" else text(found))
     if (any_change and not found.is_empty) or (exit_code and found.beyond_noise):
         ctx.exit(ExitCode.FINDING)
 
@@ -93,7 +94,7 @@ def markdown(found: ProfileDiff) -> str:
 
 
 def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")
+    return escaped(cell).replace("|", "\\|")
 
 
 def _row(change: Change) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def _shown(value: float | None, measure: str, *, sign: bool = False) -> str:
 def _one_sided(found: ProfileDiff) -> list[str]:
     sides = (("before", found.only_before), ("after", found.only_after))
     return [
-        f"only {side}: {class_name} {strategy}"
+        f"only {side}: {escaped(class_name)} {strategy}"
         for side, cells in sides
         for class_name, strategy in cells
     ]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import emit_json, format_option, store_option
+from app.cli.options import emit_json, emit_text, format_option, store_option
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from profiles.store.records import Quarantined
@@ -29,7 +30,7 @@ def quarantine_command(store_path: Path, file: str | None, output_format: str) -
     if output_format == "json":
         emit_json({"rows": [asdict(row) for row in rows]})
     else:
-        click.echo(quarantine_text(rows, file))
+        emit_text(quarantine_text(rows, file))
 
 
 def quarantine_text(rows: list[Quarantined], file: str | None) -> str:
@@ -39,5 +40,5 @@ def quarantine_text(rows: list[Quarantined], file: str | None) -> str:
     lines = [f"{len(rows)} {'row was' if len(rows) == 1 else 'rows were'} set aside"]
     for row in rows:
         content = row.content if len(row.content) <= _WIDTH else f"{row.content[:_WIDTH]}..."
-        lines += [f"{row.file}:{row.line}: {row.reason}", f"  {content}"]
+        lines += [f"{row.file}:{row.line}: {row.reason}", f"  {escaped(content)}"]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import emit_json, format_option, store_option
+from app.cli.options import emit_json, emit_text, format_option, store_option
 from profiles.observation import Evidence
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def register_command(
     if output_format == "json":
         emit_json({**asdict(report), "folder": str(report.folder)})
     else:
-        click.echo(_text(report))
+        emit_text(_text(report))
 
 
 def _text(report: FolderReport) -> str:

@@ -11,6 +11,7 @@ import click
 from app.cli.options import (
     FILE,
     emit_json,
+    emit_text,
     format_option,
     share,
     store_option,
@@ -92,7 +93,7 @@ def shape_command(
         return
     nothing = f"{workload}: no two strategies differ in one parameter alone; name a --ladder"
     texts = [shape_text(shape, estimate, points) for shape, estimate in asked]
-    click.echo("\n\n".join(texts) or nothing)
+    emit_text("\n\n".join(texts) or nothing)
 
 
 def _read(store_path: Path, workload: str, classes: Path | None, card_path: Path | None) -> Any:

@@ -11,6 +11,7 @@ import click
 from app.cli.options import (
     FILE,
     emit_json,
+    emit_text,
     format_option,
     share,
     store_option,
@@ -90,10 +91,10 @@ def show_command(
             }
         )
         return
-    click.echo(f"{workload}: {found.queries} queries, profile {found.digest[:19]}")
-    click.echo(_grid(states) if coverage else _table(rows, latency_limits))
+    emit_text(f"{workload}: {found.queries} queries, profile {found.digest[:19]}")
+    emit_text(_grid(states) if coverage else _table(rows, latency_limits))
     for aggregate in unused:
-        click.echo(f"note: {_unused_text(aggregate)}")
+        emit_text(f"note: {_unused_text(aggregate)}")
 
 
 def _used(aggregate: Aggregate, cells: Mapping[tuple[str, str], Any]) -> bool:

@@ -138,8 +138,8 @@ class Trained:
 
     Attributes:
         predictions: Of the training queries, out of fold, to 5 decimals.
-        nested: float64[F, n, S] scores, to 5 decimals: what is predicted from neither the query's
-            fold nor fold f, whatever level; nan for queries of fold f itself.
+        nested: float64[F, n, S] scores, to 5 decimals: no level has seen fold f, and level one not
+            the query's fold either; nan for queries of fold f itself.
         predictor: Fitted on all of them.
         shares: Weight of each component for scores: one per strength on the text's features, on
             vectors where they are read, then of labels.

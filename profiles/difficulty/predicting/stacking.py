@@ -24,7 +24,8 @@ def stack(
 ) -> tuple[Floats, Floats, Floats]:
     """Out-of-fold predictions float64[n, T] and the final weights float64[groups, components].
 
-    Between them nested predictions, float64[F, n, T], of which fold f knows nothing.
+    Between them nested predictions, float64[F, n, T]: nothing in them has seen fold f, and their
+    level one has not seen the query's fold either.
 
     What a model learned is added to the mean of all queries. Added to the mean of its own, the
     other folds', it would move against the luck of the fold that it is for, and classes of

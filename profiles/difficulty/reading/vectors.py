@@ -1,4 +1,4 @@
-"""Vectors of many prompts by a sentence encoder, and the encoder that an estimator asks for."""
+"""Vectors of many prompts by a sentence encoder, and the encoder that a graph asks for."""
 
 from __future__ import annotations
 
@@ -35,31 +35,34 @@ def read_vectors(encoder: Encoder, prompts: Sequence[str], progress: Progress = 
     return found
 
 
-def open_asked_for(facts: EncoderFacts | None, folder: Path | None, where: Path) -> Encoder | None:
-    """The encoder that an estimator reads with, on every core; None where text is enough for it.
+def open_asked_for(
+    facts: EncoderFacts | None, folder: Path | None, where: str, *, threads: int = _EVERY_CORE
+) -> Encoder | None:
+    """The encoder that a difficulty graph reads with; None where text is enough for it.
 
     Args:
-        facts: What the estimator says of its encoder.
+        facts: What the graph, or the policy around it, says of its encoder.
         folder: Where the encoder lies, None where nobody said.
-        where: The estimator, for errors.
+        where: What names the encoder, for errors.
+        threads: For the model on a CPU; 0 takes every core.
 
     Raises:
         InputError: A folder is missing or one too many, or holds another encoder.
     """
     if facts is not None and folder is not None:
-        return open_pinned(folder, facts, threads=_EVERY_CORE)
+        return open_pinned(folder, facts, threads=threads)
     if facts is not None:
         raise InputError(
-            "this estimator reads the vectors of a sentence encoder, and none is given",
-            where=str(where),
-            expected=f"the folder of the encoder with digest {facts.digest}",
-            next_step="name it with --encoder, as for 'inferbudget difficulty fit'",
+            "the difficulty graph reads prompts with an encoder, and none was given",
+            where=where,
+            expected=f"the encoder with digest {facts.digest}",
+            next_step="pass --encoder FOLDER, the one that 'inferbudget difficulty fit' was given",
         )
     if folder is not None:
         raise InputError(
-            "this estimator reads no sentence encoder",
-            where=str(where),
-            got=f"the encoder {folder}",
+            "the difficulty graph reads prompts without an encoder, and one was given",
+            where=where,
+            got=str(folder),
             next_step="leave --encoder out",
         )
     return None

@@ -125,7 +125,7 @@ def show(
             know it.
     """
     facts = read_facts(graph_path)
-    opened = open_asked_for(facts.encoder, encoder, graph_path)
+    opened = open_asked_for(facts.encoder, encoder, str(graph_path))
     graph = graph_path.read_bytes()
     workload = workload or facts.workload
     key = Key(workload, facts.digest)
