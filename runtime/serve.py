@@ -72,7 +72,8 @@ def serve(
         drain_s: Seconds that running calls get when a client leaves or the gateway stops.
         encoder: Folder of the encoder that the policy names.
         encoder_timeout_s: Seconds until a prompt that the encoder has not read gets the last class.
-        require_gpu: Refuse to start where the decision graph or the encoder would not run on a GPU.
+        require_gpu: Refuse to start where the encoder would not run on a GPU; without an encoder,
+            where the decision graph would not.
 
     Raises:
         InputError: Policy, encoder, strategy, verifier, upstream or key cannot be used, or the
@@ -81,8 +82,9 @@ def serve(
             budget without a limit.
     """
     policy = read_policy(policy_path)
-    decider = DecisionSession(policy, policy.graph_path(policy_path), require_gpu=require_gpu)
     opened = open_encoder(policy, encoder, require_gpu=require_gpu)
+    graph_path = policy.graph_path(policy_path)
+    decider = DecisionSession(policy, graph_path, require_gpu=require_gpu and opened is None)
     embedder = Embedder(opened, timeout_s=encoder_timeout_s) if opened else None
     tools = Tools(
         as_verifiers(verifiers or {}), Extractor(extract or final_answer), answers_per_call

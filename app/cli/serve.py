@@ -48,7 +48,9 @@ from app.cli.options import FILE, FOLDER, FiniteRange, load_callable, load_named
     help="Seconds until a prompt that the encoder has not read gets the last class.",
 )
 @click.option(
-    "--require-gpu", is_flag=True, help="Refuse to decide, or to run the encoder, on a CPU."
+    "--require-gpu",
+    is_flag=True,
+    help="Refuse to run the encoder on a CPU; without an encoder, refuse to decide on one.",
 )
 def serve_command(
     policy: Path,
