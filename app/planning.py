@@ -12,9 +12,11 @@ from profiles.money import PriceCard
 from profiles.profile import Profile
 
 if TYPE_CHECKING:
+    from planner.cells_of_outcomes import Outcomes
     from planner.hindsight import Hindsight
     from planner.planner import Planner
     from planner.spec import Spec
+    from profiles.cells.by_query import QueryOutcomes
     from profiles.store.store import Store
 
 
@@ -143,29 +145,49 @@ def graph_of(spec: Spec, spec_path: Path) -> Path | None:
     return estimator
 
 
+def outcomes_by_query(
+    store_path: Path, spec: Spec, estimator: Path | None, base: Path
+) -> QueryOutcomes:
+    """The store's own outcomes of the spec's workload, query by query, of every strategy."""
+    from profiles.cells.by_query import read_by_query
+    from profiles.difficulty.graph import read_facts
+    from profiles.pricing.prices import rates_of
+
+    with _opened(store_path) as store:
+        return read_by_query(
+            store,
+            spec.workload,
+            estimator_digest=read_facts(estimator).digest if estimator else None,
+            rates=rates_of(store, spec.workload, spec.price_card(base)),
+        )
+
+
+def prompts_by_query(store_path: Path, workload: str) -> dict[str, str]:
+    """The prompt of every query that has one."""
+    with _opened(store_path) as store:
+        return store.prompts(workload)
+
+
+def outcomes_under(found: QueryOutcomes, strategies: Sequence[str]) -> Outcomes:
+    """The same queries under some of their strategies, given sorted."""
+    from planner.cells_of_outcomes import Outcomes
+
+    columns = [found.strategies.index(strategy) for strategy in strategies]
+    scores, costs = found.scores[:, columns], found.costs[:, columns]
+    return Outcomes(found.workload, tuple(strategies), scores, costs)
+
+
 def ask_in_hindsight(spec_path: Path, store_path: Path, points: int) -> Hindsight:
     """The frontier over the store's own outcomes, query by query, for a spec's strategies and mix.
 
     Limits of the spec are left out: without them the bound can only be higher.
     """
-    from planner.cells_of_outcomes import Outcomes
     from planner.hindsight import hindsight, weights_of
     from planner.spec import read_spec
-    from profiles.cells.by_query import read_by_query
-    from profiles.difficulty.graph import read_facts
-    from profiles.pricing.prices import rates_of
 
     spec = read_spec(spec_path)
-    estimator = graph_of(spec, spec_path)
-    with _opened(store_path) as store:
-        found = read_by_query(
-            store,
-            spec.workload,
-            estimator_digest=read_facts(estimator).digest if estimator else None,
-            rates=rates_of(store, spec.workload, spec.price_card(spec_path.parent)),
-        )
-    mix = spec.traffic.mix if spec.traffic else None
-    used = tuple(sorted(set(spec.strategies or found.strategies)))
+    found = outcomes_by_query(store_path, spec, graph_of(spec, spec_path), spec_path.parent)
+    used = sorted(set(spec.strategies or found.strategies))
     for strategy in used:
         if strategy not in found.strategies:
             raise UnknownValueError(
@@ -173,6 +195,6 @@ def ask_in_hindsight(spec_path: Path, store_path: Path, points: int) -> Hindsigh
                 where=f"{spec_path}: strategies: {strategy}",
                 expected=f"one of {', '.join(found.strategies)}",
             )
-    columns = [found.strategies.index(strategy) for strategy in used]
-    outcomes = Outcomes(spec.workload, used, found.scores[:, columns], found.costs[:, columns])
-    return hindsight(outcomes, points, weights_of(found.class_names, mix))
+    mix = spec.traffic.mix if spec.traffic else None
+    weights = weights_of(found.class_names, mix)
+    return hindsight(outcomes_under(found, used), points, weights)

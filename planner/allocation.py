@@ -148,20 +148,24 @@ class Accounts:
 
     def _figures(self, x: Array, share: Array) -> Figures:
         e = self.estimates
-        known = np.isfinite(e.cost_usd[(x > 0) & (share > 0)]).all()
+        used = np.flatnonzero((x > 0) & (share > 0))
+        part, cost_usd = (share * x)[used], e.cost_usd[used]
+        known = np.isfinite(cost_usd).all()
         return Figures(
-            accuracy=_digits(_dot(share * x, e.accuracy)),
-            cost_usd_per_request=_digits(_dot(share * x, e.cost_usd)) if known else None,
+            accuracy=_digits(float(part @ e.accuracy[used])),
+            cost_usd_per_request=_digits(float(part @ cost_usd)) if known else None,
             latency_p95_s=self._p95(x, share, margins=False),
         )
 
     def _p95(self, x: Array, share: Array, *, margins: bool) -> float | None:
         """Smallest grid limit that at most 5 % of requests exceed, None beyond the grid."""
         e = self.estimates
+        used = np.flatnonzero((x > 0) & (share > 0))
+        part = (share * x)[used]
         for row, limit_s in enumerate(e.grid_s):
-            if not np.isfinite(e.exceedance[row][(x > 0) & (share > 0)]).all():
+            if not np.isfinite(e.exceedance[row, used]).all():
                 return None
-            slow = _dot(share * x, (e.exceedance_careful if margins else e.exceedance)[row])
+            slow = float(part @ (e.exceedance_careful if margins else e.exceedance)[row, used])
             if margins:
                 slow += self._known(self.latency_margin(row), x)
             if slow <= TAIL + 1e-9:
@@ -187,8 +191,9 @@ def _digits(value: float) -> float:
 def tidy(x: Array, estimates: Estimates, smallest: float = SMALLEST_SHARE) -> Array:
     """Round shares, drop those below `smallest`; each class's largest share takes the rest."""
     tidied = np.where(x < smallest, 0.0, np.round(x, DECIMALS))
+    used = np.flatnonzero(tidied)
     for d in range(len(estimates.classes)):
-        own = np.flatnonzero(estimates.class_of == d)
+        own = used[estimates.class_of[used] == d]
         largest = own[np.argmax(tidied[own])]
         others = float(tidied[own].sum() - tidied[largest])
         tidied[largest] = round(1.0 - others, DECIMALS)

@@ -7,10 +7,10 @@ requests themselves::
     V(x)    = sum_d w_d sum_s x_ds (sd_ds^2 + (c_ds - C(x))^2)
 
 ``|M x|`` is the standard error of `planner.margin.aggregate_matrix`. z* is Bonferroni's quantile
-over the strategies, since a plan takes those that looked cheap by luck; nobody chose by the noise of
-requests to come, so it counts at the plain z. V is the variance of one
-request's dollars, its class and its strategy drawn anew; sd is the spread of one request's dollars
-in a cell, of which query and which sample alike.
+over the strategies, since a plan takes those that looked cheap by luck; nobody chose by the noise
+of requests to come, so it counts at the plain z. V is the variance of one request's dollars, its
+class and its strategy drawn anew; sd is the spread of one request's dollars in a cell, of which
+query and which sample alike.
 
 The root of V is concave, so the bill is no cone. But for every centre m and spread s > 0::
 
@@ -31,7 +31,7 @@ from planner.estimates import Estimates
 from planner.margin import Array, Margin
 
 _LEAST_SPREAD = 1e-3
-"""Of the mean: with a smaller spread the linear noise would forbid every move."""
+"""Of a typical cost: with a smaller spread the linear noise would forbid every move."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,17 @@ class Bill:
             cost_spread: Standard deviation of them.
         """
         mean, spread = self._centre(x)
-        spread = max(spread, _LEAST_SPREAD * mean)
+        spread = max(spread, _LEAST_SPREAD * self._typical())
         if self.judged is None or spread <= 0:
             return np.zeros(len(share))
         squares = cost_spread**2 + (cost_usd - mean) ** 2 + spread**2
         plain = self.z / self.margin.z if self.margin.z else 0.0
         return np.asarray(plain * share * squares / (2 * spread * self.judged**0.5))
+
+    def _typical(self) -> float:
+        """Mean dollars of a request whose strategy is drawn from all: 0 where all are free."""
+        e = self.estimates
+        return float(e.traffic_share @ e.cost_usd) / len(e.strategies)
 
     def _centre(self, x: Array) -> tuple[float, float]:
         """Mean and standard deviation of one request's dollars."""

@@ -7,7 +7,7 @@ tables of outcomes, so that a plan can be made from some of the queries and judg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,10 @@ class Outcomes:
     def costs_known(self) -> bool:
         """Whether every measured outcome has its dollars."""
         return bool(np.isfinite(self.costs[self.known]).all())
+
+    def part(self, rows: Indices) -> Outcomes:
+        """Of some of the queries."""
+        return replace(self, scores=self.scores[rows], costs=self.costs[rows])
 
 
 def profile_of(

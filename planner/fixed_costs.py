@@ -100,11 +100,18 @@ def _largest(profile: Profile, spec: Spec) -> Spec:
     """The largest set that leaves money and a strategy for every class; all where none does."""
     names = [fee.name for fee in spec.fixed_costs]
     for size in range(len(names), -1, -1):
-        for asked in (paying(spec, paid) for paid in combinations(names, size)):
+        for asked in filter(
+            _leaves_money, (paying(spec, paid) for paid in combinations(names, size))
+        ):
             with suppress(InfeasibleError):
                 estimate(profile, asked)
                 return asked
     return paying(spec, names)
+
+
+def _leaves_money(spec: Spec) -> bool:
+    left = spec.usd_per_request()
+    return left is None or left > 0
 
 
 def refuse(spec: Spec, what: str) -> None:
@@ -166,7 +173,8 @@ def deployments(profile: Profile, spec: Spec, hope: Hope) -> list[Deployment]:
             bound = max((usd for larger, usd in least.items() if larger >= paid), default=0.0)
             bound = by_allowed.get(allowed, bound)
         least[paid] = bound
-        if bound < _NEVER and hope(asked.fees_usd, bound, solved.values()):
+        hopeful = bound < _NEVER and _leaves_money(asked)
+        if hopeful and hope(asked.fees_usd, bound, solved.values()):
             try:
                 solved[paid] = deployment(profile, asked)
                 least[paid] = solved[paid].usd_per_request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from planner.model import OVERALL, SPEND
 from planner.plan import Figures, Rung
 from planner.planner import Answer, Planner
 from planner.spec import Objective
+from profiles.errors import InfeasibleError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,13 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
     )
     low, high = (_usd(rung.promised) for rung in (cheapest, best))
     rungs = [cheapest]
-    for usd in np.geomspace(low, max(high, low), max(points, 2))[1:-1]:
-        answer = planner.answer(
-            Objective.MAXIMIZE_ACCURACY, replace(limits, usd_per_request=float(usd))
-        )
-        rungs.append(planner.rung(answer, Objective.MAXIMIZE_ACCURACY))
+    spaced = np.geomspace if low > 0 else np.linspace
+    for usd in spaced(low, max(high, low), max(points, 2))[1:-1]:
+        with suppress(InfeasibleError):  # nearer to the cheapest than the solver can tell
+            answer = planner.answer(
+                Objective.MAXIMIZE_ACCURACY, replace(limits, usd_per_request=float(usd))
+            )
+            rungs.append(planner.rung(answer, Objective.MAXIMIZE_ACCURACY))
     return _rising([*rungs, best])
 
 

@@ -252,7 +252,7 @@ class Information:
 
     def _reference(self) -> NDArray[np.bool_] | None:
         """Entries of the single strategy that an accuracy objective has to beat, None without."""
-        if ACCURACY not in self.position.prices or self.planner.accounts.z == 0:
+        if ACCURACY not in self.position.prices or self.planner.estimates.level is None:
             return None
         single = self._single_to_beat()
         if single is None:

@@ -84,6 +84,8 @@ class Margin:
 
     def value(self, x: Array, offset: Array | float = 0.0) -> float:
         """The margin at an allocation."""
+        if self.z == 0:
+            return 0.0
         return self.z * float(np.linalg.norm(self.matrix.times(x) + offset))
 
     def direction(self, x: Array, offset: Array) -> Array | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -282,17 +283,17 @@ class Planner:
         return Question("cost" if cheapest else "accuracy", values, offsets, then=then)
 
     def _variants(self, question: Question, limits: LimitSet) -> list[Question]:
-        if question.objective == "cost" or self.accounts.z == 0:
+        if question.objective == "cost" or self.estimates.level is None:
             return [question]
-        kept = (single for single in self._undominated() if self.keeps(single[1], limits))
+        kept = (single for single in self._undominated if self.keeps(single[1], limits))
         doubts = [self._doubt(limits, *single) for single in islice(kept, REFERENCES)] or [ABSOLUTE]
         return [replace(question, doubt=doubt) for doubt in doubts]
 
     def _unbeaten(self, x: Array, objective: Objective, limits: LimitSet) -> Array | None:
         """The most accurate single strategy that keeps the limits, if x shows no gain over it."""
-        if objective is Objective.MINIMIZE_COST or self.accounts.z == 0:
+        if objective is Objective.MINIMIZE_COST or self.estimates.level is None:
             return None
-        kept = (single for _, single in self._undominated() if self.keeps(single, limits))
+        kept = (single for _, single in self._undominated if self.keeps(single, limits))
         single = next(kept, None)
         return None if single is None or self.accounts.shows(x, single) else single
 
@@ -317,6 +318,7 @@ class Planner:
             session.add_margin(name, self.accounts.difference_margin(single))
         return name
 
+    @cached_property
     def _undominated(self) -> list[tuple[str, Array]]:
         """Single strategies that no other beats in both accuracy and cost, best first."""
         e = self.estimates

@@ -8,18 +8,18 @@ every offset k, so later solves keep them and only move right-hand sides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
 
 from planner.margin import Array, Margin
 from planner.model import SPEND, Programme, is_floor
+from planner.sifting import SOLVER, TOLERANCE, WHOLE, Sifted
 from profiles.errors import InfeasibleError, UnprovenError
 
-TOLERANCE = 1e-9
-"""By how much a row or a margin may be missed, in the row's own units (all of order 1)."""
+__all__ = ["SOLVER", "Question", "Session", "Solution"]
 
 DEPTH = 1e-7
 """Cuts of a limit lie this much inside its cone: the rounds end, and they end on the safe side."""
@@ -30,11 +30,6 @@ DOUBT_TOLERANCE = 1e-6
 MAX_ROUNDS = 500
 MAX_KEPT_CUTS = 40
 """Cuts kept for the next question; with more of them, starting afresh is faster."""
-
-MAX_DOUBT = 1e3
-"""Bound of the doubt column, far beyond any margin of a score in 0..1: no ray is unbounded."""
-
-SOLVER = f"HiGHS {highspy.Highs().version()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +86,7 @@ class Session:
         margins: By limit name; any other name is a margin of the accuracy objective.
         columns: How many leading columns the margins speak about.
         time_limit_s: Seconds that one solve may take.
+        whole: Columns up to which all of them are held, see `planner.sifting`.
     """
 
     def __init__(
@@ -100,6 +96,7 @@ class Session:
         columns: int,
         *,
         time_limit_s: float = 60.0,
+        whole: int = WHOLE,
     ) -> None:
         self.programme = programme
         self._margins = {name: margin for name, margin in margins.items() if margin.z > 0}
@@ -107,10 +104,10 @@ class Session:
         self._time_limit_s = time_limit_s
         self._cuts: list[_Cut] = []
         self._caps: dict[str, int] = {}
-        self._highs = _load(programme)
+        self._lp = Sifted(programme, columns, whole=whole)
         for name, coefficients in programme.objectives.items():
-            self._caps[name] = self._add_row(coefficients)
-        self._first_cut = int(self._highs.getNumRow())
+            self._caps[name] = self._lp.add_row(self._wide(coefficients))
+        self._first_cut = self._lp.rows
         self._noise = programme.matrix.shape[1]
         self._noise_row: int | None = None
 
@@ -135,31 +132,30 @@ class Session:
         self._set_limits(question)
         self._set_costs(question.objective, question.free)
         x = self._converge(question)
-        solution = Solution(x, self._highs.getObjectiveValue(), self._duals(question.limits))
+        solution = Solution(x, self._lp.objective, self._duals(question.limits))
         if question.then is None:
             return solution
         cap = solution.value + TOLERANCE * max(1.0, abs(solution.value))
-        self._highs.changeRowBounds(self._caps[question.objective], -highspy.kHighsInf, cap)
+        self._lp.bound_row(self._caps[question.objective], high=cap)
         self._set_costs(question.then, None)
         try:
             return Solution(self._converge(question), solution.value, solution.duals)
         except InfeasibleError:
             return solution
         finally:
-            self._free_row(self._caps[question.objective])
+            self._lp.bound_row(self._caps[question.objective])
 
     def _set_noise(self, noise: Array | None) -> None:
         """One row holds the noise column up; a row of earlier questions lets go of it."""
         if self._noise_row is not None:
-            self._free_row(self._noise_row)
+            self._lp.bound_row(self._noise_row)
             self._noise_row = None
-        most = 0.0 if noise is None else highspy.kHighsInf
-        self._highs.changeColBounds(self._noise, 0.0, most)
+        self._lp.bound_column(self._noise, 0.0 if noise is None else math.inf)
         if noise is not None:
             body = np.zeros(self._noise + 1)
             body[: self._columns], body[self._noise] = -noise, 1.0
-            self._noise_row = self._add_row(body)
-            self._highs.changeRowBounds(self._noise_row, 0.0, highspy.kHighsInf)
+            self._noise_row = self._lp.add_row(body)
+            self._lp.bound_row(self._noise_row, low=0.0)
 
     def _set_limits(self, question: Question) -> None:
         for name, row in self.programme.row_of.items():
@@ -167,9 +163,7 @@ class Session:
         for cut in self._cuts:
             self._set_cut(cut, question)
         for name, column in self.programme.slack_of.items():
-            self._highs.changeColBounds(
-                column, 0.0, highspy.kHighsInf if name == question.free else 0.0
-            )
+            self._lp.bound_column(column, math.inf if name == question.free else 0.0)
 
     def _set_cut(self, cut: _Cut, question: Question) -> None:
         margin = self._margins[cut.margin]
@@ -182,10 +176,9 @@ class Session:
             self._bound(cut.row, "accuracy.doubt", 0.0 if active else None, offset)
 
     def _drop_old_cuts(self) -> None:
-        rows = np.arange(self._first_cut, self._highs.getNumRow(), dtype=np.int32)
-        if len(rows) <= MAX_KEPT_CUTS:
+        if self._lp.rows - self._first_cut <= MAX_KEPT_CUTS:
             return
-        self._highs.deleteRows(len(rows), rows)
+        self._lp.drop_rows(self._first_cut)
         self._cuts.clear()
         self._noise_row = None
 
@@ -195,54 +188,25 @@ class Session:
 
     def _bound(self, row: int, limit: str, value: float | None, offset: float) -> None:
         if value is None:
-            self._free_row(row)
+            self._lp.bound_row(row)
         elif is_floor(limit):
-            self._highs.changeRowBounds(row, value + offset, highspy.kHighsInf)
+            self._lp.bound_row(row, low=value + offset)
         else:
-            self._highs.changeRowBounds(row, -highspy.kHighsInf, value - offset)
-
-    def _free_row(self, row: int) -> None:
-        self._highs.changeRowBounds(row, -highspy.kHighsInf, highspy.kHighsInf)
+            self._lp.bound_row(row, high=value - offset)
 
     def _set_costs(self, objective: str, free: str | None) -> None:
         costs = self.programme.objectives[objective]
         if free is not None:
             costs = np.zeros_like(costs)
             costs[self.programme.slack_of[free]] = 1.0
-        self._highs.changeColsCost(len(costs), np.arange(len(costs), dtype=np.int32), costs)
+        self._lp.set_costs(costs)
 
     def _converge(self, question: Question) -> Array:
         for _ in range(MAX_ROUNDS):
-            x = self._run()
+            x = self._lp.run(self._time_limit_s)
             if not self._cut_off(x, question):
                 return x
         raise UnprovenError(f"the margins did not settle within {MAX_ROUNDS} rounds")
-
-    def _run(self) -> Array:
-        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + self._time_limit_s)
-        self._highs.run()
-        status = self._highs.getModelStatus()
-        if status in {highspy.HighsModelStatus.kUnknown, highspy.HighsModelStatus.kSolveError}:
-            status = self._run_cold()
-        if status == highspy.HighsModelStatus.kOptimal:
-            return np.array(self._highs.getSolution().col_value)
-        if status in {
-            highspy.HighsModelStatus.kInfeasible,
-            highspy.HighsModelStatus.kUnboundedOrInfeasible,
-        }:
-            raise InfeasibleError("no allocation keeps all limits")
-        raise UnprovenError(
-            f"{SOLVER} stopped without a proof: {self._highs.modelStatusToString(status)}"
-        )
-
-    def _run_cold(self) -> highspy.HighsModelStatus:
-        """A warm simplex can lose its way where no point is feasible; presolve then proves it."""
-        self._highs.clearSolver()
-        self._highs.setOptionValue("presolve", "on")
-        self._highs.run()
-        self._highs.setOptionValue("presolve", "off")
-        status: highspy.HighsModelStatus = self._highs.getModelStatus()
-        return status
 
     def _cut_off(self, x: Array, question: Question) -> bool:
         """Add the cuts that x violates; whether there were any."""
@@ -288,48 +252,16 @@ class Session:
             body[self._noise] = margin.z * direction[-1]
         sign = -1.0 if name not in self.programme.row_of or is_floor(name) else 1.0
         body[: self._columns] += sign * margin.slope(direction)
-        self._cuts.append(_Cut(self._add_row(body), name, direction))
+        self._cuts.append(_Cut(self._lp.add_row(body), name, direction))
 
-    def _add_row(self, body: Array) -> int:
-        where = np.flatnonzero(body).astype(np.int32)
-        inf = highspy.kHighsInf
-        self._highs.addRow(-inf, inf, len(where), where, body[where])
-        return int(self._highs.getNumRow()) - 1
+    def _wide(self, coefficients: Array) -> Array:
+        """With the noise behind them."""
+        return np.append(coefficients, 0.0)
 
     def _duals(self, limits: Mapping[str, float]) -> dict[str, float]:
-        values = self._highs.getSolution().row_dual
+        values = self._lp.duals
         duals = {name: values[self.programme.row_of[name]] for name in limits}
         for cut in self._cuts:
             if cut.margin in duals:
                 duals[cut.margin] += values[cut.row]
         return duals
-
-
-def _load(programme: Programme) -> highspy.Highs:
-    highs = highspy.Highs()
-    for option, value in {
-        "output_flag": False,
-        "threads": 1,
-        "presolve": "off",
-        "solver": "simplex",
-        "primal_feasibility_tolerance": TOLERANCE,
-        "dual_feasibility_tolerance": TOLERANCE,
-    }.items():
-        highs.setOptionValue(option, value)
-    rows, columns = programme.matrix.shape[0], programme.matrix.shape[1] + 1  # the noise is last
-    lp = highspy.HighsLp()
-    lp.num_row_, lp.num_col_ = rows, columns
-    lp.col_cost_ = np.zeros(columns)
-    lp.col_lower_ = np.zeros(columns)
-    upper = np.full(columns, highspy.kHighsInf)
-    upper[list(programme.slack_of.values())] = 0.0
-    upper[programme.doubt] = MAX_DOUBT
-    upper[-1] = 0.0
-    lp.col_upper_ = upper
-    lp.row_lower_, lp.row_upper_ = programme.lower, programme.upper
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    lp.a_matrix_.start_ = programme.matrix.indptr
-    lp.a_matrix_.index_ = programme.matrix.indices
-    lp.a_matrix_.value_ = programme.matrix.data
-    highs.passModel(lp)
-    return highs

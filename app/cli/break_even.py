@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.cli.markdown import piped
 from app.cli.options import INPUT, emit_json, progress_bar, share, store_option, table, usd
 from profiles.errors import InputError
 from profiles.visible import escaped
@@ -97,16 +98,8 @@ def markdown(found: Comparison) -> str:
 
     lines = [f"**{escaped(found.spec.workload)}**: {_basis(found)}", ""]
     lines += [f"- {escaped(line)}" for line in sentences(found)]
-    lines += _tables(found, _piped)
+    lines += _tables(found, piped)
     return "\n".join([*lines, *(f"- {line}" for line in _use(found))])
-
-
-def _piped(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    head = list(header)
-    cells = [head, ["---"] * len(head), *([str(cell) for cell in row] for row in rows)]
-    return "\n".join(
-        f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in cells
-    )
 
 
 def _basis(found: Comparison) -> str:

@@ -17,6 +17,7 @@ COMMANDS = {
     "difficulty": Lazy("app.cli.difficulty:difficulty", "Learn difficulty classes from text."),
     "plan": Lazy("app.cli.plan:plan", "Solve a spec for the best allocation."),
     "frontier": Lazy("app.cli.plan:frontier_command", "What accuracy costs, from cheap to best."),
+    "simulate": Lazy("app.cli.simulate:simulate_command", "How far a plan can be trusted."),
     "break-even": Lazy("app.cli.break_even:break_even_command", "Train or think longer?"),
     "fleet": Lazy("app.cli.fleet:fleet_command", "Whole GPUs by type and hour for plans."),
     "compile": Lazy("app.cli.policy:compile_command", "Turn a plan into a policy file."),

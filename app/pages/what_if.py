@@ -75,7 +75,7 @@ def page() -> None:
 
 def _limits(found: Open) -> tuple[float | None, float | None, float | None]:
     """The limits as asked. Their values live in the URL, so a view can be shared."""
-    spec = found.question.spec
+    spec = found.planner.spec  # with the fixed costs that it pays
     with st.sidebar:
         st.header("Limits")
         usd = _budget(found, spec.usd_per_request())

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import app
+from app.source import SPEC
 
 SCRIPT = str(Path(app.__file__).with_name("what_if_app.py"))
 
@@ -28,6 +29,21 @@ def test_the_page_shows_the_spec_as_asked(page: AppTest) -> None:
     assert page.slider(key="budget").value == pytest.approx(4.0)
     assert figure(page, "USD per 1,000 requests") <= 4.0
     assert "600 queries" in page.caption[0].value
+
+
+def test_a_sum_of_money_is_less_only_by_the_fixed_costs_that_are_paid(
+    opened_store: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        'format_version: "1.0"\nworkload: tiny\ntraffic: {requests: 4000}\n'
+        "limits: {accuracy: {overall: 0.7}, spend: {usd: 20, per: month}}\n"
+        "fixed_costs: [{name: rent, pays_for: [large], usd: 100, per: month}]\n"
+    )
+    monkeypatch.setenv(SPEC, str(spec))
+    found = AppTest.from_file(SCRIPT, default_timeout=60).run()
+    assert not found.exception
+    assert found.slider(key="budget").value == pytest.approx(5.0)
 
 
 def test_more_budget_buys_accuracy(page: AppTest) -> None:

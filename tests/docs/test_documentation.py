@@ -123,7 +123,7 @@ def test_every_fragment_leads_to_a_heading(page: Path) -> None:
         assert fragment in anchors(page.parent / target if target else page), f"{target}#{fragment}"
 
 
-@pytest.mark.parametrize("page", ["import", "derive", "prices", "train-or-think"])
+@pytest.mark.parametrize("page", ["import", "derive", "prices", "train-or-think", "trust-a-plan"])
 def test_a_how_tos_example_runs_and_prints_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Blocks named after a file are written, blocks without a word run, `text` is what they say.
 

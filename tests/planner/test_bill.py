@@ -173,6 +173,21 @@ def test_the_shadow_price_of_money_counts_the_noise_of_the_requests(seed: int) -
     assert price == pytest.approx((worth(usd + step) - worth(usd - step)) / (2 * step), rel=0.05)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_beside_a_free_strategy_no_budget_is_too_small(seed: int) -> None:
+    profile = spread_out(random_profile(np.random.default_rng(seed), 3, 5, queries=400), 1.0)
+    free = profile.strategies[0]
+    cells = {
+        (name, strategy): replace(cell, cost_usd=0.0, cost_sd_usd=0.0) if strategy == free else cell
+        for (name, strategy), cell in profile.cells.items()
+    }
+    planner = Planner(replace(profile, cells=cells), judged_on(50))
+    limit = 0.02 * sorted(planner.accounts.bill.promised(x) for _, x in planner.singles())[1]
+    spent = planner.solve(usd_per_request=limit).promised.cost_usd_per_request
+    assert spent is not None
+    assert spent <= limit * (1 + 1e-6)
+
+
 def test_a_frontier_of_few_requests_rises_and_promises_more_dollars() -> None:
     few, many = (frontier(asking(4, requests, 1.0), points=8) for requests in (300, 10**9))
     for points in (few, many):

@@ -218,7 +218,8 @@ def test_what_saves_nothing_never_pays_in_words() -> None:
     lines = sentences_of(make_profile(ACCURACY, dearer), [tuning()])
     assert lines == [
         "At any volume it is cheapest to pay for nothing.",
-        "Paying for tuning never pays: it saves nothing per request, nor does it in any of 20 draws.",
+        "Paying for tuning never pays: it saves nothing per request, nor does it in any of 20 "
+        "draws.",
     ]
 
 

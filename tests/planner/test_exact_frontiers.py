@@ -56,6 +56,16 @@ def test_a_frontier_of_one_plan_has_one_point() -> None:
     assert point.allocation == {"c0": {"m00/single": 1.0}}
 
 
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_promised_frontiers_may_start_at_nothing_and_may_be_one_plan(confidence: float) -> None:
+    free = make_profile([[0.5, 0.9], [0.2, 0.8]], [[0.0, 1e-3], [0.0, 1e-3]])
+    found = frontier(Planner(free, make_spec(confidence=confidence)), points=9)
+    assert found[0].usd_per_request == 0.0
+    assert found[-1].accuracy == pytest.approx(0.85, abs=0.01)
+    alone = frontier(Planner(make_profile([[1.0]], [[0.01]], queries=1), make_spec()), points=9)
+    assert [point.usd_per_request for point in alone] == [0.01]
+
+
 def test_at_even_odds_points_lie_at_promised_budgets_as_at_any_confidence() -> None:
     profile = random_profile(np.random.default_rng(4), 3, 6, queries=50)
     found = frontier(Planner(profile, make_spec(confidence=0.5)), points=6)
