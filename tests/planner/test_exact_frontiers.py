@@ -66,13 +66,6 @@ def test_promised_frontiers_may_start_at_nothing_and_may_be_one_plan(confidence:
     assert [point.usd_per_request for point in alone] == [0.01]
 
 
-def test_at_even_odds_points_lie_at_promised_budgets_as_at_any_confidence() -> None:
-    profile = random_profile(np.random.default_rng(4), 3, 6, queries=50)
-    found = frontier(Planner(profile, make_spec(confidence=0.5)), points=6)
-    promised = [point.promised_usd_per_request for point in found]
-    assert promised == pytest.approx(np.geomspace(promised[0], promised[-1], 6), rel=1e-6)
-
-
 def test_a_strategy_that_costs_nothing_starts_the_frontier() -> None:
     profile = make_profile([[0.5, 0.9], [0.2, 0.8]], [[0.0, 1e-3], [0.0, 1e-3]])
     found = frontier(Planner(profile, make_spec(confidence="none")), points=9)
