@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.cli.markdown import piped
-from app.cli.options import INPUT, emit_json, progress_bar, share, store_option, table, usd
+from app.cli.options import (
+    INPUT,
+    emit_json,
+    progress_bar,
+    report_format_option,
+    share,
+    store_option,
+    table,
+    usd,
+)
 from profiles.errors import InputError
 from profiles.visible import escaped
 
@@ -36,14 +45,7 @@ Written = Callable[[Iterable[Iterable[object]], Iterable[str]], str]
     help="Profiles drawn anew, behind the intervals.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-    help="Result on stdout as text, JSON or Markdown.",
-)
+@report_format_option
 def break_even_command(
     spec: Path, store_path: Path, volumes: str | None, draws: int, seed: int, output_format: str
 ) -> None:

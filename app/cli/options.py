@@ -102,14 +102,23 @@ def workload_option(command: Command) -> Command:
 
 def format_option(command: Command) -> Command:
     """`--format`: for people or for scripts."""
+    return _format_of(["text", "json"], "text or JSON")(command)
+
+
+def report_format_option(command: Command) -> Command:
+    """`--format` of what may also become a comment on a pull request."""
+    return _format_of(["text", "json", "markdown"], "text, JSON or Markdown")(command)
+
+
+def _format_of(formats: list[str], named: str) -> Callable[[Command], Command]:
     return click.option(
         "--format",
         "output_format",
-        type=click.Choice(["text", "json"]),
+        type=click.Choice(formats),
         default="text",
         show_default=True,
-        help="Result on stdout as text or JSON.",
-    )(command)
+        help=f"Result on stdout as {named}.",
+    )
 
 
 def emit_json(result: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from app.cli.options import (
     emit_json,
     emit_text,
     progress_bar,
+    report_format_option,
     share,
     store_option,
     table,
@@ -54,14 +55,7 @@ ONE_TABLE = (
     help="How often the queries are dealt to two halves.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the halves.")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-    help="Result on stdout as text, JSON or Markdown.",
-)
+@report_format_option
 def simulate_command(
     spec: Path, store_path: Path, resplits: int, seed: int, output_format: str
 ) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -17,29 +15,6 @@ from profiles.observation import Evidence
 from profiles.store.store import Store
 
 SPEC = 'format_version: "1.0"\nworkload: w\nlimits: {accuracy: {overall: 0.6}}\n'
-
-
-def commands(
-    command: click.Command = cli, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    if not isinstance(command, click.Group):
-        yield path, command
-        return
-    context = click.Context(command)
-    for name in command.list_commands(context):
-        found = command.get_command(context, name)
-        assert found is not None
-        yield from commands(found, (*path, name))
-
-
-def test_every_option_of_every_command_has_help() -> None:
-    found = dict(commands())
-    assert len(found) > 15
-    for path, command in found.items():
-        assert command.help, path
-        for option in command.params:
-            if isinstance(option, click.Option):
-                assert option.help, (path, option.opts)
 
 
 @pytest.fixture(scope="module")

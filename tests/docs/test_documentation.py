@@ -165,6 +165,16 @@ def all_commands(
         yield from all_commands(found, (*path, name))
 
 
+def test_every_option_of_every_command_has_help() -> None:
+    found = dict(all_commands())
+    assert len(found) > 15
+    for path, command in found.items():
+        assert command.help, path
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, (path, option.opts)
+
+
 def written_options(command: click.Command) -> set[str]:
     """Spellings of a command's options, those of help aside."""
     options = [part for part in command.params if isinstance(part, click.Option)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import FILE, emit_json, emit_text, table
+from app.cli.options import FILE, emit_json, emit_text, report_format_option, table
 from profiles.errors import ExitCode
 from profiles.visible import escaped
 
@@ -23,14 +23,7 @@ _HEADER = ("before", "after", "95 % interval of the change", "beyond noise", "fi
 @click.option("--classes", type=FILE, help="Difficulty graph; labels of the queries without.")
 @click.option("--exit-code", is_flag=True, help="Exit 1 on a difference beyond noise.")
 @click.option("--any", "any_change", is_flag=True, help="Exit 1 on any change at all.")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-    help="Result on stdout as text, JSON or a Markdown table.",
-)
+@report_format_option
 @click.pass_context
 def diff_command(
     ctx: click.Context,
