@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from profiles.difficulty.progress import silent
 
 if TYPE_CHECKING:
-    from planner.candidates import Choice
-    from planner.cells_of_outcomes import Indices
+    from planner.sorting.candidates import Choice
+    from planner.sorting.cells_of_outcomes import Indices
     from planner.spec import Spec
     from profiles.difficulty.choosing import Way
     from profiles.difficulty.lessons import Lessons
@@ -24,7 +24,7 @@ def judge_by_plans(spec: Spec | None, progress: Progress = silent) -> Judge:
     """A judge of ways of sorting: what it chooses, why, and how each did.
 
     It is called with the lessons, the ways with their out-of-fold classes, and the fold of every
-    query. It raises what `planner.class_choice.compare` raises.
+    query. It raises what `planner.sorting.class_choice.compare` raises.
 
     Args:
         spec: The question that plans will be asked; None for budgets between the cheapest and the
@@ -35,8 +35,8 @@ def judge_by_plans(spec: Spec | None, progress: Progress = silent) -> Judge:
     question, left_out = _without_what_lessons_lack(spec)
 
     def judge(lessons: Lessons, ways: Sequence[Way], fold_of: Indices) -> Choice:
-        from planner.cells_of_outcomes import Outcomes
-        from planner.class_choice import compare
+        from planner.sorting.cells_of_outcomes import Outcomes
+        from planner.sorting.class_choice import compare
 
         outcomes = Outcomes(lessons.workload, lessons.strategies, lessons.scores, lessons.costs)
         sorted_by = [_Sorted(way.kind, way.class_index, way.names) for way in ways]
@@ -59,7 +59,7 @@ class _Sorted:
 
 
 def _without_what_lessons_lack(spec: Spec | None) -> tuple[Spec | None, list[str]]:
-    from planner.plan_questions import judgeable
+    from planner.sorting.plan_questions import judgeable
 
     if spec is None:
         return None, []

@@ -1,4 +1,4 @@
-"""Measuring where it is worth most to a plan: rounds of `planner.adaptive`, paid for one by one."""
+"""Measuring where it is worth most to a plan: rounds of `planner.advice`, paid for one by one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from app.adaptive_report import AdaptiveReport
 from app.planning import build_profile
-from planner.adaptive import confirm, next_batches, towards_hindsight, warm_up
-from planner.fixed_costs import refuse
-from planner.pool import Batch, Pool
+from planner.advice.adaptive import confirm, next_batches, towards_hindsight, warm_up
+from planner.advice.pool import Batch, Pool
+from planner.fees.fixed_costs import refuse
 from planner.spec import Spec
 from profiles.errors import InfeasibleError, InputError
 from profiles.measuring.jobs import seed_of

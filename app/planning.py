@@ -12,9 +12,9 @@ from profiles.money import PriceCard
 from profiles.profile import Profile
 
 if TYPE_CHECKING:
-    from planner.cells_of_outcomes import Outcomes
-    from planner.hindsight import Hindsight
+    from planner.frontiers.hindsight import Hindsight
     from planner.planner import Planner
+    from planner.sorting.cells_of_outcomes import Outcomes
     from planner.spec import Spec
     from profiles.cells.by_query import QueryOutcomes
     from profiles.store.store import Store
@@ -43,7 +43,7 @@ class Question:
 
         Of the spec's fixed costs it pays the set that is cheapest for the spec's own traffic.
         """
-        from planner.fixed_costs import settled
+        from planner.fees.fixed_costs import settled
         from planner.planner import Planner
 
         return Planner(self.profile, settled(self.profile, self.spec))
@@ -170,7 +170,7 @@ def prompts_by_query(store_path: Path, workload: str) -> dict[str, str]:
 
 def outcomes_under(found: QueryOutcomes, strategies: Sequence[str]) -> Outcomes:
     """The same queries under some of their strategies, given sorted."""
-    from planner.cells_of_outcomes import Outcomes
+    from planner.sorting.cells_of_outcomes import Outcomes
 
     columns = [found.strategies.index(strategy) for strategy in strategies]
     scores, costs = found.scores[:, columns], found.costs[:, columns]
@@ -182,7 +182,7 @@ def ask_in_hindsight(spec_path: Path, store_path: Path, points: int) -> Hindsigh
 
     Limits of the spec are left out: without them the bound can only be higher.
     """
-    from planner.hindsight import hindsight, weights_of
+    from planner.frontiers.hindsight import hindsight, weights_of
     from planner.spec import read_spec
 
     spec = read_spec(spec_path)

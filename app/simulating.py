@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from app.planning import Question, outcomes_by_query, outcomes_under, prompts_by_query
 
 if TYPE_CHECKING:
-    from planner.cells_of_outcomes import Indices
     from planner.plan import Rung
-    from planner.simulate import Simulation
-    from planner.stress import Stress
+    from planner.sorting.cells_of_outcomes import Indices
+    from planner.trials.simulate import Simulation
+    from planner.trials.stress import Stress
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def trust(
     """
     import numpy as np
 
-    from planner.simulate import simulate
-    from planner.stress import stress
+    from planner.trials.simulate import simulate
+    from planner.trials.stress import stress
 
     planner = question.planner()
     answer = planner.explained(planner.limits)

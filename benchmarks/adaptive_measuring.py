@@ -27,9 +27,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.adaptive import WARM_UP, next_batches
+from planner.advice.adaptive import WARM_UP, next_batches
+from planner.advice.pool import Batch
 from planner.planner import Planner
-from planner.pool import Batch
 from planner.spec import Spec
 from profiles.difficulty.graph import read_facts
 from profiles.errors import InfeasibleError, UnprovenError

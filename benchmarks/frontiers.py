@@ -3,7 +3,7 @@
 Every contender runs in a process of its own, on the same made tables: dollars are lognormal, scores
 rise with them and with luck. At sizes of classes x strategies:
 
-- "merge": `planner.hulls.exact_frontier`, every breakpoint of the frontier;
+- "merge": `planner.frontiers.hulls.exact_frontier`, every breakpoint of the frontier;
 - "session": one warm HiGHS session of the planner, 100 budgets in rising order, build left out;
 - "scipy": `scipy.optimize.linprog(method="highs")` on sparse matrices, anew for every tenth of
   the budgets.
@@ -33,11 +33,11 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
-from planner.estimates import estimate
-from planner.hulls import ExactFrontier, exact_frontier
-from planner.margin import Array
-from planner.model import OBJECTIVE_SCALE, SPEND, build_model, compile_model, cost_unit
-from planner.session import Question, Session
+from planner.estimating.estimates import estimate
+from planner.frontiers.hulls import ExactFrontier, exact_frontier
+from planner.programme.margin import Array
+from planner.programme.model import OBJECTIVE_SCALE, SPEND, build_model, compile_model, cost_unit
+from planner.programme.session import Question, Session
 from planner.spec import Spec
 from profiles.difficulty.grid import STEPS_PER_POINT, on_grid
 from profiles.difficulty.predicting.predictor import Predictions

@@ -32,11 +32,11 @@ from benchmarks.game_of_24 import WORKLOAD, logs
 from benchmarks.promises_on_data import DEFINITIONS as PROMISES
 from benchmarks.promises_on_data import RESPLITS, broken_promises, by_scipy
 from benchmarks.shared_sources import data_folder
-from planner.cells_of_outcomes import Outcomes, profile_of
 from planner.limits import LimitSet
-from planner.model import OVERALL
 from planner.planner import Planner
+from planner.programme.model import OVERALL
 from planner.solve import solve
+from planner.sorting.cells_of_outcomes import Outcomes, profile_of
 from planner.spec import Objective, Spec
 from profiles.cells.by_query import read_by_query
 from profiles.derived.derivable import Judges, cascade, everything

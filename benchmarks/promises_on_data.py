@@ -27,11 +27,11 @@ from scipy.optimize import linprog
 from scipy.stats import t as student
 
 from benchmarks.classes_from_labels import without_rare
-from planner.allocation import Accounts
-from planner.cells_of_outcomes import Outcomes, profile_of
-from planner.hulls import exact_frontier
-from planner.margin import z_of
+from planner.estimating.allocation import Accounts
+from planner.frontiers.hulls import exact_frontier
 from planner.planner import Planner
+from planner.programme.margin import z_of
+from planner.sorting.cells_of_outcomes import Outcomes, profile_of
 from planner.spec import Spec
 from profiles.cells.by_query import read_by_query
 from profiles.errors import InfeasibleError

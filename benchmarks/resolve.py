@@ -5,7 +5,7 @@ task: the highest score under a spend limit, at most 5 % slow requests, for 100 
 order. The row about latency couples classes, so no frontier of hulls answers it. Contenders, each
 in a process of its own, building left out:
 
-- "session": `planner.session.Session`, what the planner itself asks; it sifts columns;
+- "session": `planner.programme.session.Session`, what the planner itself asks; it sifts columns;
 - "whole": the same with all columns held, as for small profiles;
 - "answer": `planner.planner.Planner.answer`: ties decided by dollars, shares tidied, prices named;
 - "by_hand": highspy written by hand, kept warm, only the bound of a row moves;
@@ -152,7 +152,7 @@ def answer(given: Tables) -> Solve:
 
 def session(given: Tables, whole: int | None = None) -> Solve:
     """What the planner asks of the solver."""
-    from planner.model import (  # noqa: PLC0415 - peers have no planner
+    from planner.programme.model import (  # noqa: PLC0415 - peers have no planner
         LATENCY,
         OBJECTIVE_SCALE,
         SPEND,
@@ -160,7 +160,7 @@ def session(given: Tables, whole: int | None = None) -> Solve:
         compile_model,
         cost_unit,
     )
-    from planner.session import Question, Session  # noqa: PLC0415
+    from planner.programme.session import Question, Session  # noqa: PLC0415
 
     numbers = _planner(given).estimates
     programme = compile_model(build_model(numbers, latency_row=0), numbers)

@@ -13,7 +13,7 @@ Contenders on `routellm`, by predicted score of the strong model less that of th
 - "known subject": the training folds' mean difference in the query's subject.
 
 Contenders on `paretobandit`, at six budgets per request, give every prompt a class. Their plans are
-the product's own (`planner.plans_by_fold`), asked for the best accuracy within the budget:
+the product's own (`planner.sorting.plans_by_fold`), asked for the best accuracy within the budget:
 
 - "prototypes", "price rule": sortings of `profiles.difficulty.sorting`, at most 6 or 12 classes;
 - "hashed words": the plain strong baseline, prototypes of its predictions of scores;
@@ -44,10 +44,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from benchmarks.shared_sources import BESIDE
-from planner.cells_of_outcomes import Outcomes
 from planner.limits import LimitSet
-from planner.plan_questions import Asked
-from planner.plans_by_fold import BlindPlan, plans_without
+from planner.sorting.cells_of_outcomes import Outcomes
+from planner.sorting.plan_questions import Asked
+from planner.sorting.plans_by_fold import BlindPlan, plans_without
 from planner.spec import Objective, Spec
 from profiles.difficulty.folds import folds
 from profiles.difficulty.lessons import Lessons

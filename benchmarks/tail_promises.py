@@ -20,10 +20,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import norm
 
-from planner.allocation import Accounts
-from planner.estimates import TAIL, Estimates, timed_queries
-from planner.margin import Array, shrink, z_of_chosen
+from planner.estimating.allocation import Accounts
+from planner.estimating.estimates import TAIL, Estimates, timed_queries
 from planner.planner import Planner
+from planner.programme.margin import Array, shrink, z_of_chosen
 from planner.spec import Spec
 from profiles.cells.tails import tail
 from profiles.errors import InfeasibleError

@@ -32,12 +32,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from planner.break_even import break_even
-from planner.break_even_in_words import sentences
-from planner.break_even_interval import drawn_usd, interval, rates
-from planner.envelope import saved
-from planner.fixed_costs import deployment, paying
-from planner.margin import Array
+from planner.fees.break_even import break_even
+from planner.fees.break_even_in_words import sentences
+from planner.fees.break_even_interval import drawn_usd, interval, rates
+from planner.fees.envelope import saved
+from planner.fees.fixed_costs import deployment, paying
+from planner.programme.margin import Array
 from planner.spec import Spec
 from profiles.errors import InfeasibleError
 from profiles.importing.importers import import_file
@@ -219,7 +219,7 @@ def _intervals(drawn: Array, rate: float) -> dict[str, tuple[float, float]]:
 def _drawn(
     queries: int, accuracy: Array, cost: Array, sds: Array, mix: Array, *, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """What `planner.resampled` draws, many times at once."""
+    """What `planner.fees.resampled` draws, many times at once."""
     shape = (DUAL_DRAWS, *accuracy.shape)
     good = queries * accuracy
     variance = np.log1p((sds / cost) ** 2 / queries)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from planner.estimates import timed_queries
+from planner.estimating.estimates import timed_queries
 from planner.limits import LimitSet
-from planner.margin import Array
-from planner.model import LATENCY, OVERALL, SPEND, is_floor
+from planner.programme.margin import Array
+from planner.programme.model import LATENCY, OVERALL, SPEND, is_floor
 from planner.spec import Objective
 from profiles.errors import InfeasibleError, UnknownValueError
 from profiles.visible import escaped

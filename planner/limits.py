@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from planner.groups import BY_GROUP, MAX_GAP
-from planner.model import BY_CLASS, LATENCY, OVERALL, SPEND
+from planner.estimating.groups import BY_GROUP, MAX_GAP
+from planner.programme.model import BY_CLASS, LATENCY, OVERALL, SPEND
 from planner.spec import Spec
 
 

@@ -9,14 +9,16 @@ from itertools import islice
 
 import numpy as np
 
-from planner.allocation import SMALLEST_SHARE, Accounts, by_name, tidy
-from planner.estimates import TAIL, Estimates, estimate
+from planner.estimating.allocation import SMALLEST_SHARE, Accounts, by_name, tidy
+from planner.estimating.estimates import TAIL, Estimates, estimate
+from planner.estimating.group_figures import gap_figures, group_figures
+from planner.estimating.groups import is_of_groups
+from planner.estimating.spending import Spending
 from planner.explain import explain
-from planner.group_figures import gap_figures, group_figures
-from planner.groups import is_of_groups
 from planner.limits import Keep, LimitSet
-from planner.margin import Array
-from planner.model import (
+from planner.plan import Rung
+from planner.programme.margin import Array
+from planner.programme.model import (
     BY_CLASS,
     LATENCY,
     OBJECTIVE_SCALE,
@@ -27,10 +29,8 @@ from planner.model import (
     cost_unit,
     is_floor,
 )
-from planner.plan import Rung
-from planner.session import Question, Session, Solution
+from planner.programme.session import Question, Session, Solution
 from planner.spec import Objective, Spec
-from planner.spending import Spending
 from profiles.errors import InfeasibleError
 from profiles.profile import Profile
 
@@ -139,7 +139,7 @@ class Planner:
         not taken: the answer is the single strategy, or what less money than it costs would buy
         where that is better: more money never buys less.
 
-        A spend limit holds for the promised bill, see `planner.spending`.
+        A spend limit holds for the promised bill, see `planner.estimating.spending`.
 
         Raises:
             InfeasibleError: No allocation keeps all limits.

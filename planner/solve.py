@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyomo.version
 
-from planner.fixed_costs import settled
-from planner.group_figures import stood_in_for
+from planner.estimating.group_figures import stood_in_for
+from planner.fees.fixed_costs import settled
 from planner.limits import LimitSet
-from planner.model import LATENCY
 from planner.plan import (
     CellFacts,
     Classes,
@@ -24,7 +23,8 @@ from planner.plan import (
     SingleStrategy,
 )
 from planner.planner import Answer, Planner
-from planner.session import SOLVER
+from planner.programme.model import LATENCY
+from planner.programme.session import SOLVER
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError
 from profiles.money import PriceCard

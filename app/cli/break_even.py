@@ -23,8 +23,8 @@ from profiles.errors import InputError
 from profiles.visible import escaped
 
 if TYPE_CHECKING:
-    from planner.break_even import BreakEven, Comparison
-    from planner.fixed_costs import Deployment
+    from planner.fees.break_even import BreakEven, Comparison
+    from planner.fees.fixed_costs import Deployment
 
 Rows = list[tuple[str, ...]]
 Written = Callable[[Iterable[Iterable[object]], Iterable[str]], str]
@@ -54,7 +54,7 @@ def break_even_command(
     SPEC is a file, or - for standard input; its paths are then relative to the working directory.
     """
     from app.planning import ask
-    from planner.break_even import break_even
+    from planner.fees.break_even import break_even
 
     question = ask(spec, store_path)
     with progress_bar("draws") as advance:
@@ -86,7 +86,7 @@ def _volumes(written: str | None) -> list[float]:
 
 def text(found: Comparison) -> str:
     """A comparison for people."""
-    from planner.break_even_in_words import sentences
+    from planner.fees.break_even_in_words import sentences
 
     lines = [f"{escaped(found.spec.workload)}: {_basis(found)}"]
     return "\n".join(
@@ -96,7 +96,7 @@ def text(found: Comparison) -> str:
 
 def markdown(found: Comparison) -> str:
     """A comparison for a pull request."""
-    from planner.break_even_in_words import sentences
+    from planner.fees.break_even_in_words import sentences
 
     lines = [f"**{escaped(found.spec.workload)}**: {_basis(found)}", ""]
     lines += [f"- {escaped(line)}" for line in sentences(found)]
@@ -105,7 +105,7 @@ def markdown(found: Comparison) -> str:
 
 
 def _basis(found: Comparison) -> str:
-    from planner.break_even_in_words import window_of
+    from planner.fees.break_even_in_words import window_of
 
     promise = "point estimates, no promises"
     if found.spec.level is not None:
@@ -116,7 +116,7 @@ def _basis(found: Comparison) -> str:
 
 def _tables(found: Comparison, write: Written) -> list[str]:
     """From which volume on which deployment, and totals at the volumes asked for."""
-    from planner.break_even_in_words import window_of
+    from planner.fees.break_even_in_words import window_of
 
     window, level = window_of(found), f"{100 * found.level:g} % interval"
     steps = (f"from {window}", level, "pays for", "fees USD", "USD/request", "promised")
@@ -138,7 +138,7 @@ def _totals(found: Comparison) -> Rows:
 
 
 def _steps(found: Comparison) -> Rows:
-    from planner.break_even_in_words import interval_in_words, volume_in_words
+    from planner.fees.break_even_in_words import interval_in_words, volume_in_words
 
     starts = [("0", "")]
     starts += [(volume_in_words(c.requests or 0), interval_in_words(c)) for c in found.changes]
@@ -162,14 +162,14 @@ def _use(found: Comparison) -> list[str]:
 
 
 def _paid(one: Deployment) -> str:
-    from planner.break_even_in_words import paid_in_words
+    from planner.fees.break_even_in_words import paid_in_words
 
     return escaped(paid_in_words(one))
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
     """A comparison for scripts; a volume that does not exist is null."""
-    from planner.break_even_in_words import sentences
+    from planner.fees.break_even_in_words import sentences
 
     return {
         "workload": found.spec.workload,

@@ -27,7 +27,7 @@ from app.cli.options import (
 from profiles.visible import escaped
 
 if TYPE_CHECKING:
-    from planner.hindsight import Hindsight
+    from planner.frontiers.hindsight import Hindsight
     from planner.plan import Figures, Plan
 
 
@@ -99,7 +99,7 @@ def frontier_command(
 ) -> None:
     """What accuracy costs: the best allocation at rising spend."""
     from app.planning import ask, ask_in_hindsight
-    from planner.frontier import frontier
+    from planner.frontiers.frontier import frontier
 
     if per_query:
         bound = ask_in_hindsight(spec, store_path, points)

@@ -26,7 +26,7 @@ from profiles.visible import escaped
 if TYPE_CHECKING:
     from app.simulating import Trust
     from planner.plan import Figures
-    from planner.simulate import Contender, Kept, Premium, Simulation
+    from planner.trials.simulate import Contender, Kept, Premium, Simulation
 
 Written = Callable[[Iterable[Iterable[object]], Iterable[str]], str]
 

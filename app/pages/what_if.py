@@ -13,7 +13,7 @@ import streamlit as st
 from app.charts import allocation_heatmap, frontier_chart, marks
 from app.planning import Question, ask
 from app.source import opened
-from planner.frontier import FrontierPoint, frontier
+from planner.frontiers.frontier import FrontierPoint, frontier
 from planner.plan import Rung
 from planner.spec import Objective
 from profiles.errors import InfeasibleError, InferbudgetError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.cells_of_outcomes import Outcomes
+from planner.sorting.cells_of_outcomes import Outcomes
 
 CHEAP, GOOD = "cheap/single", "good/single"
 CHANCES = np.array([[0.95, 0.96], [0.2, 0.9]])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from worlds import make_profile, make_spec, random_profile, table
 
-from planner.adaptive import CONFIRMED, WARM_UP, confirm, next_batches, warm_up
+from planner.advice.adaptive import CONFIRMED, WARM_UP, confirm, next_batches, warm_up
+from planner.advice.pool import Batch, Pool
 from planner.planner import Planner
-from planner.pool import Batch, Pool
 from planner.spec import Spec
 from profiles.errors import InfeasibleError
 from profiles.profile import Profile

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import make_profile, make_spec, random_profile, table
 
-from planner.advice import Advice
-from planner.advise import advise
-from planner.information import Information, expected_smaller
+from planner.advice.advice import Advice
+from planner.advice.advise import advise
+from planner.advice.information import Information, expected_smaller
 from planner.planner import Planner
 from profiles.errors import InfeasibleError, InputError, UnknownValueError
 from profiles.profile import Profile

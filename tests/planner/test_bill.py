@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import Array, make_profile, make_spec, random_profile, shares, table
 
+from planner.estimating.spending import Spending
 from planner.explain import LimitsClashError
-from planner.frontier import frontier
+from planner.frontiers.frontier import frontier
 from planner.limits import LimitSet
-from planner.model import OBJECTIVE_SCALE, SPEND, build_model, compile_model, cost_unit
 from planner.planner import Planner
-from planner.session import Question, Session
+from planner.programme.model import OBJECTIVE_SCALE, SPEND, build_model, compile_model, cost_unit
+from planner.programme.session import Question, Session
 from planner.spec import Objective, Spec
-from planner.spending import Spending
 from profiles.errors import InfeasibleError
 from profiles.profile import Profile
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from worlds import make_profile, make_spec, random_profile, table
 
-from planner.break_even import break_even
-from planner.break_even_in_words import sentences
-from planner.envelope import candidates, lower_envelope
 from planner.explain import LimitsClashError
-from planner.fixed_costs import deployment, deployments, paying, settled
+from planner.fees.break_even import break_even
+from planner.fees.break_even_in_words import sentences
+from planner.fees.envelope import candidates, lower_envelope
+from planner.fees.fixed_costs import deployment, deployments, paying, settled
 from planner.spec import Spec
 from profiles.errors import InputError
 from profiles.profile import Profile

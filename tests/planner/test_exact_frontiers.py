@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import make_profile, make_spec, random_profile
 
-from planner.frontier import frontier
+from planner.frontiers.frontier import frontier
 from planner.planner import Planner
 from planner.spec import Objective
 

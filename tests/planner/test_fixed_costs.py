@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from worlds import make_profile, make_spec, random_profile
 
-from planner.break_even import break_even
-from planner.deployed import fees_of
-from planner.estimates import estimate
-from planner.fixed_costs import settled
+from planner.estimating.deployed import fees_of
+from planner.estimating.estimates import estimate
+from planner.fees.break_even import break_even
+from planner.fees.fixed_costs import settled
 from planner.plan import Plan, read_plan
 from planner.solve import solve
 from planner.spec import Spec, Window

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from worlds import Array, make_profile, make_spec, random_profile, shares, table
 
-from planner.advise import advise
+from planner.advice.advise import advise
 from planner.explain import LimitsClashError
 from planner.planner import Planner
 from planner.solve import solve

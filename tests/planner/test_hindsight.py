@@ -9,10 +9,10 @@ import pytest
 from outcome_worlds import easy_and_hard
 from worlds import make_spec
 
-from planner.cells_of_outcomes import Outcomes, profile_of
-from planner.frontier import frontier
-from planner.hindsight import hindsight, weights_of
+from planner.frontiers.frontier import frontier
+from planner.frontiers.hindsight import hindsight, weights_of
 from planner.planner import Planner
+from planner.sorting.cells_of_outcomes import Outcomes, profile_of
 from profiles.errors import InputError, UnknownValueError
 
 NAN = np.nan

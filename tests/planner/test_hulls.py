@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
 
-from planner.hulls import ExactFrontier, Mix, exact_frontier
+from planner.frontiers.hulls import ExactFrontier, Mix, exact_frontier
 from profiles.errors import InfeasibleError, InputError
 
 coarse = st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0])  # many ties, equal slopes

@@ -12,9 +12,9 @@ from scipy.optimize import minimize
 from scipy.stats import beta, binom, norm
 from worlds import make_profile, make_spec, random_profile, shares
 
-from planner.estimates import tail_of, timed_queries
-from planner.margin import Margin, aggregate_matrix, lower_bounds, score_variances, shrink
+from planner.estimating.estimates import tail_of, timed_queries
 from planner.planner import Planner
+from planner.programme.margin import Margin, aggregate_matrix, lower_bounds, score_variances, shrink
 
 
 def test_cuts_reach_the_optimum_of_the_true_cone() -> None:

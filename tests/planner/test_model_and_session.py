@@ -13,12 +13,12 @@ from pyomo.contrib.appsi.solvers import Highs
 from scipy.optimize import linprog
 from worlds import make_profile, make_spec, random_profile, shares, table
 
-from planner.estimates import TAIL, estimate
-from planner.margin import Margin
-from planner.model import LATENCY, OVERALL, SPEND, build_model, compile_model, cost_unit
+from planner.estimating.estimates import TAIL, estimate
 from planner.planner import Planner
-from planner.rows import Rows
-from planner.session import Question, Session
+from planner.programme.margin import Margin
+from planner.programme.model import LATENCY, OVERALL, SPEND, build_model, compile_model, cost_unit
+from planner.programme.rows import Rows
+from planner.programme.session import Question, Session
 from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
 

@@ -19,12 +19,12 @@ from outcome_worlds import (
 )
 from worlds import make_spec
 
-from planner.cells_of_outcomes import Outcomes, filled, profile_of
-from planner.class_choice import compare
-from planner.plan_questions import asked
-from planner.plan_value import held_out
 from planner.planner import Planner
-from planner.plans_by_fold import plans_without
+from planner.sorting.cells_of_outcomes import Outcomes, filled, profile_of
+from planner.sorting.class_choice import compare
+from planner.sorting.plan_questions import asked
+from planner.sorting.plan_value import held_out
+from planner.sorting.plans_by_fold import plans_without
 from profiles.errors import InputError, UnknownValueError
 from profiles.observation import Observation
 from profiles.query import Query

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from worlds import make_profile, random_profile
 
-from planner.break_even_interval import interval, rates
-from planner.resampled import resampled
+from planner.fees.break_even_interval import interval, rates
+from planner.fees.resampled import resampled
 from profiles.profile import Profile
 
 WORLDS, DRAWS, QUERIES, FEE_USD = 300, 99, 200, 10.0

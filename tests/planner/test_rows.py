@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from planner.margin import aggregate_matrix
-from planner.rows import Rows, stacked
+from planner.programme.margin import aggregate_matrix
+from planner.programme.rows import Rows, stacked
 
 Array = NDArray[np.float64]
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 from worlds import make_spec, random_profile
 
-from planner.allocation import Accounts
-from planner.estimates import TAIL, Estimates, estimate
-from planner.model import (
+from planner.estimating.allocation import Accounts
+from planner.estimating.estimates import TAIL, Estimates, estimate
+from planner.estimating.spending import Spending
+from planner.programme.model import (
     LATENCY,
     OVERALL,
     SPEND,
@@ -23,9 +24,8 @@ from planner.model import (
     compile_model,
     cost_unit,
 )
-from planner.session import Question, Session
-from planner.sifting import WHOLE, Sifted
-from planner.spending import Spending
+from planner.programme.session import Question, Session
+from planner.programme.sifting import WHOLE, Sifted
 from profiles.errors import InfeasibleError
 
 Array = NDArray[np.float64]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from outcome_worlds import Sorted, easy_and_hard, sorted_into
 from worlds import make_spec
 
-from planner.cells_of_outcomes import Outcomes, profile_of
 from planner.planner import Planner
-from planner.resplit import (
+from planner.sorting.cells_of_outcomes import Outcomes, profile_of
+from planner.trials.resplit import (
     NAIVE,
     ORACLE,
     OWN_ACCURACY,
@@ -24,7 +24,7 @@ from planner.resplit import (
     divisible,
     halves,
 )
-from planner.simulate import Contender, Simulation, simulate
+from planner.trials.simulate import Contender, Simulation, simulate
 from profiles.errors import InputError, UnknownValueError
 
 QUERIES = 600

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from worlds import make_profile, make_spec, random_profile
 
 from planner.explain import LimitsClashError
-from planner.frontier import frontier
+from planner.frontiers.frontier import frontier
 from planner.limits import LimitSet
 from planner.plan import Plan, read_plan
 from planner.planner import EXCEEDANCE, Planner

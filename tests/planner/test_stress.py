@@ -10,7 +10,7 @@ from group_worlds import COLUMN, grouped
 from worlds import make_profile, make_spec
 
 from planner.planner import Answer, Planner
-from planner.stress import ACCURACIES, COSTS, LATENCIES, Stress, Stressed, stress
+from planner.trials.stress import ACCURACIES, COSTS, LATENCIES, Stress, Stressed, stress
 
 ACCURACY = [[0.9, 0.95], [0.4, 0.8]]
 COST = [[0.001, 0.010], [0.002, 0.020]]

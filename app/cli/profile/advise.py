@@ -12,7 +12,7 @@ from app.cli.options import INPUT, emit_json, emit_text, format_option, store_op
 from profiles.visible import escaped
 
 if TYPE_CHECKING:
-    from planner.advice import Advice, Row
+    from planner.advice.advice import Advice, Row
 
 
 @click.command("advise")
@@ -32,8 +32,8 @@ def advise_command(
     the spec's traffic. Each row stands alone.
     """
     from app.planning import ask
-    from planner.advise import advise
-    from planner.fixed_costs import refuse
+    from planner.advice.advise import advise
+    from planner.fees.fixed_costs import refuse
 
     question = ask(spec, store_path)
     refuse(question.spec, "what to measure next")

@@ -1,0 +1,1 @@
+"""From measured cells to the numbers that plans count on and promise."""

@@ -1,0 +1,209 @@
+"""What an allocation achieves: expected and promised figures, overall and per class."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.estimating.bill import Bill
+from planner.estimating.estimates import TAIL, Estimates, tail_of
+from planner.estimating.groups import GroupRow
+from planner.plan import Figures
+from planner.programme.margin import Array, Margin, aggregate_matrix, z_of, z_of_chosen
+from planner.programme.rows import Rows
+
+SMALLEST_SHARE = 1e-6
+DECIMALS = 12
+"""Prices of strategies lie up to 1e3 apart, so shares need more digits than a promise does."""
+
+DIGITS = 9
+
+
+class Accounts:
+    """Expected and promised figures of allocations over one set of estimates.
+
+    A plan is chosen by the estimates that it is then judged by. Margins pay for that choice: their
+    quantile is Bonferroni's over the strategies that could have been taken. What costs promise is
+    the `bill`.
+
+    Args:
+        estimates: Numbers per column.
+        judged: Requests that the promise will be judged on; None for the long run.
+    """
+
+    def __init__(self, estimates: Estimates, judged: int | None) -> None:
+        self.estimates = estimates
+        self._judged = judged
+        self.z = z_of(estimates.level)
+        self.chosen_z = z_of_chosen(estimates.level, len(estimates.strategies))
+        self.accuracy_margin = self._margin(
+            self.chosen_z, estimates.accuracy_careful, estimates.accuracy_sd
+        )
+        cost_margin = self._margin(self.chosen_z, estimates.cost_usd, estimates.cost_sd)
+        self.bill = Bill(estimates, cost_margin, judged, self.z)
+
+    def _margin(self, z: float, values: Array, sds: Array) -> Margin:
+        e = self.estimates
+        return Margin(z, aggregate_matrix(values, sds, e.weights, e.class_of, e.mix_queries))
+
+    def latency_margin(self, row: int) -> Margin:
+        """The margin of the share of requests slower than a grid limit."""
+        e = self.estimates
+        return self._margin(self.chosen_z, e.exceedance_careful[row], e.exceedance_sd[row])
+
+    def margin_of(self, careful: Array, sds: Array) -> Margin:
+        """The margin of accuracy, had the cells these careful means and standard errors."""
+        return self._margin(self.chosen_z, careful, sds)
+
+    def tail_missed(self, x: Array, slow: Array, timed: Array) -> float:
+        """By how much too many requests are slow, had `slow` of `timed` queries been, per column.
+
+        Negative where the promise of a 95th percentile would hold.
+        """
+        e = self.estimates
+        share, sds = tail_of(slow, timed, self.chosen_z)
+        return (
+            _dot(e.traffic_share * x, share)
+            + self._margin(self.chosen_z, share, sds).value(x)
+            - TAIL
+        )
+
+    def difference_margin(self, single: Array) -> Margin:
+        """The margin of an allocation's accuracy over that of one strategy for everything.
+
+        One row per class, ``w_d sum_s x_ds sqrt(sd_ds^2 + sd_dr^2)`` without the strategy r itself:
+        what stays with r cannot differ from it. Errors of two strategies count as independent,
+        which overstates the difference of strategies measured on the same queries; errors of what
+        replaces r count as perfectly correlated. The quantile is Bonferroni's over all moves away
+        from r, one per other cell: the best looking of many moves looks good by luck alone.
+        """
+        e = self.estimates
+        moves = max(int(np.count_nonzero(single == 0)), 1)
+        reference = np.zeros(len(e.weights))
+        reference[e.class_of[single > 0]] = e.accuracy_sd[single > 0]
+        sds = np.where(single > 0, 0.0, np.hypot(e.accuracy_sd, reference[e.class_of]))
+        shape, columns = (len(e.weights), e.columns), np.arange(e.columns)
+        rows = Rows.of_entries(shape, e.class_of, columns, e.traffic_share * sds)
+        return Margin(z_of_chosen(e.level, moves), rows)
+
+    def shows(self, x: Array, single: Array) -> bool:
+        """Whether an allocation's gain over one strategy could be seen at all.
+
+        It must exceed `difference_margin` and the noise of as many answered requests as were
+        profiled (or judged, where those are fewer): a gain that such a sample cannot show is not
+        worth its money. Scores of the two strategies count as independent, which overstates it.
+        """
+        e = self.estimates
+        share = e.traffic_share
+        score_sd = np.array([cell.score_sd for cell in e.cells])
+        reference = np.zeros(len(e.weights))
+        reference[e.class_of[single > 0]] = score_sd[single > 0]
+        spread = np.where(single > 0, 0.0, score_sd**2 + reference[e.class_of] ** 2)
+        requests = min(e.queries, self._judged or e.queries)
+        margin = self.difference_margin(single)
+        noise = margin.z * np.sqrt(share * x @ spread / requests)
+        gain = _dot(share * x, e.accuracy) - _dot(share * single, e.accuracy)
+        return gain > float(np.hypot(margin.value(x), noise))
+
+    def judged_offset(self, accuracy: float) -> Array:
+        """Noise of the judged traffic itself, for a mean score of at least `accuracy`.
+
+        A score in 0..1 with mean m varies by at most m (1 - m), which falls from 1/2 upwards.
+        Nobody chose by this noise, so it counts at the plain quantile, not at `chosen_z`.
+        """
+        offset = np.zeros(len(self.accuracy_margin.matrix))
+        if self._judged is not None:
+            mean = min(max(accuracy, 0.5), 1.0)
+            plain = self.z / self.chosen_z if self.z else 1.0
+            offset[-1] = plain * np.sqrt(mean * (1 - mean) / self._judged)
+        return offset
+
+    def group_offset(self, row: GroupRow, mean: float) -> Array:
+        """The same for a row about groups: of the judged traffic, only their requests count."""
+        offset = np.zeros(len(row.margin.matrix))
+        if self._judged is not None and row.margin.z:
+            spread = row.variance(min(max(mean, 0.5), 1.0), self._judged)
+            offset[-1] = self.z / row.margin.z * np.sqrt(spread)
+        return offset
+
+    def expected(self, x: Array) -> Figures:
+        """Best estimate over all traffic."""
+        return self._figures(x, self.estimates.traffic_share)
+
+    def of_class(self, x: Array, index: int) -> Figures:
+        """Best estimate within one class."""
+        return self._figures(x, (self.estimates.class_of == index).astype(np.float64))
+
+    def promised(self, x: Array) -> Figures:
+        """What holds with the estimates' confidence: accuracy at least, the others at most."""
+        e = self.estimates
+        used = x > 0
+        careful = _dot(e.traffic_share * x, e.accuracy_careful)
+        accuracy = careful - self.accuracy_margin.value(x, self.judged_offset(careful))
+        known = np.isfinite(e.cost_usd[used]).all()
+        return Figures(
+            accuracy=_digits(max(accuracy, 0.0)),
+            cost_usd_per_request=_digits(self.bill.promised(x)) if known else None,
+            latency_p95_s=self._p95(x, e.traffic_share, margins=True),
+        )
+
+    def _figures(self, x: Array, share: Array) -> Figures:
+        e = self.estimates
+        used = np.flatnonzero((x > 0) & (share > 0))
+        part, cost_usd = (share * x)[used], e.cost_usd[used]
+        known = np.isfinite(cost_usd).all()
+        return Figures(
+            accuracy=_digits(float(part @ e.accuracy[used])),
+            cost_usd_per_request=_digits(float(part @ cost_usd)) if known else None,
+            latency_p95_s=self._p95(x, share, margins=False),
+        )
+
+    def _p95(self, x: Array, share: Array, *, margins: bool) -> float | None:
+        """Smallest grid limit that at most 5 % of requests exceed, None beyond the grid."""
+        e = self.estimates
+        used = np.flatnonzero((x > 0) & (share > 0))
+        part = (share * x)[used]
+        for row, limit_s in enumerate(e.grid_s):
+            if not np.isfinite(e.exceedance[row, used]).all():
+                return None
+            slow = float(part @ (e.exceedance_careful if margins else e.exceedance)[row, used])
+            if margins:
+                slow += self._known(self.latency_margin(row), x)
+            if slow <= TAIL + 1e-9:
+                return limit_s
+        return None
+
+    @staticmethod
+    def _known(margin: Margin, x: Array) -> float:
+        used = x > 0
+        return margin.of_columns(used).value(x[used])
+
+
+def _dot(share: Array, values: Array) -> float:
+    used = share > 0
+    return float(share[used] @ values[used])
+
+
+def _digits(value: float) -> float:
+    """Nine significant digits: solver noise is not part of a plan."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def tidy(x: Array, estimates: Estimates, smallest: float = SMALLEST_SHARE) -> Array:
+    """Round shares, drop those below `smallest`; each class's largest share takes the rest."""
+    tidied = np.where(x < smallest, 0.0, np.round(x, DECIMALS))
+    used = np.flatnonzero(tidied)
+    for d in range(len(estimates.classes)):
+        own = used[estimates.class_of[used] == d]
+        largest = own[np.argmax(tidied[own])]
+        others = float(tidied[own].sum() - tidied[largest])
+        tidied[largest] = round(1.0 - others, DECIMALS)
+    return np.asarray(tidied)
+
+
+def by_name(x: Array, estimates: Estimates) -> dict[str, dict[str, float]]:
+    """Shares by class and strategy, used ones only."""
+    allocation: dict[str, dict[str, float]] = {name: {} for name in estimates.classes}
+    for cell, share in zip(estimates.cells, x, strict=True):
+        if share > 0:
+            allocation[cell.class_name][cell.strategy] = float(share)
+    return allocation

@@ -1,0 +1,1 @@
+"""The exchange rate between money and accuracy, planned and in hindsight."""

@@ -1,0 +1,1 @@
+"""The linear programme: model of record, arrays, warm solver, margins as cuts."""

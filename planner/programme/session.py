@@ -1,0 +1,267 @@
+"""One HiGHS session over the compiled programme: limits move, coefficients never.
+
+A limit with a margin, ``a x >= floor + z |M x + k|``, is a second-order cone. It is met by outer
+approximation (Kelley, "The cutting-plane method", 1960): solve, and where the cone is violated add
+the cut that touches it there. A cut ``a x - z u M x >= floor + z u k`` holds for every floor and
+every offset k, so later solves keep them and only move right-hand sides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.programme.margin import Array, Margin
+from planner.programme.model import SPEND, Programme, is_floor
+from planner.programme.sifting import SOLVER, TOLERANCE, WHOLE, Sifted
+from profiles.errors import InfeasibleError, UnprovenError
+
+__all__ = ["SOLVER", "Question", "Session", "Solution"]
+
+DEPTH = 1e-7
+"""Cuts of a limit lie this much inside its cone: the rounds end, and they end on the safe side."""
+
+DOUBT_TOLERANCE = 1e-6
+"""By how much the doubt of an objective may be too small; no promise rests on it."""
+
+MAX_ROUNDS = 500
+MAX_KEPT_CUTS = 40
+"""Cuts kept for the next question; with more of them, starting afresh is faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one solve asks for.
+
+    Attributes:
+        objective: ``accuracy`` or ``cost`` of the programme.
+        limits: Value by limit name, in model units; limits that are not named do not bind.
+        offsets: Constant part by margin, 0 where it is not named.
+        doubt: Margin by which the accuracy objective is lowered, None for none.
+        then: Objective that decides between equally good answers.
+        free: Limit whose slack is minimised instead of the objective.
+        noise: What each share adds to the last component of the spend limit's margin, None for
+            nothing.
+    """
+
+    objective: str
+    limits: Mapping[str, float]
+    offsets: Mapping[str, Array]
+    doubt: str | None = None
+    then: str | None = None
+    free: str | None = None
+    noise: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A proven optimum.
+
+    Attributes:
+        x: Value per column of the programme, slacks included, and the noise behind them.
+        value: The objective, minimised, in model units.
+        duals: Change of the objective per unit of each limit, model units.
+    """
+
+    x: Array
+    value: float
+    duals: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    row: int
+    margin: str
+    direction: Array
+
+
+class Session:
+    """A warm solver. Not thread-safe.
+
+    Args:
+        programme: Compiled arrays.
+        margins: By limit name; any other name is a margin of the accuracy objective.
+        columns: How many leading columns the margins speak about.
+        time_limit_s: Seconds that one solve may take.
+        whole: Columns up to which all of them are held, see `planner.programme.sifting`.
+    """
+
+    def __init__(
+        self,
+        programme: Programme,
+        margins: Mapping[str, Margin],
+        columns: int,
+        *,
+        time_limit_s: float = 60.0,
+        whole: int = WHOLE,
+    ) -> None:
+        self.programme = programme
+        self._margins = {name: margin for name, margin in margins.items() if margin.z > 0}
+        self._columns = columns
+        self._time_limit_s = time_limit_s
+        self._cuts: list[_Cut] = []
+        self._caps: dict[str, int] = {}
+        self._lp = Sifted(programme, columns, whole=whole)
+        for name, coefficients in programme.objectives.items():
+            self._caps[name] = self._lp.add_row(self._wide(coefficients))
+        self._first_cut = self._lp.rows
+        self._noise = programme.matrix.shape[1]
+        self._noise_row: int | None = None
+
+    def add_margin(self, name: str, margin: Margin) -> None:
+        """Make a margin known under a name; a name that is known stays as it is."""
+        if margin.z > 0:
+            self._margins.setdefault(name, margin)
+
+    def knows(self, name: str) -> bool:
+        """Whether a margin has this name."""
+        return name in self._margins
+
+    def solve(self, question: Question) -> Solution:
+        """Answer one question.
+
+        Raises:
+            InfeasibleError: No allocation keeps all limits.
+            UnprovenError: Time or rounds ran out before a proof.
+        """
+        self._drop_old_cuts()
+        self._set_noise(question.noise)
+        self._set_limits(question)
+        self._set_costs(question.objective, question.free)
+        x = self._converge(question)
+        solution = Solution(x, self._lp.objective, self._duals(question.limits))
+        if question.then is None:
+            return solution
+        cap = solution.value + TOLERANCE * max(1.0, abs(solution.value))
+        self._lp.bound_row(self._caps[question.objective], high=cap)
+        self._set_costs(question.then, None)
+        try:
+            return Solution(self._converge(question), solution.value, solution.duals)
+        except InfeasibleError:
+            return solution
+        finally:
+            self._lp.bound_row(self._caps[question.objective])
+
+    def _set_noise(self, noise: Array | None) -> None:
+        """One row holds the noise column up; a row of earlier questions lets go of it."""
+        if self._noise_row is not None:
+            self._lp.bound_row(self._noise_row)
+            self._noise_row = None
+        self._lp.bound_column(self._noise, 0.0 if noise is None else math.inf)
+        if noise is not None:
+            body = np.zeros(self._noise + 1)
+            body[: self._columns], body[self._noise] = -noise, 1.0
+            self._noise_row = self._lp.add_row(body)
+            self._lp.bound_row(self._noise_row, low=0.0)
+
+    def _set_limits(self, question: Question) -> None:
+        for name, row in self.programme.row_of.items():
+            self._bound(row, name, question.limits.get(name), 0.0)
+        for cut in self._cuts:
+            self._set_cut(cut, question)
+        for name, column in self.programme.slack_of.items():
+            self._lp.bound_column(column, math.inf if name == question.free else 0.0)
+
+    def _set_cut(self, cut: _Cut, question: Question) -> None:
+        margin = self._margins[cut.margin]
+        offset = margin.z * float(cut.direction @ self._offset(cut.margin, question))
+        if cut.margin in self.programme.row_of:
+            limit = question.limits.get(cut.margin)
+            self._bound(cut.row, cut.margin, limit, offset + DEPTH)
+        else:
+            active = cut.margin == question.doubt
+            self._bound(cut.row, "accuracy.doubt", 0.0 if active else None, offset)
+
+    def _drop_old_cuts(self) -> None:
+        if self._lp.rows - self._first_cut <= MAX_KEPT_CUTS:
+            return
+        self._lp.drop_rows(self._first_cut)
+        self._cuts.clear()
+        self._noise_row = None
+
+    def _offset(self, margin: str, question: Question) -> Array:
+        given = question.offsets.get(margin)
+        return np.zeros(len(self._margins[margin].matrix)) if given is None else given
+
+    def _bound(self, row: int, limit: str, value: float | None, offset: float) -> None:
+        if value is None:
+            self._lp.bound_row(row)
+        elif is_floor(limit):
+            self._lp.bound_row(row, low=value + offset)
+        else:
+            self._lp.bound_row(row, high=value - offset)
+
+    def _set_costs(self, objective: str, free: str | None) -> None:
+        costs = self.programme.objectives[objective]
+        if free is not None:
+            costs = np.zeros_like(costs)
+            costs[self.programme.slack_of[free]] = 1.0
+        self._lp.set_costs(costs)
+
+    def _converge(self, question: Question) -> Array:
+        for _ in range(MAX_ROUNDS):
+            x = self._lp.run(self._time_limit_s)
+            if not self._cut_off(x, question):
+                return x
+        raise UnprovenError(f"the margins did not settle within {MAX_ROUNDS} rounds")
+
+    def _cut_off(self, x: Array, question: Question) -> bool:
+        """Add the cuts that x violates; whether there were any."""
+        found = False
+        for name, margin in self._margins.items():
+            if name not in question.limits and name != question.doubt:
+                continue
+            offset = self._offset(name, question).copy()
+            offset[-1] += x[self._noise] if name == SPEND else 0.0
+            shares = x[: self._columns]
+            missed = margin.value(shares, offset) - self._room(name, x, question)
+            if missed <= (DOUBT_TOLERANCE if name == question.doubt else 0.0):
+                continue
+            direction = margin.direction(shares, offset)
+            if direction is None:
+                continue
+            self._add_cut(name, direction)
+            self._set_cut(self._cuts[-1], question)
+            found = True
+        return found
+
+    def _room(self, name: str, x: Array, question: Question) -> float:
+        """How much margin the row leaves at x."""
+        if name not in self.programme.row_of:
+            return float(x[self.programme.doubt])
+        matrix, row = self.programme.matrix, self.programme.row_of[name]
+        own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        body = float(matrix.data[own] @ x[matrix.indices[own]])
+        limit = question.limits[name]
+        return body - limit if is_floor(name) else limit - body
+
+    def _add_cut(self, name: str, direction: Array) -> None:
+        margin = self._margins[name]
+        if name in self.programme.row_of:
+            matrix, row = self.programme.matrix, self.programme.row_of[name]
+            own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+            body = np.zeros(self._noise + 1)
+            body[matrix.indices[own]] = matrix.data[own]
+        else:
+            body = np.zeros(self._noise + 1)
+            body[self.programme.doubt] = 1.0
+        if name == SPEND:
+            body[self._noise] = margin.z * direction[-1]
+        sign = -1.0 if name not in self.programme.row_of or is_floor(name) else 1.0
+        body[: self._columns] += sign * margin.slope(direction)
+        self._cuts.append(_Cut(self._lp.add_row(body), name, direction))
+
+    def _wide(self, coefficients: Array) -> Array:
+        """With the noise behind them."""
+        return np.append(coefficients, 0.0)
+
+    def _duals(self, limits: Mapping[str, float]) -> dict[str, float]:
+        values = self._lp.duals
+        duals = {name: values[self.programme.row_of[name]] for name in limits}
+        for cut in self._cuts:
+            if cut.margin in duals:
+                duals[cut.margin] += values[cut.row]
+        return duals

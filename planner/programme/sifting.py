@@ -1,0 +1,243 @@
+"""A linear programme in HiGHS that holds only the columns it needs, and proves that it does.
+
+Few of many columns carry a plan: one or two per class. Sifting (Bixby, Gregory, Lustig, Marsten
+and Shanno, "Very large-scale linear programming: a case study in combining interior point and
+simplex methods", Operations Research 40 (1992)) solves over some columns and prices the others by
+the duals y: column j would lower the objective only if ``c_j - y A_j < 0``. The best such columns
+of each class come in and the programme is solved again. Where none is left, the optimum is that of
+all columns, by the same test as the simplex method's own.
+
+Where the columns at hand allow no point, the solver has a ray y that proves it: no x >= 0 over them
+reaches the rows' bounds. It proves so for all columns unless some ``y A_j`` has the other sign;
+those come in (Farkas pricing). A small programme holds all its columns from the start.
+"""
+
+from __future__ import annotations
+
+import highspy
+import numpy as np
+from scipy.sparse import csc_array, csr_array, vstack
+
+from planner.programme.margin import Array
+from planner.programme.model import Programme
+from profiles.errors import InfeasibleError, UnprovenError
+
+TOLERANCE = 1e-9
+"""By how much a row, or the price of a column, may be missed, in its own units (all of order 1)."""
+
+MAX_DOUBT = 1e3
+"""Bound of the doubt column, far beyond any margin of a score in 0..1: no ray is unbounded."""
+
+WHOLE = 2_000
+"""Shares up to which all columns are held: sifting them would gain nothing."""
+
+TAKEN = 3
+"""Columns of a class that come in at once."""
+
+SOLVER = f"HiGHS {highspy.Highs().version()}"
+
+_FREE = (-highspy.kHighsInf, highspy.kHighsInf)
+_INFEASIBLE = {
+    highspy.HighsModelStatus.kInfeasible,
+    highspy.HighsModelStatus.kUnboundedOrInfeasible,
+}
+
+
+class Sifted:
+    """The warm solver of one programme. Columns keep their numbers among all. Not thread-safe.
+
+    The last column, behind the programme's own, is 0 until it is opened; only added rows have it.
+
+    Args:
+        programme: Compiled arrays; the only equations are those of the classes' shares.
+        shares: How many leading columns are shares; the others are always held.
+        whole: Shares up to which all columns are held.
+    """
+
+    def __init__(self, programme: Programme, shares: int, *, whole: int = WHOLE) -> None:
+        own = programme.matrix
+        wider = (own.shape[0], own.shape[1] + 1)
+        self._matrix = csc_array(csr_array((own.data, own.indices, own.indptr), shape=wider))
+        self._shares = shares
+        ones = csc_array(self._matrix[programme.lower == programme.upper])
+        self._class_of = ones.indices[:shares]
+        self._costs = np.zeros(wider[1])
+        self._added: list[Array] = []
+        self._row_bounds: dict[int, tuple[float, float]] = {}
+        self._most: dict[int, float] = {}
+        self._held = np.ones(wider[1], dtype=np.bool_)
+        if shares > whole:
+            self._held[:shares] = False
+            for costs in programme.objectives.values():
+                order = np.lexsort((costs[:shares], self._class_of))
+                _, first = np.unique(self._class_of[order], return_index=True)
+                self._held[order[first]] = True
+        self._order = np.flatnonzero(self._held)
+        self._place = np.cumsum(self._held) - 1
+        upper = np.full(wider[1], highspy.kHighsInf)
+        upper[[*programme.slack_of.values(), wider[1] - 1]] = 0.0
+        upper[programme.doubt] = MAX_DOUBT
+        self._highs = _load(
+            csr_array(self._matrix[:, self._order]),
+            programme.lower,
+            programme.upper,
+            upper[self._order],
+        )
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are; a new one gets this number."""
+        return int(self._matrix.shape[0]) + len(self._added)
+
+    @property
+    def columns_held(self) -> int:
+        """How many columns the solver holds."""
+        return len(self._order)
+
+    @property
+    def objective(self) -> float:
+        """The objective of the last run."""
+        return float(self._highs.getObjectiveValue())
+
+    @property
+    def duals(self) -> Array:
+        """Change of the objective per unit of each row's bound, of the last run."""
+        return np.array(self._highs.getSolution().row_dual)
+
+    def add_row(self, body: Array) -> int:
+        """A row without bounds; its number."""
+        held = body[self._order]
+        where = np.flatnonzero(held).astype(np.int32)
+        self._highs.addRow(*_FREE, len(where), where, held[where])
+        self._added.append(body)
+        return self.rows - 1
+
+    def drop_rows(self, first: int) -> None:
+        """Forget this row and all that were added after it."""
+        rows = np.arange(first, self.rows, dtype=np.int32)
+        self._highs.deleteRows(len(rows), rows)
+        del self._added[first - self._matrix.shape[0] :]
+        for row in rows:
+            self._row_bounds.pop(int(row), None)
+
+    def bound_row(self, row: int, low: float = _FREE[0], high: float = _FREE[1]) -> None:
+        """Hold a row between two values; without them it is free."""
+        if self._row_bounds.get(row) != (low, high):
+            self._row_bounds[row] = low, high
+            self._highs.changeRowBounds(row, low, high)
+
+    def bound_column(self, column: int, high: float) -> None:
+        """Hold a column that is no share between 0 and this."""
+        if self._most.get(column) != high:
+            self._most[column] = high
+            self._highs.changeColBounds(int(self._place[column]), 0.0, high)
+
+    def set_costs(self, costs: Array) -> None:
+        """Minimise ``costs x``; what costs leave out at the end is 0."""
+        self._costs[: len(costs)] = costs
+        held = self._costs[self._order]
+        self._highs.changeColsCost(len(held), np.arange(len(held), dtype=np.int32), held)
+
+    def run(self, time_limit_s: float) -> Array:
+        """Solve; a value per column.
+
+        Args:
+            time_limit_s: Seconds that the solver may take each time.
+
+        Raises:
+            InfeasibleError: No point keeps all rows, whatever columns are used.
+            UnprovenError: The solver stopped early.
+        """
+        while True:
+            status = self._solved(time_limit_s)
+            if status == highspy.HighsModelStatus.kOptimal:
+                if self._held.all() or not self._take(self._reduced(self._costs, self.duals)):
+                    x = np.zeros(len(self._held))
+                    x[self._order] = self._highs.getSolution().col_value
+                    return x
+            elif status in _INFEASIBLE:
+                if self._held.all() or not self._take(self._unproven()):
+                    raise InfeasibleError("no allocation keeps all limits")
+            else:
+                said = self._highs.modelStatusToString(status)
+                raise UnprovenError(f"{SOLVER} stopped without a proof: {said}")
+
+    def _solved(self, time_limit_s: float) -> highspy.HighsModelStatus:
+        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + time_limit_s)
+        self._highs.run()
+        status: highspy.HighsModelStatus = self._highs.getModelStatus()
+        if status in {highspy.HighsModelStatus.kUnknown, highspy.HighsModelStatus.kSolveError}:
+            return self._solved_cold()
+        return status
+
+    def _solved_cold(self) -> highspy.HighsModelStatus:
+        """A warm simplex can lose its way where no point is feasible; presolve then proves it."""
+        self._highs.clearSolver()
+        self._highs.setOptionValue("presolve", "on")
+        self._highs.run()
+        self._highs.setOptionValue("presolve", "off")
+        status: highspy.HighsModelStatus = self._highs.getModelStatus()
+        return status
+
+    def _reduced(self, costs: Array, duals: Array) -> Array:
+        """``c - y A`` of every share."""
+        own = self._matrix.shape[0]
+        reduced = costs - self._matrix.T @ duals[:own]
+        for body, dual in zip(self._added, duals[own:], strict=True):
+            if dual:
+                reduced[: len(body)] -= dual * body
+        return np.asarray(reduced[: self._shares])
+
+    def _unproven(self) -> Array:
+        """Negative for shares that the proof of infeasibility does not cover; all, if none is."""
+        _, has_ray, ray = self._highs.getDualRay()
+        if not has_ray:
+            return np.full(self._shares, -1.0)
+        ray = np.asarray(ray) / np.abs(ray).max()
+        return self._reduced(np.zeros(len(self._held)), ray)
+
+    def _take(self, reduced: Array) -> bool:
+        """Take in the shares with the most negative numbers, a few per class; whether any were."""
+        wanted = np.flatnonzero((reduced < -TOLERANCE) & ~self._held[: self._shares])
+        order = wanted[np.lexsort((reduced[wanted], self._class_of[wanted]))]
+        of = self._class_of[order]
+        new = order[np.arange(len(order)) - np.searchsorted(of, of) < TAKEN]
+        if not len(new):
+            return False
+        below = csr_array(np.array([body[new] for body in self._added]))
+        block = csc_array(
+            vstack([self._matrix[:, new], below]) if self._added else self._matrix[:, new]
+        )
+        none, most = np.zeros(len(new)), np.full(len(new), highspy.kHighsInf)
+        starts, rows = block.indptr[:-1].astype(np.int32), block.indices.astype(np.int32)
+        self._highs.addCols(
+            len(new), self._costs[new], none, most, block.nnz, starts, rows, block.data
+        )
+        self._place[new] = len(self._order) + np.arange(len(new))
+        self._order = np.concatenate([self._order, new])
+        self._held[new] = True
+        return True
+
+
+def _load(matrix: csr_array, lower: Array, upper: Array, most: Array) -> highspy.Highs:
+    highs = highspy.Highs()
+    for option, value in {
+        "output_flag": False,
+        "threads": 1,
+        "presolve": "off",
+        "solver": "simplex",
+        "primal_feasibility_tolerance": TOLERANCE,
+        "dual_feasibility_tolerance": TOLERANCE,
+    }.items():
+        highs.setOptionValue(option, value)
+    lp = highspy.HighsLp()
+    lp.num_row_, lp.num_col_ = matrix.shape
+    lp.col_cost_ = lp.col_lower_ = np.zeros(matrix.shape[1])
+    lp.col_upper_ = most
+    lp.row_lower_, lp.row_upper_ = lower, upper
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = matrix.indptr
+    lp.a_matrix_.index_ = matrix.indices
+    lp.a_matrix_.value_ = matrix.data
+    highs.passModel(lp)
+    return highs
