@@ -129,12 +129,11 @@ class _Run:
         return Counter((label, name) for label, name in known if label is not None)
 
     def _profile(self) -> Profile:
-        latency = self._spec.limits.latency
         return build_profile(
             self._store,
             self._spec.workload,
             self._estimator,
-            latency_limits=(latency.p95_s,) if latency else (),
+            latency_limits=self._spec.latency_limits_s,
         )
 
 

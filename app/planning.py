@@ -115,7 +115,6 @@ def ask(spec_path: Path, store_path: Path) -> Question:
 
     spec = read_spec(spec_path)
     estimator = graph_of(spec, spec_path)
-    limits = (spec.limits.latency.p95_s,) if spec.limits.latency else ()
     with _opened(store_path) as store:
         prices = prices_of(store, spec.price_card(spec_path.parent))
         profile = build_profile(
@@ -123,7 +122,7 @@ def ask(spec_path: Path, store_path: Path) -> Question:
             spec.workload,
             estimator,
             prices=prices,
-            latency_limits=limits,
+            latency_limits=spec.latency_limits_s,
             groups=spec.groups,
         )
     return Question(spec, profile, spec_path.parent, estimator, prices)

@@ -107,7 +107,7 @@ def _budget(found: Open, asked: float | None) -> float | None:
         "Budget, USD per 1,000 requests",
         min_value=low,
         max_value=high,
-        value=min(max(1000 * asked, low), high) if asked else high,
+        value=min(max(1000 * asked, low), high) if asked is not None else high,
         step=_step(high - low),
         format=f"%.{_decimals(high - low)}f",
         key="budget",
@@ -121,7 +121,8 @@ def _budget(found: Open, asked: float | None) -> float | None:
 def _latency(found: Open) -> float | None:
     """Seconds, None without a limit."""
     grid = found.question.profile.latency_grid_s
-    asked = found.question.spec.limits.latency
+    latency = found.question.spec.limits.latency
+    asked = latency.p95_s if latency else None
     if not grid:
         st.caption("No latency was recorded, so none can be limited.")
         return None
@@ -136,7 +137,7 @@ def _latency(found: Open) -> float | None:
         "p95 latency limit, seconds",
         min_value=low,
         max_value=high,
-        value=min(max(asked.p95_s, low), high) if asked else high,
+        value=min(max(asked, low), high) if asked is not None else high,
         step=_step(high - low),
         format=f"%.{_decimals(high - low)}f",
         key="p95",
