@@ -34,7 +34,7 @@ class Allocation(Part):
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        return without(written, {key for key, value in written.items() if value in (None, False)})
+        return without(written, tuple(written))
 
 
 class Value(Part):
@@ -48,7 +48,7 @@ class Value(Part):
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        return without(written, {key for key in ("by_class",) if not written[key]})
+        return without(written, ("by_class",))
 
     def of(self, class_name: str) -> float:
         """Dollars of a correct answer in a class."""

@@ -30,7 +30,7 @@ class AccuracyLimit(Part):
     @model_serializer(mode="wrap")
     def _without_groups(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        return without(written, {k for k in ("by_group", "max_gap") if not written[k]})
+        return without(written, ("by_group", "max_gap"))
 
 
 class Percentiles(Part):
@@ -59,7 +59,7 @@ class Percentiles(Part):
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        return without(written, {k for k, v in written.items() if v is None or v == {}})
+        return without(written, tuple(written))
 
 
 class LatencyLimit(Percentiles):
@@ -204,8 +204,7 @@ class Limits(Part):
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Limits that are not used read, and are digested, as before they existed."""
         written: dict[str, Any] = write(self)
-        newer = ("gpu", "energy", "carbon", "per_request", "shares")
-        return without(written, {key for key in newer if not written[key]})
+        return without(written, ("gpu", "energy", "carbon", "per_request", "shares"))
 
     def windows(self) -> Iterator[tuple[str, Window]]:
         """Every sum that a window has to keep: its key and its window."""

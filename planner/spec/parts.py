@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any
@@ -61,9 +61,18 @@ _SECONDS = {
 }
 
 
-def without(written: dict[str, Any], absent: Iterable[str]) -> dict[str, Any]:
-    """A record less keys that say nothing: it reads, and is digested, as before they existed."""
-    return {key: value for key, value in written.items() if key not in absent}
+def without(written: dict[str, Any], newer: Collection[str]) -> dict[str, Any]:
+    """A record less those of these keys that say nothing.
+
+    So it reads, and is digested, as before they existed.
+    """
+    return {k: v for k, v in written.items() if k not in newer or not _says_nothing(v)}
+
+
+def _says_nothing(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return not value
+    return value is None or value is False
 
 
 def meant(word: str, known: Iterable[str]) -> str:

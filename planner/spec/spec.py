@@ -161,11 +161,8 @@ class Spec(Part):
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What a spec does not use reads, and is digested, as before it existed."""
         written: dict[str, Any] = write(self)
-        newer = ("fixed_costs", "pay", "value", "tenants", "allocation")
-        empty = {
-            key for key in newer if written[key] is None or (key != "pay" and not written[key])
-        }
-        return without(written, empty)
+        newer = ("fixed_costs", "value", "tenants", "allocation")
+        return without(written, newer if self.pay is not None else (*newer, "pay"))
 
     @property
     def level(self) -> float | None:

@@ -34,4 +34,4 @@ class Tenant(Part):
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        return without(written, {key for key, value in written.items() if value is None})
+        return without(written, tuple(written))

@@ -41,7 +41,7 @@ class Traffic(Part):
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        return without(written, {key for key in ("shape", "growth") if written[key] is None})
+        return without(written, ("shape", "growth"))
 
     @property
     def volumes(self) -> tuple[int, ...]:
