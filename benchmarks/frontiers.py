@@ -33,10 +33,12 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
-from planner.estimating.estimates import estimate
 from planner.frontiers.hulls import ExactFrontier, exact_frontier
+from planner.limit_names import SPEND
+from planner.limits import LimitSet
+from planner.planner import Planner
 from planner.programme.margin import Array
-from planner.programme.model import OBJECTIVE_SCALE, SPEND, build_model, compile_model, cost_unit
+from planner.programme.model import OBJECTIVE_SCALE, cost_unit
 from planner.programme.session import Question, Session
 from planner.spec import Spec
 from profiles.difficulty.grid import STEPS_PER_POINT, on_grid
@@ -144,8 +146,8 @@ def merge(dollars: Array, scores: Array, weights: Array, budgets: Array) -> Prep
 def session(dollars: Array, scores: Array, weights: Array, budgets: Array) -> Prepared:
     """Right-hand sides of a warm session."""
     spec = Spec(format_version="1.0", workload="made", confidence="none")
-    numbers = estimate(profile_of(dollars, scores, weights), spec)
-    programme = compile_model(build_model(numbers, latency_row=None), numbers)
+    planner = Planner(profile_of(dollars, scores, weights), spec)
+    numbers, programme = planner.estimates, planner.programme(LimitSet())
     warm = Session(programme, {}, numbers.columns)
     unit = cost_unit(numbers)
 

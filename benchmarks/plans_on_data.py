@@ -32,9 +32,9 @@ from benchmarks.game_of_24 import WORKLOAD, logs
 from benchmarks.promises_on_data import DEFINITIONS as PROMISES
 from benchmarks.promises_on_data import RESPLITS, broken_promises, by_scipy
 from benchmarks.shared_sources import data_folder
+from planner.limit_names import OVERALL, SPEND
 from planner.limits import LimitSet
 from planner.planner import Planner
-from planner.programme.model import OVERALL
 from planner.solve import solve
 from planner.sorting.cells_of_outcomes import Outcomes, profile_of
 from planner.spec import Objective, Spec
@@ -281,10 +281,10 @@ def _answers(table: Puzzles, rows: Indices) -> dict[str, dict[str, float] | None
     every = table.planner(rows, table.outcomes.strategies)
     searching = table.planner(rows, table.searching)
     asked = {
-        "most accurate at the tree's cost": (every, LimitSet(usd_per_request=cost)),
+        "most accurate at the tree's cost": (every, LimitSet({SPEND: cost})),
         f"most accurate at {1 - SAVED:.0%} of the tree's cost": (
             every,
-            LimitSet(usd_per_request=(1 - SAVED) * cost),
+            LimitSet({SPEND: (1 - SAVED) * cost}),
         ),
         "cheapest at the tree's accuracy": (every, LimitSet({OVERALL: score})),
         f"cheapest {100 * POINTS:.1f} points above the tree": (

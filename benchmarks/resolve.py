@@ -144,7 +144,7 @@ def answer(given: Tables) -> Solve:
     planner.answer(objective, planner.limits)
 
     def solve(budget: float) -> float:
-        limits = replace(planner.limits, usd_per_request=budget)
+        limits = planner.limits.moved("spend.usd_per_request", budget)
         return float(planner.answer(objective, limits).value)
 
     return solve
@@ -152,18 +152,14 @@ def answer(given: Tables) -> Solve:
 
 def session(given: Tables, whole: int | None = None) -> Solve:
     """What the planner asks of the solver."""
-    from planner.programme.model import (  # noqa: PLC0415 - peers have no planner
-        LATENCY,
-        OBJECTIVE_SCALE,
-        SPEND,
-        build_model,
-        compile_model,
-        cost_unit,
-    )
+    from planner.limit_names import LATENCY, SPEND  # noqa: PLC0415 - peers have no planner
+    from planner.limits import LimitSet  # noqa: PLC0415
+    from planner.programme.model import OBJECTIVE_SCALE, cost_unit  # noqa: PLC0415
     from planner.programme.session import Question, Session  # noqa: PLC0415
 
-    numbers = _planner(given).estimates
-    programme = compile_model(build_model(numbers, latency_row=0), numbers)
+    planner = _planner(given)
+    numbers = planner.estimates
+    programme = planner.programme(LimitSet({LATENCY: numbers.grid_s[0]}))
     unit = cost_unit(numbers)
     most = {} if whole is None else {"whole": whole}
     warm = Session(programme, {}, numbers.columns, **most)

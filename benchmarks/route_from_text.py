@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from benchmarks.shared_sources import BESIDE
+from planner.limit_names import SPEND
 from planner.limits import LimitSet
 from planner.sorting.cells_of_outcomes import Outcomes
 from planner.sorting.plan_questions import Asked
@@ -239,7 +240,7 @@ def ask(requests: int | None) -> Asked:
             **certain,
         }
     )
-    return Asked(spec, tuple(LimitSet(usd_per_request=usd) for usd in BUDGETS), by_spec=True)
+    return Asked(spec, tuple(LimitSet({SPEND: usd}) for usd in BUDGETS), by_spec=True)
 
 
 def shares_of(plan: BlindPlan, sorted_by: Sorted, unseen: NDArray[np.bool_]) -> Floats:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planner.estimating.estimates import timed_queries
+from planner.limit_names import LATENCY, OVERALL, in_words, is_floor, is_latency, is_share
 from planner.limits import LimitSet
 from planner.programme.margin import Array
-from planner.programme.model import LATENCY, OVERALL, SPEND, is_floor
 from planner.spec import Objective
 from profiles.errors import InfeasibleError, UnknownValueError
 from profiles.visible import escaped
@@ -49,13 +49,13 @@ def explain(planner: Planner, limits: LimitSet) -> LimitsClashError:
         value = _kept_at(planner, limits, name)
         if value is not None:
             menu[name] = value
-    values = limits.values()
-    named = " and ".join(f"{escaped(name)} {_text(name, values[name])}" for name in clashing)
+    values = limits.values
+    named = " and ".join(f"{escaped(name)} {in_words(name, values[name])}" for name in clashing)
     together = "cannot hold together" if len(clashing) > 1 else "cannot hold"
     lines = [f"no plan keeps all limits: {named} {together}"]
     if menu:
         moves = ", or ".join(
-            f"{escaped(name)} to {_text(name, value)}" for name, value in menu.items()
+            f"{escaped(name)} to {in_words(name, value)}" for name, value in menu.items()
         )
         lines.append(f"  move only this limit: {moves}")
     elif len(clashing) > 1:
@@ -72,39 +72,39 @@ def explain(planner: Planner, limits: LimitSet) -> LimitsClashError:
 
 def _minimal_clash(planner: Planner, limits: LimitSet) -> tuple[str, ...]:
     """Deletion filter: drop every limit without which the rest still clash."""
-    for name in limits.values():
+    for name in limits.values:
         fewer = limits.without(name)
         if not planner.feasible(fewer):
             limits = fewer
-    return tuple(limits.values())
+    return tuple(limits.values)
 
 
 def _alone(planner: Planner, limits: LimitSet, name: str) -> list[str]:
     """What a limit that no other limit hinders could be at best."""
     alone = limits
-    for other in limits.values():
+    for other in limits.values:
         alone = alone if other == name else alone.without(other)
     best = _kept_at(planner, alone, name)
     if best is None:
         return []
-    return [f"  even without the other limits: {escaped(name)} {_text(name, best)}"]
+    return [f"  even without the other limits: {escaped(name)} {in_words(name, best)}"]
 
 
 def _kept_at(planner: Planner, limits: LimitSet, name: str) -> float | None:
     """The value nearest to the limit at which all hold, rounded to the safe side."""
-    if name == LATENCY:
-        return _slower(planner, limits)
-    start = limits.values()[name]
+    if is_latency(name):
+        return _slower(planner, limits, name)
+    start = limits.values[name]
     for _ in range(MAX_MOVES):
         try:
-            value = limits.values()[name]
+            value = limits.values[name]
             slack = planner.slack(limits, name)
         except InfeasibleError:
             return None
         if slack <= 0 and value != start:
             return value
         moved = _moved(name, value, slack)
-        if not 0 <= moved <= 1 and name != SPEND:
+        if is_share(name) and not 0 <= moved <= 1:
             return None
         limits = limits.moved(name, moved)
     return None
@@ -112,42 +112,36 @@ def _kept_at(planner: Planner, limits: LimitSet, name: str) -> float | None:
 
 def _moved(name: str, value: float, slack: float) -> float:
     """A limit looser by its slack, rounded to the safe side."""
-    if name == SPEND:
+    if not is_share(name):
         return _up(value + slack)
     if is_floor(name):
         return math.floor((value - slack) * 1e4) / 1e4
     return math.ceil((value + slack) * 1e4) / 1e4
 
 
-def _slower(planner: Planner, limits: LimitSet) -> float | None:
+def _slower(planner: Planner, limits: LimitSet, name: str) -> float | None:
     """The smallest grid limit at which all hold."""
-    asked_s = limits.values()[LATENCY]
+    asked_s = limits.values[name]
     grid = [limit_s for limit_s in planner.estimates.grid_s if limit_s > asked_s]
     low, high = 0, len(grid)
     while low < high:
         middle = (low + high) // 2
-        if planner.feasible(limits.moved(LATENCY, grid[middle])):
+        if planner.feasible(limits.moved(name, grid[middle])):
             high = middle
         else:
             low = middle + 1
     return grid[low] if low < len(grid) else None
 
 
-def _up(usd: float) -> float:
+def _up(value: float) -> float:
     """Four significant digits, never less."""
-    unit = 10.0 ** (math.floor(math.log10(usd)) - 3)
-    return float(f"{math.ceil(usd / unit) * unit:.4g}")
-
-
-def _text(name: str, value: float) -> str:
-    if name == SPEND:
-        return f"{value:.4g} USD"
-    return f"{value:g} s" if name == LATENCY else f"{value:g}"
+    unit = 10.0 ** (math.floor(math.log10(value)) - 3)
+    return float(f"{math.ceil(value / unit) * unit:.4g}")
 
 
 def _for_want_of_evidence(planner: Planner, limits: LimitSet, promised: float) -> list[str]:
     """Says so where the floor is expected to hold and only cannot be promised yet."""
-    floor = limits.floors[OVERALL]
+    floor = limits.values[OVERALL]
     try:
         answer = planner.answer(Objective.MAXIMIZE_ACCURACY, limits.without(OVERALL))
     except (InfeasibleError, UnknownValueError):
@@ -170,16 +164,16 @@ def _at_no_value(planner: Planner, limits: LimitSet, name: str) -> list[str]:
     if name == OVERALL:
         lines = _for_want_of_evidence(planner, limits, 0.0)
     if name == LATENCY:
-        lines = _for_want_of_latencies(planner, limits.values()[name])
+        lines = _for_want_of_latencies(planner, limits)
     return lines or ["  with what was measured it cannot be promised at any value"]
 
 
-def _for_want_of_latencies(planner: Planner, p95_s: float) -> list[str]:
+def _for_want_of_latencies(planner: Planner, limits: LimitSet) -> list[str]:
     """About how many more latencies the fastest allocation needs, where more would help."""
     e = planner.estimates
-    row = e.latency_row(p95_s)
+    row = e.latency_row(limits.values[LATENCY])
     slow, timed = timed_queries(e.cells, len(e.grid_s))
-    x = planner.fastest(p95_s)
+    x = planner.fastest(limits, LATENCY)
     for factor in np.geomspace(1.0, MOST_TIMES, 200):
         if planner.accounts.tail_missed(x, factor * slow[row], factor * timed) <= 0:
             measured = sum(_fewest(planner, x, "latency_queries").values())

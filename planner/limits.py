@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
-from planner.estimating.groups import BY_GROUP, MAX_GAP
-from planner.programme.model import BY_CLASS, LATENCY, OVERALL, SPEND
-from planner.spec import Spec
+from planner.limit_names import (
+    AT_LEAST,
+    AT_MOST,
+    BY_CLASS,
+    BY_GROUP,
+    CARBON,
+    ENERGY,
+    GPU,
+    LATENCIES,
+    LATENCY,
+    MAX_GAP,
+    OVERALL,
+    PER_REQUEST,
+    SHARES,
+    SPEND,
+)
+from planner.spec import AccuracyLimit, CarbonLimit, EnergyLimit, LatencyLimit, Spec
+
+JOULES_PER_KWH = 3.6e6
 
 
 class Keep(Enum):
@@ -18,57 +35,117 @@ class Keep(Enum):
 
 @dataclass(frozen=True)
 class LimitSet:
-    """Limits by name, in people's units.
+    """Limits by name (`planner.limit_names`), in people's units.
 
     Attributes:
-        floors: Accuracy floors, 0..1, by limit name.
-        usd_per_request: Mean dollars per request, None without a limit.
-        p95_s: Latency limit, None without.
-        gaps: Caps on the gap between groups, 0..1, by limit name.
+        values: Shares in 0..1, seconds, dollars, GPU-seconds, joules, grams, calls or tokens per
+            request.
     """
 
-    floors: dict[str, float] = field(default_factory=dict)
-    usd_per_request: float | None = None
-    p95_s: float | None = None
-    gaps: dict[str, float] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: Spec) -> LimitSet:
-        """The limits of a spec."""
-        accuracy, latency = spec.limits.accuracy, spec.limits.latency
-        floors = {BY_CLASS + name: floor for name, floor in accuracy.by_class.items()}
-        if accuracy.overall is not None:
-            floors = {OVERALL: accuracy.overall, **floors}
-        for column, by_value in accuracy.by_group.items():
-            floors |= {f"{BY_GROUP}{column}.{name}": floor for name, floor in by_value.items()}
-        gaps = {MAX_GAP + column: gap for column, gap in accuracy.max_gap.items()}
-        return cls(floors, spec.usd_per_request(), latency.p95_s if latency else None, gaps)
+        """The limits of a spec; sums of a window are shared out among its requests."""
+        return cls(dict(_named(spec)))
 
-    def values(self) -> dict[str, float]:
-        """Every limit that is set, by name."""
-        values = self.floors | self.gaps
-        if self.p95_s is not None:
-            values[LATENCY] = self.p95_s
-        if self.usd_per_request is not None:
-            values[SPEND] = self.usd_per_request
-        return values
+    @property
+    def usd_per_request(self) -> float | None:
+        """Mean dollars per request, None without a limit."""
+        return self.values.get(SPEND)
 
-    def without(self, name: str) -> LimitSet:
-        """The same limits less one."""
-        floors = {key: value for key, value in self.floors.items() if key != name}
-        return LimitSet(
-            floors,
-            None if name == SPEND else self.usd_per_request,
-            None if name == LATENCY else self.p95_s,
-            {key: value for key, value in self.gaps.items() if key != name},
-        )
+    @property
+    def p95_s(self) -> float | None:
+        """Limit of the 95th percentile over all requests in seconds, None without."""
+        return self.values.get(LATENCY)
+
+    def alone(self) -> dict[str, LimitSet]:
+        """Every limit by itself, by name."""
+        return {name: LimitSet({name: value}) for name, value in self.values.items()}
+
+    def only(self, *prefixes: str) -> LimitSet:
+        """Those whose names start so."""
+        return LimitSet({k: v for k, v in self.values.items() if k.startswith(prefixes)})
+
+    def without(self, *names: str) -> LimitSet:
+        """The same limits less some."""
+        return LimitSet({key: v for key, v in self.values.items() if key not in names})
 
     def moved(self, name: str, value: float) -> LimitSet:
         """The same limits with one at another value."""
-        if name == SPEND:
-            return replace(self, usd_per_request=value)
-        if name == LATENCY:
-            return replace(self, p95_s=value)
-        if name in self.gaps:
-            return replace(self, gaps=self.gaps | {name: value})
-        return replace(self, floors=self.floors | {name: value})
+        return LimitSet({**self.values, name: value})
+
+
+def _named(spec: Spec) -> Iterator[tuple[str, float]]:
+    limits = spec.limits
+    yield from _accuracies(limits.accuracy)
+    if limits.latency is not None:
+        yield from _latencies(limits.latency)
+    usd = spec.usd_per_request()
+    if usd is not None:
+        yield SPEND, usd
+    yield from _resources(spec)
+    for part in limits.shares:
+        for ending, value in ((AT_LEAST, part.at_least), (AT_MOST, part.at_most)):
+            if value is not None:
+                yield SHARES + part.name + ending, value
+
+
+def _resources(spec: Spec) -> Iterator[tuple[str, float]]:
+    limits = spec.limits
+    yield from _pools(spec)
+    if limits.energy is not None:
+        yield ENERGY, _joules(limits.energy, spec)
+    if limits.carbon is not None:
+        yield CARBON, _grams(limits.carbon, spec)
+    for name, most in limits.per_request or ():
+        if most is not None:
+            yield PER_REQUEST + name, most
+
+
+def _accuracies(accuracy: AccuracyLimit) -> Iterator[tuple[str, float]]:
+    if accuracy.overall is not None:
+        yield OVERALL, accuracy.overall
+    for name, floor in accuracy.by_class.items():
+        yield BY_CLASS + name, floor
+    for column, by_value in accuracy.by_group.items():
+        for name, floor in by_value.items():
+            yield f"{BY_GROUP}{column}.{name}", floor
+    for column, gap in accuracy.max_gap.items():
+        yield MAX_GAP + column, gap
+
+
+def _latencies(latency: LatencyLimit) -> Iterator[tuple[str, float]]:
+    for name, limit_s in latency.given():
+        yield LATENCIES + name, limit_s
+    for class_name, part in latency.by_class.items():
+        for name, limit_s in part.given():
+            yield f"{LATENCIES}by_class.{class_name}.{name}", limit_s
+
+
+def _pools(spec: Spec) -> Iterator[tuple[str, float]]:
+    """GPU-seconds per request of every pool, at the fullest time of the fullest window."""
+    for name, pool in spec.limits.gpu.items():
+        if pool.gpu_s_per_request is not None:
+            yield GPU + name, pool.gpu_s_per_request
+        elif pool.gpus is not None and spec.traffic is not None:
+            per_s = spec.traffic.peak_requests_per_s()
+            if per_s is not None:
+                yield GPU + name, pool.utilization * pool.gpus / per_s
+
+
+def _joules(limit: EnergyLimit, spec: Spec) -> float:
+    if limit.joules_per_request is not None:
+        return limit.joules_per_request
+    return (limit.kwh or 0.0) * JOULES_PER_KWH / _most(spec)
+
+
+def _grams(limit: CarbonLimit, spec: Spec) -> float:
+    if limit.g_per_request is not None:
+        return limit.g_per_request
+    return (limit.kg or 0.0) * 1e3 / _most(spec)
+
+
+def _most(spec: Spec) -> int:
+    """Requests of the fullest window; a spec with a sum has traffic."""
+    return spec.traffic.most if spec.traffic else 1

@@ -10,34 +10,43 @@ from itertools import islice
 import numpy as np
 
 from planner.estimating.allocation import SMALLEST_SHARE, Accounts, by_name, tidy
-from planner.estimating.estimates import TAIL, Estimates, estimate
+from planner.estimating.estimates import Estimates, estimate
 from planner.estimating.group_figures import gap_figures, group_figures
-from planner.estimating.groups import is_of_groups
+from planner.estimating.limit_rows import LimitRows
 from planner.estimating.spending import Spending
 from planner.explain import explain
+from planner.limit_names import LATENCY, OVERALL, SPEND, is_latency, price_name
 from planner.limits import Keep, LimitSet
 from planner.plan import Rung
+from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array
 from planner.programme.model import (
-    BY_CLASS,
-    LATENCY,
     OBJECTIVE_SCALE,
-    OVERALL,
-    SPEND,
+    Programme,
     build_model,
     compile_model,
     cost_unit,
-    is_floor,
 )
 from planner.programme.session import Question, Session, Solution
 from planner.spec import Objective, Spec
-from profiles.errors import InfeasibleError
+from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
 
-EXCEEDANCE = "latency.exceedance"
 ABSOLUTE = "doubt"
 REFERENCES = 3
 """How many single strategies are tried as the one to beat."""
+
+MAX_RATIOS = 50
+"""Steps of Dinkelbach's procedure, which needs three to five."""
+
+_OBJECTIVES = {
+    Objective.MINIMIZE_COST: "cost",
+    Objective.MAXIMIZE_ACCURACY: "accuracy",
+    Objective.MAXIMIZE_VALUE: "value",
+    Objective.MINIMIZE_COST_PER_CORRECT: "cost",
+}
+_THEN = {"cost": "accuracy", "value": "accuracy", "accuracy": "cost"}
+"""What decides between equally good answers."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Answer:
 
     Attributes:
         x: Tidied share per column of the estimates.
-        value: The objective: dollars per request, or accuracy less doubt.
+        value: The objective: dollars per request or per correct answer, or accuracy less doubt.
         shadow_prices: Change of that value per unit of each binding limit.
     """
 
@@ -75,15 +84,17 @@ class Planner:
         self.profile = profile
         self.spec = spec
         self.estimates: Estimates = estimate(profile, spec)
-        judged = spec.traffic.requests if spec.traffic and self.estimates.level else None
+        judged = spec.traffic.fewest if spec.traffic and self.estimates.level else None
         self.accounts = Accounts(self.estimates, judged)
         self.limits = LimitSet.of(spec)
         self.costs_known = bool(np.isfinite(self.estimates.cost_usd).all())
         self._unit = cost_unit(self.estimates)
         self._spending = Spending(self.accounts.bill, self._unit)
-        self._sessions: dict[int | None, Session] = {}
-        if spec.objective is Objective.MINIMIZE_COST:
-            self.estimates.require_costs("the objective 'minimize cost'")
+        self._limit_rows = LimitRows(self.accounts, spec, self._unit, self._spending.margin)
+        self._rows_of: dict[tuple[tuple[str, int], ...], tuple[LimitRow, ...]] = {}
+        self._sessions: dict[tuple[tuple[str, int], ...], Session] = {}
+        if spec.objective.needs_costs:
+            self.estimates.require_costs(f"the objective '{spec.objective}'")
 
     def solve(
         self,
@@ -104,13 +115,10 @@ class Planner:
             UnprovenError: The solver stopped early.
         """
         limits = self.limits
-        if not isinstance(accuracy, Keep):
-            limits = limits.without(OVERALL)
-            limits = limits if accuracy is None else limits.moved(OVERALL, accuracy)
-        if not isinstance(usd_per_request, Keep):
-            limits = replace(limits, usd_per_request=usd_per_request)
-        if not isinstance(p95_s, Keep):
-            limits = replace(limits, p95_s=p95_s)
+        asked = {OVERALL: accuracy, SPEND: usd_per_request, LATENCY: p95_s}
+        for name, value in asked.items():
+            if not isinstance(value, Keep):
+                limits = limits.without(name) if value is None else limits.moved(name, value)
         return self.rung(self.explained(limits), self.spec.objective)
 
     def explained(self, limits: LimitSet) -> Answer:
@@ -128,16 +136,17 @@ class Planner:
     def answer(self, objective: Objective, limits: LimitSet) -> Answer:
         """The best allocation under the limits.
 
-        Minimising cost, ties go to accuracy, and the other way round. Maximising accuracy, the plan
-        leaves the best single strategy that keeps the limits only on evidence: what is maximised is
-        ``accuracy - z * standard error of the difference to it``, z adjusted for the number of
-        cells that could be moved to (Ghavamzadeh, Petrik and Chow,
-        "Safe policy improvement by minimizing robust baseline regret", NIPS 2016). The three most
-        accurate undominated strategies that keep the limits are tried as the one to beat, and the
-        best answer wins (as if the judged requests' cost had no noise); where none keeps them, the
-        doubt is about the accuracy itself. A gain that traffic could not show (`Accounts.shows`) is
-        not taken: the answer is the single strategy, or what less money than it costs would buy
-        where that is better: more money never buys less.
+        Minimising cost, ties go to accuracy, and the other way round. Value and cost per correct
+        answer are those of the best estimates, which is what they are expected to be. Maximising
+        accuracy, the plan leaves the best single strategy that keeps the limits only on evidence:
+        what is maximised is ``accuracy - z * standard error of the difference to it``, z adjusted
+        for the number of cells that could be moved to (Ghavamzadeh, Petrik and Chow, "Safe policy
+        improvement by minimizing robust baseline regret", NIPS 2016). The three most accurate
+        undominated strategies that keep the limits are tried as the one to beat, and the best
+        answer wins (as if the judged requests' cost had no noise); where none keeps them, the doubt
+        is about the accuracy itself. A gain that traffic could not show (`Accounts.shows`) is not
+        taken: the answer is the single strategy, or what less money than it costs would buy where
+        that is better: more money never buys less.
 
         A spend limit holds for the promised bill, see `planner.estimating.spending`.
 
@@ -145,6 +154,8 @@ class Planner:
             InfeasibleError: No allocation keeps all limits.
             UnprovenError: The solver stopped early.
         """
+        if objective is Objective.MINIMIZE_COST_PER_CORRECT:
+            return self._cheapest_correct(limits)
         question = self._question(objective, limits)
         variants = self._variants(question, limits)
         if len(variants) > 1:
@@ -158,20 +169,26 @@ class Planner:
             accuracy = float(self.estimates.traffic_share * single @ self.estimates.accuracy)
             cheaper = self._below(single, objective, limits)
             return cheaper if cheaper and cheaper.value > accuracy else Answer(single, accuracy, {})
-        return Answer(x, self._natural(best.value, objective), self._shadow_prices(best, objective))
+        prices = self._shadow_prices(best, objective, limits)
+        return Answer(x, self._natural(best.value, objective), prices)
 
     def slack(self, limits: LimitSet, name: str) -> float:
         """By how much one limit would have to move for all others to be kept, its own unit.
 
-        The unit of the latency limit is the share of requests beyond it.
+        The unit of a latency limit is the share of requests beyond it.
 
         Raises:
             InfeasibleError: Moving this limit alone does not help.
         """
         objective = Objective.MAXIMIZE_ACCURACY
         question = replace(self._question(objective, limits), then=None, free=name)
-        slack = self._solved(question, limits).value
-        return slack * self._unit if name == SPEND else slack
+        return self._solved(question, limits).value * self._unit_of(name, limits)
+
+    def value_usd(self, x: Array) -> float:
+        """Expected dollars that a request is worth over what it costs, under 'maximize value'."""
+        e = self.estimates
+        worth = np.zeros(len(e.classes)) if self._value_usd is None else self._value_usd
+        return float(e.traffic_share * x @ (worth[e.class_of] * e.accuracy - e.cost_usd))
 
     def on_point_estimates(self) -> Planner:
         """The same question as if every measured mean were the truth."""
@@ -188,21 +205,19 @@ class Planner:
         """
         question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
         best = self._solved(replace(question, then=None, free=name), limits)
-        unit = self._unit if name == SPEND else 1.0
+        unit = self._unit_of(name, limits)
         prices = {
-            EXCEEDANCE if limit == LATENCY else limit: float(dual)
-            * unit
-            / (self._unit if limit == SPEND else 1.0)
-            for limit, dual in self._by_limit(best.duals).items()
+            price_name(limit): float(dual) * unit / self._unit_of(limit, limits)
+            for limit, dual in self._by_limit(best.duals, limits).items()
         }
         x = tidy(best.x[: self.estimates.columns], self.estimates)
         return Answer(x, best.value * unit, prices)
 
-    def fastest(self, p95_s: float) -> Array:
-        """The allocation nearest to keeping a latency limit, whatever else it costs."""
-        limits = LimitSet(p95_s=p95_s)
-        question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
-        solution = self._solved(replace(question, then=None, free=LATENCY), limits)
+    def fastest(self, limits: LimitSet, name: str) -> Array:
+        """The allocation nearest to keeping one latency limit, whatever else it costs."""
+        alone = limits.only(name)
+        question = self._question(Objective.MAXIMIZE_ACCURACY, alone)
+        solution = self._solved(replace(question, then=None, free=name), alone)
         return tidy(solution.x[: self.estimates.columns], self.estimates)
 
     def feasible(self, limits: LimitSet) -> bool:
@@ -216,7 +231,7 @@ class Planner:
 
     def keeps(self, x: Array, limits: LimitSet, tolerance: float = 1e-9) -> bool:
         """Whether an allocation keeps the limits, margins included."""
-        return all(missed <= tolerance for _, missed in self._missed(x, limits))
+        return all(self._missed(row, x, value) <= tolerance for row, value in self._asked(limits))
 
     def singles(self) -> Iterator[tuple[str, Array]]:
         """Every strategy measured in all classes, with the allocation that uses nothing else."""
@@ -246,44 +261,106 @@ class Planner:
     def _solved(self, question: Question, limits: LimitSet) -> Solution:
         return self._spending.solve(self._session(limits), question)
 
+    def rows(self, limits: LimitSet) -> tuple[LimitRow, ...]:
+        """Every row that a question with these limits can set; latency rows at their seconds.
+
+        Raises:
+            UnknownValueError: A tail that a limit needs is unknown.
+            InputError: A limit is about a class that there is not.
+        """
+        seconds = {name: s for name, s in self.limits.values.items() if is_latency(name)}
+        seconds |= {name: s for name, s in limits.values.items() if is_latency(name)}
+        key = tuple((name, self.estimates.latency_row(s)) for name, s in sorted(seconds.items()))
+        if key not in self._rows_of:
+            latency = self._limit_rows.of_latency(sorted(seconds.items()))
+            self._rows_of[key] = (*self._limit_rows.lasting, *latency)
+        return self._rows_of[key]
+
+    def programme(self, limits: LimitSet) -> Programme:
+        """The compiled model of record for questions with these limits.
+
+        Raises:
+            UnknownValueError: A tail that a limit needs is unknown.
+            InputError: A limit is about a class that there is not.
+        """
+        rows = self.rows(limits)
+        model = build_model(self.estimates, rows, value_usd=self._value_usd)
+        return compile_model(model, rows)
+
     def _session(self, limits: LimitSet) -> Session:
-        row = None if limits.p95_s is None else self.estimates.latency_row(limits.p95_s)
-        if row in self._sessions:
-            return self._sessions[row]
-        margins = {OVERALL: self.accounts.accuracy_margin}
-        if row is not None:
-            self.estimates.require_latency(row, LATENCY)
-            margins[LATENCY] = self.accounts.latency_margin(row)
-        if self.costs_known:
-            margins[SPEND] = self._spending.margin
-        margins |= {row.name: row.margin for row in self.estimates.groups.rows}
-        margins[ABSOLUTE] = self.accounts.accuracy_margin
-        programme = compile_model(build_model(self.estimates, latency_row=row), self.estimates)
-        self._sessions[row] = Session(programme, margins, self.estimates.columns)
-        return self._sessions[row]
+        rows = self.rows(limits)
+        key = next(key for key, own in self._rows_of.items() if own is rows)
+        if key not in self._sessions:
+            margins = {row.name: row.margin for row in rows if row.margin is not None}
+            margins[ABSOLUTE] = self.accounts.accuracy_margin
+            columns = self.estimates.columns
+            self._sessions[key] = Session(self.programme(limits), margins, columns)
+        return self._sessions[key]
+
+    @property
+    def _value_usd(self) -> Array | None:
+        """Worth of a correct answer per class, None where nobody asks."""
+        value = self.spec.value
+        if value is None:
+            return None
+        return np.array([value.of(name) for name in self.estimates.classes])
+
+    def _asked(self, limits: LimitSet) -> Iterator[tuple[LimitRow, float]]:
+        """Rows that the limits set, each with the limit's value."""
+        if SPEND in limits.values:
+            self.estimates.require_costs(SPEND)
+        return (
+            (row, limits.values[row.limit])
+            for row in self.rows(limits)
+            if row.limit in limits.values
+        )
 
     def _question(self, objective: Objective, limits: LimitSet) -> Question:
-        if limits.usd_per_request is not None:
-            self.estimates.require_costs(SPEND)
-        values = limits.values()
-        if LATENCY in values:
-            values[LATENCY] = TAIL
-        if SPEND in values:
-            values[SPEND] /= self._unit
-        offsets = {}
-        if OVERALL in values:
-            offsets[OVERALL] = self.accounts.judged_offset(values[OVERALL])
-        for group in self.estimates.groups.rows:
-            if group.limit in values:
-                values[group.name] = values[group.limit]
-                offsets[group.name] = self.accounts.group_offset(group, values[group.limit])
-        values = {name: value for name, value in values.items() if name not in limits.gaps}
-        cheapest = objective is Objective.MINIMIZE_COST
-        then = "accuracy" if cheapest else "cost" if self.costs_known else None
-        return Question("cost" if cheapest else "accuracy", values, offsets, then=then)
+        asked = list(self._asked(limits))
+        own = _OBJECTIVES[objective]
+        return Question(
+            own,
+            {row.name: row.bound_at(value) for row, value in asked},
+            {row.name: row.offset(value) for row, value in asked if row.offset is not None},
+            then=_THEN[own] if self.costs_known else None,
+        )
+
+    def _cheapest_correct(self, limits: LimitSet) -> Answer:
+        """The least cost per correct answer.
+
+        Dinkelbach, "On nonlinear fractional programming", Management Science 13 (1967): with the
+        reward r that the last plan paid per correct answer, minimise ``cost - r accuracy``; where
+        that is 0, no plan pays less.
+        """
+        question = self._question(Objective.MINIMIZE_COST_PER_CORRECT, limits)
+        best = self._solved(question, limits)
+        for _ in range(MAX_RATIOS):
+            ratio = self._usd_per_correct(best.x) / self._unit
+            if not np.isfinite(ratio):
+                raise InfeasibleError("no plan under these limits has a single correct answer")
+            question = replace(question, reward=ratio)
+            best = self._solved(question, limits)
+            if best.value >= -1e-9 * OBJECTIVE_SCALE:
+                break
+        else:
+            raise UnprovenError(f"the cost per correct answer did not settle in {MAX_RATIOS} steps")
+        x = self._tidied(best, limits)
+        accuracy = float(self.estimates.traffic_share * x @ self.estimates.accuracy)
+        prices = self._shadow_prices(best, Objective.MINIMIZE_COST, limits)
+        return Answer(
+            x,
+            self._usd_per_correct(x),
+            {name: float(f"{price / accuracy:.9g}") for name, price in prices.items()},
+        )
+
+    def _usd_per_correct(self, x: Array) -> float:
+        e = self.estimates
+        share = e.traffic_share * x[: e.columns]
+        accuracy = float(share @ e.accuracy)
+        return float(share @ e.cost_usd) / accuracy if accuracy > 0 else np.inf
 
     def _variants(self, question: Question, limits: LimitSet) -> list[Question]:
-        if question.objective == "cost" or self.estimates.level is None:
+        if question.objective != "accuracy" or self.estimates.level is None:
             return [question]
         kept = (single for single in self._undominated if self.keeps(single[1], limits))
         doubts = [self._doubt(limits, *single) for single in islice(kept, REFERENCES)] or [ABSOLUTE]
@@ -291,7 +368,7 @@ class Planner:
 
     def _unbeaten(self, x: Array, objective: Objective, limits: LimitSet) -> Array | None:
         """The most accurate single strategy that keeps the limits, if x shows no gain over it."""
-        if objective is Objective.MINIMIZE_COST or self.estimates.level is None:
+        if objective is not Objective.MAXIMIZE_ACCURACY or self.estimates.level is None:
             return None
         kept = (single for _, single in self._undominated if self.keeps(single, limits))
         single = next(kept, None)
@@ -306,7 +383,7 @@ class Planner:
         if needed <= 0 or (asked is not None and needed > asked):
             return None  # nothing is cheaper, or by less than the solver can tell
         try:
-            return self.answer(objective, replace(limits, usd_per_request=needed * (1 - 1e-6)))
+            return self.answer(objective, limits.moved(SPEND, needed * (1 - 1e-6)))
         except InfeasibleError:
             return None
 
@@ -333,28 +410,11 @@ class Planner:
                 cheapest = cost
         return kept
 
-    def _missed(self, x: Array, limits: LimitSet) -> Iterator[tuple[str, float]]:
-        """By how much each limit is missed, in model units; negative where it is kept."""
-        e, accounts = self.estimates, self.accounts
-        share = e.traffic_share * x
-        for name, value in limits.values().items():
-            if name == OVERALL:
-                floor = value + accounts.accuracy_margin.value(x, accounts.judged_offset(value))
-                yield name, floor - float(share @ e.accuracy_careful)
-            elif is_of_groups(name):
-                for group in e.groups.rows_of(name):
-                    margin = group.margin.value(x, accounts.group_offset(group, value))
-                    over = float(group.body @ x) - value
-                    yield name, margin - over if group.is_floor else margin + over
-            elif is_floor(name):
-                own = e.class_of == e.classes.index(name.removeprefix(BY_CLASS))
-                yield name, value - float(x[own] @ e.accuracy_floor[own])
-            elif name == LATENCY:
-                row = e.latency_row(value)
-                slow = float(share @ e.exceedance_careful[row])
-                yield name, slow + accounts.latency_margin(row).value(x) - TAIL
-            else:
-                yield name, (accounts.bill.promised(x) - value) / self._unit
+    def _missed(self, row: LimitRow, x: Array, value: float) -> float:
+        """By how much a limit is missed, in units of its row; negative where it is kept."""
+        if row.limit == SPEND:
+            return (self.accounts.bill.promised(x) - value) / self._unit
+        return row.missed(x, value)
 
     def _tidied(self, solution: Solution, limits: LimitSet) -> Array:
         """Without dust, unless a limit needs the dust."""
@@ -365,22 +425,30 @@ class Planner:
         return tidy(x, self.estimates, 1e-12)
 
     def _natural(self, value: float, objective: Objective) -> float:
-        if objective is Objective.MINIMIZE_COST:
-            return value / OBJECTIVE_SCALE * self._unit
-        return -value / OBJECTIVE_SCALE
+        value = value / OBJECTIVE_SCALE
+        if objective is Objective.MAXIMIZE_ACCURACY:
+            return -value
+        return (-value if objective is Objective.MAXIMIZE_VALUE else value) * self._unit
 
-    def _by_limit(self, duals: dict[str, float]) -> dict[str, float]:
+    def _unit_of(self, limit: str, limits: LimitSet) -> float:
+        """People's units that one unit of a limit's rows stands for."""
+        return next(row.unit for row in self.rows(limits) if row.limit == limit)
+
+    def _by_limit(self, duals: dict[str, float], limits: LimitSet) -> dict[str, float]:
         """Prices of limits: all rows of one cap on a gap move together."""
+        limit_of = {row.name: row.limit for row in self.rows(limits)}
         prices: dict[str, float] = {}
         for name, dual in duals.items():
-            limit = self.estimates.groups.limit_of(name)
+            limit = limit_of[name]
             prices[limit] = prices.get(limit, 0.0) + dual
         return prices
 
-    def _shadow_prices(self, solution: Solution, objective: Objective) -> dict[str, float]:
+    def _shadow_prices(
+        self, solution: Solution, objective: Objective, limits: LimitSet
+    ) -> dict[str, float]:
         prices = {}
-        for name, dual in self._by_limit(solution.duals).items():
-            price = self._natural(dual, objective) / (self._unit if name == SPEND else 1.0)
+        for name, dual in self._by_limit(solution.duals, limits).items():
+            price = self._natural(dual, objective) / self._unit_of(name, limits)
             if abs(dual) > 1e-7:
-                prices[EXCEEDANCE if name == LATENCY else name] = float(f"{price:.9g}")
+                prices[price_name(name)] = float(f"{price:.9g}")
         return prices

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyomo.version
 
 from planner.estimating.group_figures import stood_in_for
 from planner.fees.fixed_costs import settled
-from planner.limits import LimitSet
+from planner.limit_names import LATENCY, SPEND
 from planner.plan import (
     CellFacts,
     Classes,
@@ -23,7 +22,6 @@ from planner.plan import (
     SingleStrategy,
 )
 from planner.planner import Answer, Planner
-from planner.programme.model import LATENCY
 from planner.programme.session import SOLVER
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError
@@ -134,14 +132,18 @@ def _ladder(planner: Planner, first: Answer) -> list[tuple[float, Objective, Ans
 
 def _rung(planner: Planner, fraction: float, full: float) -> tuple[float, Objective, Answer]:
     """The most accurate plan for a share of `full`, or the cheapest one with what it spends."""
-    limits = LimitSet(usd_per_request=fraction * full, p95_s=planner.limits.p95_s)
+    kind = Objective.MAXIMIZE_ACCURACY
+    if planner.spec.objective is Objective.MAXIMIZE_VALUE:
+        kind = Objective.MAXIMIZE_VALUE
+    accuracies = planner.limits.only("accuracy.").values
+    limits = planner.limits.without(*accuracies).moved(SPEND, fraction * full)
     try:
-        answer = planner.answer(Objective.MAXIMIZE_ACCURACY, limits)
+        answer = planner.answer(kind, limits)
     except InfeasibleError:
-        answer = planner.answer(Objective.MINIMIZE_COST, replace(limits, usd_per_request=None))
+        answer = planner.answer(Objective.MINIMIZE_COST, limits.without(SPEND))
         spent = math.ceil(_expected_usd(planner, answer) / full * 1e4) / 1e4
         return spent, Objective.MINIMIZE_COST, answer
-    return fraction, Objective.MAXIMIZE_ACCURACY, answer
+    return fraction, kind, answer
 
 
 def _expected_usd(planner: Planner, answer: Answer) -> float:
@@ -159,9 +161,14 @@ def best_single(planner: Planner) -> SingleStrategy | None:
     def rank(name: str) -> tuple[float, float, str]:
         cost = figures[name].cost_usd_per_request
         dollars = np.inf if cost is None else cost
+        accuracy = figures[name].accuracy
         if planner.spec.objective is Objective.MINIMIZE_COST:
-            return dollars, -figures[name].accuracy, name
-        return -figures[name].accuracy, dollars, name
+            return dollars, -accuracy, name
+        if planner.spec.objective is Objective.MINIMIZE_COST_PER_CORRECT:
+            return dollars / accuracy if accuracy > 0 else np.inf, -accuracy, name
+        if planner.spec.objective is Objective.MAXIMIZE_VALUE:
+            return -planner.value_usd(dict(kept)[name]), dollars, name
+        return -accuracy, dollars, name
 
     best = min(figures, key=rank)
     return SingleStrategy(strategy=best, expected=figures[best])
@@ -223,13 +230,12 @@ def _partly_measured(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
 def _given_up(planner: Planner, answers: list[tuple[float, Objective, Answer]]) -> list[str]:
     """Which limits on accuracy each lower rung promises no longer."""
     limits = planner.limits
-    alone = {name: LimitSet(floors={name: floor}) for name, floor in limits.floors.items()}
-    alone |= {name: LimitSet(gaps={name: gap}) for name, gap in limits.gaps.items()}
+    alone = limits.only("accuracy.").alone()
     warnings = []
     for fraction, _, answer in answers[1:]:
         lost = [name for name, limit in alone.items() if not planner.keeps(answer.x, limit, 2e-9)]
         if lost:
-            named = " and ".join(f"{name} {limits.values()[name]:g}" for name in lost)
+            named = " and ".join(f"{name} {limits.values[name]:g}" for name in lost)
             warnings.append(f"rung {fraction:g}, used when money runs short, gives up {named}")
     return warnings
 

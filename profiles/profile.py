@@ -53,6 +53,15 @@ class Cell:
         gpu_s: Mean GPU-seconds per request, of rows at the profile's concurrency.
         energy_j: Mean joules per request, of rows at the profile's concurrency.
         observed_until: Time of the newest row, None where no row has one.
+        tokens_in_sd: Standard deviation of a query's mean prompt tokens between queries (ddof=1);
+            None where the mean is, and for a single query or a published mean. This and the next
+            five follow from the rows behind the cell and are not part of the digest.
+        tokens_out_sd: The same of completion tokens.
+        calls_sd: The same of calls to models.
+        gpu_sd_s: The same of GPU-seconds.
+        energy_sd_j: The same of joules.
+        metered_queries: Distinct queries with rows at the profile's concurrency, which are those
+            behind `gpu_s` and `energy_j`; as many as `queries` where all rows count.
         cap_line: Longest completion to allow by prompt length, where the profile was asked for it
             and there are enough rows. Not part of the digest.
     """
@@ -85,11 +94,19 @@ class Cell:
     gpu_s: float | None = None
     energy_j: float | None = None
     observed_until: datetime | None = None
+    tokens_in_sd: float | None = None
+    tokens_out_sd: float | None = None
+    calls_sd: float | None = None
+    gpu_sd_s: float | None = None
+    energy_sd_j: float | None = None
+    metered_queries: int = _NOT_COUNTED
     cap_line: CapLine | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.latency_queries == _NOT_COUNTED:
             object.__setattr__(self, "latency_queries", self.latency_observations)
+        if self.metered_queries == _NOT_COUNTED:
+            object.__setattr__(self, "metered_queries", self.queries)
 
 
 @dataclass(frozen=True, slots=True)

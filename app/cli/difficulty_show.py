@@ -117,7 +117,7 @@ def _wrong(plan: Plan, facts: GraphFacts, outcomes: Sorted) -> WrongClasses:
 
 def usd_per_score(rung: Rung) -> float | None:
     """Dollars per score of 1 at a rung's shadow prices; None where it puts no price on either."""
-    from planner.programme.model import OVERALL, SPEND
+    from planner.limit_names import OVERALL, SPEND
 
     if rung.objective == "minimize cost":
         return abs(rung.shadow_prices.get(OVERALL, 0.0)) or None

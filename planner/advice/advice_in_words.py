@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from planner.advice.advice import Row
 from planner.advice.information import COST, Information
-from planner.programme.model import OVERALL
+from planner.limit_names import OVERALL
 from planner.spec import Spec, Window
 
 
@@ -69,11 +69,11 @@ def of_several_limits(rows: Sequence[Row], blocked: str) -> str:
     )
 
 
-def of_groups(names: Sequence[str]) -> str:
-    """The same for a plan that pays for limits on groups: values know nothing of those."""
+def beyond(names: Sequence[str]) -> str:
+    """The same for a plan that pays for something that values know nothing of."""
     return (
-        f"the plan pays for {' and '.join(names)}, and what more queries are worth to a limit on "
-        "groups is not known; listed are the cells that the plan would rest on, were every "
+        f"the plan pays for {' and '.join(names)}, and what more queries are worth to that is "
+        "not known; listed are the cells that the plan would rest on, were every "
         "measured mean the truth"
     )
 

@@ -13,12 +13,11 @@ import numpy as np
 
 from planner.advice.adaptive import BATCHES, dollars_per_window, towards_hindsight
 from planner.advice.advice import SEVERAL, Advice, Row
-from planner.advice.advice_in_words import of_groups, of_several_limits, reason, summary
-from planner.advice.information import ACCURACY, COST, Information
-from planner.estimating.groups import is_of_groups
+from planner.advice.advice_in_words import beyond, of_several_limits, reason, summary
+from planner.advice.information import ACCURACY, Information, not_valued
+from planner.limit_names import OVERALL
 from planner.planner import Planner
-from planner.programme.model import OVERALL
-from planner.spec import Spec
+from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError, InputError
 from profiles.profile import Profile
 
@@ -60,8 +59,8 @@ def advise(
         information = Information(planner)
     except InfeasibleError:
         return _of_several(planner, budget_usd, limit)
-    if any(map(is_of_groups, information.position.prices)):
-        return _for_groups(planner, information, budget_usd, limit)
+    if not_valued(information.position.prices):
+        return _beyond(planner, information, budget_usd, limit)
     rows = _rows(information, spec)
     needed = None
     if information.position.blocked == OVERALL:
@@ -87,21 +86,20 @@ def advise(
     )
 
 
-def _for_groups(
+def _beyond(
     planner: Planner, information: Information, budget_usd: float | None, limit: int
 ) -> Advice:
-    """Where the plan pays for a limit on groups, of which no cell's value is known."""
+    """Where the plan pays for something to which no cell's worth is known."""
     blocked = information.position.blocked
     advice = _of_several(planner, budget_usd, limit, blocked=blocked or SEVERAL)
     if blocked:
         return advice
-    names = [name for name in information.position.prices if is_of_groups(name)]
     return replace(
         advice,
         unit=_unit(information),
         certified=information.position.value,
         blocked=None,
-        summary=of_groups(names),
+        summary=beyond(not_valued(information.position.prices)),
     )
 
 
@@ -144,7 +142,9 @@ def _of_several(
 def _unit(information: Information) -> str:
     if information.position.blocked is not None:
         return f"towards {information.position.blocked}"
-    return "USD per request" if COST in information.position.prices else ACCURACY
+    if information.planner.spec.objective is Objective.MINIMIZE_COST_PER_CORRECT:
+        return "USD per correct answer"
+    return ACCURACY if ACCURACY in information.position.prices else "USD per request"
 
 
 def _hindsight(planner: Planner) -> float | None:
@@ -222,7 +222,7 @@ def _times_needed(information: Information) -> float | None:
     """How many times the queries the nearest plan needs for the overall floor, means as today."""
     planner, b, x = information.planner, information.beliefs, information.position.x
     e, accounts = planner.estimates, planner.accounts
-    floor = planner.limits.floors[OVERALL]
+    floor = planner.limits.values[OVERALL]
     for times in np.geomspace(1.0, MOST_TIMES, 400):
         outlook = b.after(b.queries * (times - 1))
         careful = outlook.careful[: e.columns]

@@ -17,6 +17,7 @@ values where the plan pays for such a limit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +25,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from planner.advice.beliefs import Beliefs, Outlook, beliefs
+from planner.limit_names import BY_CLASS, LATENCY, OVERALL, SPEND, price_name
 from planner.limits import LimitSet
-from planner.planner import EXCEEDANCE, REFERENCES, Planner
+from planner.planner import REFERENCES, Planner
 from planner.programme.margin import Array, Margin
-from planner.programme.model import BY_CLASS, LATENCY, OVERALL, SPEND
 from planner.spec import Objective
 from profiles.errors import InfeasibleError
 
@@ -74,6 +75,15 @@ class Position:
     blocked: str | None = None
 
 
+_OWN = {Objective.MINIMIZE_COST: COST, Objective.MAXIMIZE_ACCURACY: ACCURACY}
+_VALUED = {COST, ACCURACY, OVERALL, SPEND, price_name(LATENCY)}
+
+
+def not_valued(prices: Iterable[str]) -> list[str]:
+    """Of what a plan pays for, that to which the worth of more queries is not known."""
+    return [name for name in prices if name not in _VALUED and not name.startswith(BY_CLASS)]
+
+
 def position(planner: Planner) -> Position:
     """Solve the spec's question and read off what everything is worth.
 
@@ -85,7 +95,7 @@ def position(planner: Planner) -> Position:
         answer = planner.answer(objective, limits)
     except InfeasibleError:
         return _nearest(planner, limits)
-    own = COST if objective is Objective.MINIMIZE_COST else ACCURACY
+    own = _OWN.get(objective, objective.value)
     prices, lean = answer.shadow_prices, answer.x
     if own == ACCURACY and not prices and planner.accounts.z > 0:
         prices, lean = _in_hindsight(planner)
@@ -100,12 +110,12 @@ def _in_hindsight(planner: Planner) -> tuple[dict[str, float], Array]:
 
 
 def _nearest(planner: Planner, limits: LimitSet) -> Position:
-    for name in limits.values():
+    for name in limits.values:
         try:
             answer = planner.nearest(limits, name)
         except InfeasibleError:
             continue
-        key = EXCEEDANCE if name == LATENCY else name
+        key = price_name(name)
         prices = _sizes(answer.shadow_prices) | {key: 1.0}
         return Position(answer.x, answer.value, prices, answer.x, blocked=name)
     raise InfeasibleError("no single limit can be moved so that all others are kept")
@@ -195,7 +205,7 @@ class Information:
             loss -= price * (weight * b.accuracy - self._doubt(outlook.accuracy_sd))
         if self._floor_prices.any():
             loss -= self._floor_prices[d] * b.floor(outlook)
-        if price := prices.get(EXCEEDANCE, 0.0):
+        if price := prices.get(price_name(LATENCY), 0.0):
             at = self._tangents[LATENCY]
             loss += price * (
                 weight * b.slow + at.by_sd[d] * outlook.slow_sd + at.by_value[d] * b.slow
@@ -221,7 +231,7 @@ class Information:
         square = (accuracy * outlook.accuracy_swing) ** 2
         if price := prices.get(COST, 0.0) + prices.get(SPEND, 0.0):
             square += (price * weight * outlook.cost_swing) ** 2
-        if price := prices.get(EXCEEDANCE, 0.0):
+        if price := prices.get(price_name(LATENCY), 0.0):
             square += (price * weight * outlook.slow_swing) ** 2
         return np.asarray(np.sqrt(square))
 
@@ -274,7 +284,7 @@ class Information:
     def _all_tangents(self, row: int | None) -> dict[str, Tangent]:
         accounts, e = self.planner.accounts, self.planner.estimates
         careful = float(e.traffic_share * self.position.x @ e.accuracy_careful)
-        offset = accounts.judged_offset(self.planner.limits.floors.get(OVERALL, careful))
+        offset = accounts.judged_offset(self.planner.limits.values.get(OVERALL, careful))
         tangents = {OVERALL: self._tangent(accounts.accuracy_margin, offset)}
         if self.planner.costs_known:
             tangents[SPEND] = self._tangent(accounts.bill.margin_around(self.position.x), 0.0)

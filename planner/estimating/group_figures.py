@@ -6,7 +6,8 @@ import numpy as np
 
 from planner.estimating.allocation import DIGITS, Accounts
 from planner.estimating.estimates import Estimates
-from planner.estimating.groups import BY_GROUP, MAX_GAP, accuracy_of
+from planner.estimating.groups import accuracy_of
+from planner.limit_names import BY_GROUP, MAX_GAP
 from planner.plan import GapFigures, GroupFigures, Rung
 from planner.programme.margin import Array
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planner.estimating.group_estimates import GroupEstimate, group_estimates
+from planner.limit_names import BY_GROUP, MAX_GAP
 from planner.programme.margin import Array, Margin, aggregate_matrix, z_of_chosen
 from planner.programme.rows import Rows, stacked
 from planner.spec import Spec
@@ -34,16 +35,9 @@ from profiles.profile import Profile
 if TYPE_CHECKING:
     from planner.estimating.estimates import Estimates
 
-BY_GROUP = "accuracy.by_group."
-MAX_GAP = "accuracy.max_gap."
 MOST_VALUES = 40
 _THIN = 50
 """A cap compares every two groups, so its rows grow with the square of their number."""
-
-
-def is_of_groups(limit: str) -> bool:
-    """Whether a limit speaks about groups."""
-    return limit.startswith((BY_GROUP, MAX_GAP))
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import math
 from dataclasses import replace
 
 from planner.estimating.bill import Bill
+from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
-from planner.programme.model import SPEND
 from planner.programme.session import Question, Session, Solution
 from profiles.errors import InfeasibleError
 

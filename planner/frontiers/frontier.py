@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from planner.frontiers.hulls import exact_frontier
+from planner.limit_names import OVERALL, SPEND
 from planner.plan import Figures, Rung
 from planner.planner import Answer, Planner
-from planner.programme.model import OVERALL, SPEND
 from planner.spec import Objective
 from profiles.errors import InfeasibleError
 
@@ -55,8 +55,8 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
         UnknownValueError: A cost is unknown.
     """
     planner.estimates.require_costs("a frontier")
-    limits = replace(planner.limits.without(OVERALL), usd_per_request=None)
-    if not limits.values() and planner.estimates.level is None:
+    limits = planner.limits.without(OVERALL, SPEND)
+    if not limits.values and planner.estimates.level is None:
         return _rising(_breakpoints(planner, points))
     cheapest = planner.rung(
         planner.answer(Objective.MINIMIZE_COST, limits), Objective.MINIMIZE_COST
@@ -69,9 +69,7 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
     spaced = np.geomspace if low > 0 else np.linspace
     for usd in spaced(low, max(high, low), max(points, 2))[1:-1]:
         with suppress(InfeasibleError):  # nearer to the cheapest than the solver can tell
-            answer = planner.answer(
-                Objective.MAXIMIZE_ACCURACY, replace(limits, usd_per_request=float(usd))
-            )
+            answer = planner.answer(Objective.MAXIMIZE_ACCURACY, limits.moved(SPEND, float(usd)))
             rungs.append(planner.rung(answer, Objective.MAXIMIZE_ACCURACY))
     return _rising([*rungs, best])
 

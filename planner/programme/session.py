@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
-from planner.programme.model import SPEND, Programme, is_floor
+from planner.programme.model import Programme
 from planner.programme.sifting import SOLVER, TOLERANCE, WHOLE, Sifted
 from profiles.errors import InfeasibleError, UnprovenError
 
@@ -37,14 +39,17 @@ class Question:
     """What one solve asks for.
 
     Attributes:
-        objective: ``accuracy`` or ``cost`` of the programme.
-        limits: Value by limit name, in model units; limits that are not named do not bind.
+        objective: One of the programme's objectives.
+        limits: Bound by row name, in units of its body; rows that are not named do not bind.
         offsets: Constant part by margin, 0 where it is not named.
         doubt: Margin by which the accuracy objective is lowered, None for none.
         then: Objective that decides between equally good answers.
         free: Limit whose slack is minimised instead of the objective.
         noise: What each share adds to the last component of the spend limit's margin, None for
             nothing.
+        reward: Units of the objective that a unit of the accuracy objective is worth beside it.
+        support: Columns that may be used, shape (columns,); None: all.
+        least: Smallest share of each column, shape (columns,); None: 0.
     """
 
     objective: str
@@ -54,6 +59,9 @@ class Question:
     then: str | None = None
     free: str | None = None
     noise: Array | None = None
+    reward: float = 0.0
+    support: NDArray[np.bool_] | None = None
+    least: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +138,23 @@ class Session:
         self._drop_old_cuts()
         self._set_noise(question.noise)
         self._set_limits(question)
-        self._set_costs(question.objective, question.free)
+        self._set_shares(question)
+        costs = self._costs_of(question)
+        self._lp.set_costs(costs)
         x = self._converge(question)
         solution = Solution(x, self._lp.objective, self._duals(question.limits))
         if question.then is None:
             return solution
         cap = solution.value + TOLERANCE * max(1.0, abs(solution.value))
-        self._lp.bound_row(self._caps[question.objective], high=cap)
-        self._set_costs(question.then, None)
+        row = self._cap_of(question, costs)
+        self._lp.bound_row(row, high=cap)
+        self._lp.set_costs(self.programme.objectives[question.then])
         try:
             return Solution(self._converge(question), solution.value, solution.duals)
         except InfeasibleError:
             return solution
         finally:
-            self._lp.bound_row(self._caps[question.objective])
+            self._lp.bound_row(row)
 
     def _set_noise(self, noise: Array | None) -> None:
         """One row holds the noise column up; a row of earlier questions lets go of it."""
@@ -173,7 +184,7 @@ class Session:
             self._bound(cut.row, cut.margin, limit, offset + DEPTH)
         else:
             active = cut.margin == question.doubt
-            self._bound(cut.row, "accuracy.doubt", 0.0 if active else None, offset)
+            self._lp.bound_row(cut.row, low=offset if active else -math.inf)
 
     def _drop_old_cuts(self) -> None:
         if self._lp.rows - self._first_cut <= MAX_KEPT_CUTS:
@@ -189,17 +200,38 @@ class Session:
     def _bound(self, row: int, limit: str, value: float | None, offset: float) -> None:
         if value is None:
             self._lp.bound_row(row)
-        elif is_floor(limit):
+        elif limit in self.programme.floors:
             self._lp.bound_row(row, low=value + offset)
         else:
             self._lp.bound_row(row, high=value - offset)
 
-    def _set_costs(self, objective: str, free: str | None) -> None:
-        costs = self.programme.objectives[objective]
-        if free is not None:
-            costs = np.zeros_like(costs)
-            costs[self.programme.slack_of[free]] = 1.0
-        self._lp.set_costs(costs)
+    def _costs_of(self, question: Question) -> Array:
+        """What the first solve of a question minimises."""
+        costs = self.programme.objectives[question.objective]
+        if question.free is not None:
+            alone = np.zeros_like(costs)
+            alone[self.programme.slack_of[question.free]] = 1.0
+            return alone
+        if question.reward:
+            return np.asarray(costs + question.reward * self.programme.objectives["accuracy"])
+        return costs
+
+    def _cap_of(self, question: Question, costs: Array) -> int:
+        """The row that holds what a question minimised."""
+        if question.reward:
+            return self._lp.add_row(self._wide(costs))
+        return self._caps[question.objective]
+
+    def _set_shares(self, question: Question) -> None:
+        """Close the columns outside the support, and hold others up."""
+        if question.support is None and question.least is None:
+            self._lp.free_shares()
+            return
+        least = np.zeros(self._columns) if question.least is None else question.least
+        most = np.full(self._columns, math.inf)
+        if question.support is not None:
+            most[~question.support] = 0.0
+        self._lp.bound_shares(least, most)
 
     def _converge(self, question: Question) -> Array:
         for _ in range(MAX_ROUNDS):
@@ -236,7 +268,7 @@ class Session:
         own = slice(matrix.indptr[row], matrix.indptr[row + 1])
         body = float(matrix.data[own] @ x[matrix.indices[own]])
         limit = question.limits[name]
-        return body - limit if is_floor(name) else limit - body
+        return body - limit if name in self.programme.floors else limit - body
 
     def _add_cut(self, name: str, direction: Array) -> None:
         margin = self._margins[name]
@@ -250,7 +282,7 @@ class Session:
             body[self.programme.doubt] = 1.0
         if name == SPEND:
             body[self._noise] = margin.z * direction[-1]
-        sign = -1.0 if name not in self.programme.row_of or is_floor(name) else 1.0
+        sign = -1.0 if name not in self.programme.row_of or name in self.programme.floors else 1.0
         body[: self._columns] += sign * margin.slope(direction)
         self._cuts.append(_Cut(self._lp.add_row(body), name, direction))
 

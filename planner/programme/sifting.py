@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array, vstack
 
 from planner.programme.margin import Array
@@ -65,6 +66,8 @@ class Sifted:
         self._added: list[Array] = []
         self._row_bounds: dict[int, tuple[float, float]] = {}
         self._most: dict[int, float] = {}
+        self._closed = np.zeros(shares, dtype=np.bool_)
+        self._bounded = False
         self._held = np.ones(wider[1], dtype=np.bool_)
         if shares > whole:
             self._held[:shares] = False
@@ -132,6 +135,22 @@ class Sifted:
             self._most[column] = high
             self._highs.changeColBounds(int(self._place[column]), 0.0, high)
 
+    def bound_shares(self, least: Array, most: Array) -> None:
+        """Hold every share between two values; a share of at most 0 stays out."""
+        self._closed = most <= 0
+        self._bounded = True
+        self._take_in(np.flatnonzero((least > 0) & ~self._held[: self._shares]))
+        own = np.flatnonzero(self._held[: self._shares])
+        self._highs.changeColsBounds(
+            len(own), self._place[own].astype(np.int32), least[own], most[own]
+        )
+
+    def free_shares(self) -> None:
+        """Let go of all shares."""
+        if self._bounded:
+            self.bound_shares(np.zeros(self._shares), np.full(self._shares, highspy.kHighsInf))
+            self._bounded = False
+
     def set_costs(self, costs: Array) -> None:
         """Minimise ``costs x``; what costs leave out at the end is 0."""
         self._costs[: len(costs)] = costs
@@ -198,12 +217,18 @@ class Sifted:
 
     def _take(self, reduced: Array) -> bool:
         """Take in the shares with the most negative numbers, a few per class; whether any were."""
-        wanted = np.flatnonzero((reduced < -TOLERANCE) & ~self._held[: self._shares])
+        out = ~self._held[: self._shares] & ~self._closed
+        wanted = np.flatnonzero((reduced < -TOLERANCE) & out)
         order = wanted[np.lexsort((reduced[wanted], self._class_of[wanted]))]
         of = self._class_of[order]
         new = order[np.arange(len(order)) - np.searchsorted(of, of) < TAKEN]
+        self._take_in(new)
+        return bool(len(new))
+
+    def _take_in(self, new: NDArray[np.intp]) -> None:
+        """Hold these shares as well."""
         if not len(new):
-            return False
+            return
         below = csr_array(np.array([body[new] for body in self._added]))
         block = csc_array(
             vstack([self._matrix[:, new], below]) if self._added else self._matrix[:, new]
@@ -216,7 +241,6 @@ class Sifted:
         self._place[new] = len(self._order) + np.arange(len(new))
         self._order = np.concatenate([self._order, new])
         self._held[new] = True
-        return True
 
 
 def _load(matrix: csr_array, lower: Array, upper: Array, most: Array) -> highspy.Highs:

@@ -70,6 +70,11 @@ def with_groups(
     if not names:
         return profile
     tables = {name: group_table(execute, profile, name, rates=rates) for name in sorted({*names})}
+    return having(profile, tables)
+
+
+def having(profile: Profile, tables: Mapping[str, GroupTable]) -> Profile:
+    """The profile with these tables by column, which its digest then covers."""
     content = {name: _digest(table) for name, table in tables.items()}
     return replace(
         profile, groups=tables, digest=digest({"profile": profile.digest, "groups": content})

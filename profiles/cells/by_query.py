@@ -8,13 +8,14 @@ on the order of the stored rows: they are quotients of exact sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.cells.answers import Answers, Labels, read_answers, read_labels
 from profiles.cells.sql import Query, classed, classes_of, scored_rows
 from profiles.errors import InputError
 from profiles.pricing.rates import Rate
@@ -41,6 +42,8 @@ class QueryOutcomes:
         scores: Shape (n, S): mean score over the samples of a query, nan where unmeasured.
         costs: Shape (n, S): mean dollars, nan where unmeasured, or neither recorded nor
             priced.
+        answers: What these are means of, where somebody asked for it.
+        labels: Groups of the queries, of the columns that somebody asked for.
     """
 
     workload: str
@@ -49,10 +52,18 @@ class QueryOutcomes:
     strategies: tuple[str, ...]
     scores: Floats
     costs: Floats
+    answers: Answers | None = None
+    labels: Mapping[str, Labels] = field(default_factory=dict)
 
 
 def read_by_query(
-    store: Store, workload: str, *, estimator_digest: str | None = None, rates: Sequence[Rate] = ()
+    store: Store,
+    workload: str,
+    *,
+    estimator_digest: str | None = None,
+    rates: Sequence[Rate] = (),
+    answers: bool = False,
+    groups: Sequence[str] = (),
 ) -> QueryOutcomes:
     """Every scored query of the workload, those with a prompt where an estimator sorts them.
 
@@ -61,6 +72,8 @@ def read_by_query(
         workload: Which traffic.
         estimator_digest: Whose classes; labels where absent.
         rates: Price rows that have no dollars but tokens or GPU-seconds.
+        answers: Whether to read single answers as well.
+        groups: Columns to read the queries' groups of.
 
     Raises:
         InputError: There is none.
@@ -82,7 +95,11 @@ def read_by_query(
                 next_step="import or measure some, or check the workload's name",
             )
         strategies, scores, costs = mean_outcomes(execute, rows, asked, len(ids))
-    return QueryOutcomes(workload, tuple(ids), tuple(names), strategies, scores, costs)
+        single = read_answers(execute, rows, asked) if answers else None
+        labels = read_labels(execute, workload, groups, ids)
+    return QueryOutcomes(
+        workload, tuple(ids), tuple(names), strategies, scores, costs, single, labels
+    )
 
 
 def mean_outcomes(

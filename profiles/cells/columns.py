@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.cells.sql import MEANS, NOT_SLOWER, ONE, TOKENS_OUT, Known, Scales
+from profiles.cells.sql import MEANS, NOT_SLOWER, ONE, SD_OF, TOKENS_OUT, Known, Scales
 from profiles.profile import Cell
 
 _WORST_SD = 0.5  # of a score in 0..1, Popoviciu's inequality
@@ -45,6 +45,8 @@ def cells_of(columns: Mapping[str, Any], scales: Scales, known: Known) -> list[C
         "cost_max_usd": table.where_known("cost_usd", table.plain("cost_max")),
         "cost_priced": table.priced(),
         **{measure: table.means(measure) for measure in MEANS},
+        **{sd: table.sds(measure) for measure, sd in SD_OF.items()},
+        "metered_queries": table.metered_queries(),
         "tokens_out_max": table.where_known("tokens_out", table.plain("tokens_out_max")),
         "tokens_out_quantiles": table.where_known("tokens_out", table.tuples(TOKENS_OUT)),
         "exceeded": _exceeded(table.lists(NOT_SLOWER), timed),
@@ -130,36 +132,55 @@ class _Table:
         if measure not in self._factors:
             return [None] * len(self.rows)
         factor, sums = self._factors[measure], self.plain(f"{measure}_sum")
-        partial = measure in self._known.partial
-        counts = self.plain(f"{measure}_count") if partial else self.queries
         return [
             int(total) / count / factor if known else None
-            for total, count, known in zip(sums, counts, self.known(measure), strict=True)
+            for total, count, known in zip(
+                sums, self.counts(measure), self.known(measure), strict=True
+            )
         ]
+
+    def counts(self, measure: str) -> list[int]:
+        """Queries per cell that have the measure."""
+        return self.plain(f"{measure}_count") if measure in self._known.partial else self.queries
+
+    def metered_queries(self) -> list[int]:
+        """Queries per cell behind GPU-seconds and joules; all of them where both are unknown."""
+        found = self.queries
+        for measure in _AT_LEVEL:
+            counts = zip(self.counts(measure), found, self.known(measure), strict=True)
+            found = [own if known else other for own, other, known in counts]
+        return found
+
+    def sds(self, measure: str) -> Numbers:
+        """Deviations between queries."""
+        pairs = zip(self._around_means(measure), self.counts(measure), strict=True)
+        return [None if around is None else math.sqrt(around / (n - 1)) for around, n in pairs]
 
     def spread(self, measure: str) -> _Spread:
         """Mean and deviations; one served answer is a query at random, then one of its samples."""
-        means = self.means(measure)
+        unit = (self._largest / self._factors.get(measure, 1.0)) ** 2
+        within = [int(one or 0) / ONE * unit for one in self.plain(f"{measure}_within")]
+        ones = [
+            None if around is None else math.sqrt((around + inside) / (n - 1))
+            for around, inside, n in zip(
+                self._around_means(measure), within, self.queries, strict=True
+            )
+        ]
+        return _Spread(self.means(measure), self.sds(measure), ones)
+
+    def _around_means(self, measure: str) -> Numbers:
+        """Squares of queries around their mean, summed; None where unknown or of a single query."""
         factor = self._factors.get(measure, 1.0)
-        sds: Numbers = []
-        ones: Numbers = []
-        for mean, n, total, squares, within in zip(
-            means,
-            self.queries,
-            self.plain(f"{measure}_sum"),
-            self.plain(f"{measure}_squares"),
-            self.plain(f"{measure}_within"),
-            strict=True,
-        ):
-            if mean is None or n < 2:
-                sds.append(None)
-                ones.append(None)
-                continue
-            between = (n * int(squares) - int(total) ** 2) / n / factor**2
-            inside = int(within or 0) / ONE * (self._largest / factor) ** 2
-            sds.append(math.sqrt(between / (n - 1)))
-            ones.append(math.sqrt((between + inside) / (n - 1)))
-        return _Spread(means, sds, ones)
+        return [
+            (n * int(squares) - int(total) ** 2) / n / factor**2 if known and n > 1 else None
+            for known, n, total, squares in zip(
+                self.known(measure),
+                self.counts(measure),
+                self.plain(f"{measure}_sum"),
+                self.plain(f"{measure}_squares"),
+                strict=True,
+            )
+        ]
 
     def skewness(self, cost: _Spread) -> Numbers:
         """Third standardised moment, None where it would be made of rounding."""

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from profiles.cells.sql import SD_OF
 from profiles.digest import digest, digest_bytes
 from profiles.profile import Cell
 
 _TEXTS = ("class_name", "strategy", "evidence")
 _LISTS = ("exceeded", "tokens_out_quantiles")
-_OTHERS = {*_TEXTS, *_LISTS, "observed_until", "cap_line"}
+_OTHERS = {*_TEXTS, *_LISTS, "observed_until", "cap_line", *SD_OF.values(), "metered_queries"}
 _NUMBERS = tuple(field.name for field in fields(Cell) if field.name not in _OTHERS)
 
 
@@ -24,7 +25,9 @@ def profile_digest(about: Mapping[str, Any], cells: Sequence[Cell]) -> str:
 
     Args:
         about: Everything of the profile but its cells.
-        cells: In the order of class and strategy; their cap lines are left out.
+        cells: In the order of class and strategy. Left out are their cap lines, and how much the
+            use of tokens, GPUs and energy varies, so that profiles keep the digests that they had
+            before this was known.
     """
     columns: dict[str, Any] = {name: _numbers(cells, name) for name in _NUMBERS}
     columns |= {name: _lists(cells, name) for name in _LISTS}

@@ -23,16 +23,24 @@ _COPIED = (
     "cost_max_usd",
     "cost_priced",
     "tokens_in",
+    "tokens_in_sd",
     "tokens_out",
+    "tokens_out_sd",
     "tokens_reasoning",
     "tokens_cached",
     "calls",
+    "calls_sd",
     "gpu_s",
+    "gpu_sd_s",
     "energy_j",
+    "energy_sd_j",
+    "metered_queries",
     "latency_p95_s",
     "latency_observations",
 )
-_COUNTS = frozenset(("queries", "observations", "cost_priced", "latency_observations"))
+_COUNTS = frozenset(
+    ("queries", "observations", "cost_priced", "latency_observations", "metered_queries")
+)
 
 
 def profile_rows(

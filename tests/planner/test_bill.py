@@ -14,9 +14,10 @@ from worlds import Array, make_profile, make_spec, random_profile, shares, table
 from planner.estimating.spending import Spending
 from planner.explain import LimitsClashError
 from planner.frontiers.frontier import frontier
+from planner.limit_names import SPEND
 from planner.limits import LimitSet
 from planner.planner import Planner
-from planner.programme.model import OBJECTIVE_SCALE, SPEND, build_model, compile_model, cost_unit
+from planner.programme.model import OBJECTIVE_SCALE, cost_unit
 from planner.programme.session import Question, Session
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError
@@ -91,7 +92,7 @@ def test_every_plan_keeps_its_bill_and_more_money_never_buys_less(
     worth = []
     for limit in (usd, usd * more):
         try:
-            answer = planner.answer(ACCURATE, LimitSet(usd_per_request=limit))
+            answer = planner.answer(ACCURATE, LimitSet({SPEND: limit}))
         except InfeasibleError:
             worth.append(-np.inf)
             continue
@@ -106,7 +107,7 @@ def test_the_menu_makes_the_plan_feasible_and_little_less_does_not(
     seed: int, requests: int, times: float
 ) -> None:
     planner = asking(seed, requests, times)
-    limits = LimitSet({"accuracy.overall": 0.5}, usd_per_request=cheapest_usd(planner) / 2)
+    limits = LimitSet({"accuracy.overall": 0.5, SPEND: cheapest_usd(planner) / 2})
     with pytest.raises(LimitsClashError) as raised:
         planner.explained(limits)
     for name, value in raised.value.menu.items():
@@ -149,7 +150,7 @@ def test_small_plans_are_as_good_as_the_best_on_a_grid_that_keep_the_exact_bill(
         planner = Planner(profile, judged_on(requests))
         e, bill, unit = planner.estimates, planner.accounts.bill, cost_unit(planner.estimates)
         spending = Spending(bill, unit)
-        programme = compile_model(build_model(e, latency_row=None), e)
+        programme = planner.programme(LimitSet())
         session = Session(programme, {SPEND: spending.margin}, e.columns)
         bills = _bills(grid, planner, requests)
         accuracy = grid @ (e.traffic_share * e.accuracy)
@@ -166,9 +167,9 @@ def test_the_shadow_price_of_money_counts_the_noise_of_the_requests(seed: int) -
     usd = 2.5 * cheapest_usd(planner)
 
     def worth(limit: float) -> float:
-        return planner.answer(ACCURATE, LimitSet(usd_per_request=limit)).value
+        return planner.answer(ACCURATE, LimitSet({SPEND: limit})).value
 
-    price = planner.answer(ACCURATE, LimitSet(usd_per_request=usd)).shadow_prices[SPEND]
+    price = planner.answer(ACCURATE, LimitSet({SPEND: usd})).shadow_prices[SPEND]
     step = 0.003 * usd
     assert price == pytest.approx((worth(usd + step) - worth(usd - step)) / (2 * step), rel=0.05)
 

@@ -161,7 +161,7 @@ def test_shadow_prices_of_groups_match_finite_differences(limit: str, step: floa
     spec = _spec({1: 0.72}, 0.03, confidence="none")
     planner = Planner(profile, spec)
     answer = planner.answer(spec.objective, planner.limits)
-    value = planner.limits.values()[limit]
+    value = planner.limits.values[limit]
     more, less = (
         planner.answer(spec.objective, planner.limits.moved(limit, value + by)).value
         for by in (step, -step)

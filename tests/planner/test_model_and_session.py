@@ -13,10 +13,12 @@ from pyomo.contrib.appsi.solvers import Highs
 from scipy.optimize import linprog
 from worlds import make_profile, make_spec, random_profile, shares, table
 
-from planner.estimating.estimates import TAIL, estimate
+from planner.estimating.estimates import TAIL
+from planner.limit_names import LATENCY, OVERALL, SPEND
+from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.programme.margin import Margin
-from planner.programme.model import LATENCY, OVERALL, SPEND, build_model, compile_model, cost_unit
+from planner.programme.model import build_model, compile_model, cost_unit
 from planner.programme.rows import Rows
 from planner.programme.session import Question, Session
 from profiles.errors import InfeasibleError, UnprovenError
@@ -61,16 +63,22 @@ def test_pyomo_and_session_and_scipy_agree(
     seed: int, classes: int, strategies: int, floor: float, budget: float
 ) -> None:
     profile = random_profile(np.random.default_rng(seed), classes, strategies)
-    numbers = estimate(profile, make_spec(confidence="none"))
-    model = build_model(numbers, latency_row=LATENCY_ROW)
+    planner = Planner(profile, make_spec(confidence="none"))
+    numbers = planner.estimates
+    rows = planner.rows(LimitSet({LATENCY: profile.latency_grid_s[LATENCY_ROW]}))
+    model = build_model(numbers, rows)
     unit = cost_unit(numbers)
-    session = Session(compile_model(model, numbers), {}, numbers.columns)
+    session = Session(compile_model(model, rows), {}, numbers.columns)
     limits = {OVERALL: floor, LATENCY: TAIL, SPEND: budget / unit}
     theirs = _linprog(profile, floor, budget)
 
-    model.overall.set_value(model.overall.body >= floor)
-    model.spend.set_value(model.spend.body <= budget / unit)
-    model.by_class.deactivate()
+    for number, row in enumerate(rows):
+        if row.name not in limits:
+            model.limit[number].deactivate()
+        elif row.is_floor:
+            model.limit[number].set_value(model.limit[number].body >= limits[row.name])
+        else:
+            model.limit[number].set_value(model.limit[number].body <= limits[row.name])
     model.accuracy.deactivate()
     pyomo_solver = Highs()
     pyomo_solver.config.load_solution = False
@@ -105,8 +113,8 @@ def test_small_instances_match_brute_force_on_a_grid() -> None:
 
 def test_a_solver_out_of_time_is_unproven_not_infeasible() -> None:
     profile = random_profile(np.random.default_rng(1), 5, 20)
-    numbers = estimate(profile, make_spec())
-    programme = compile_model(build_model(numbers, latency_row=None), numbers)
+    planner = Planner(profile, make_spec())
+    numbers, programme = planner.estimates, planner.programme(LimitSet())
     session = Session(programme, {}, numbers.columns, time_limit_s=0.0)
     with pytest.raises(UnprovenError, match="Time limit"):
         session.solve(Question("cost", {OVERALL: 0.7}, {}))
@@ -165,8 +173,8 @@ def test_spend_shadow_prices_match_finite_differences() -> None:
 
 def test_a_margin_without_noise_adds_no_cut() -> None:
     profile = random_profile(np.random.default_rng(4), 2, 3)
-    numbers = estimate(profile, make_spec(confidence="none"))
-    programme = compile_model(build_model(numbers, latency_row=None), numbers)
+    planner = Planner(profile, make_spec(confidence="none"))
+    numbers, programme = planner.estimates, planner.programme(LimitSet())
     nothing = np.zeros(0, dtype=np.intp)
     still = Margin(1.645, Rows.of_entries((1, numbers.columns), nothing, nothing, np.zeros(0)))
     with_margin = Session(programme, {OVERALL: still}, numbers.columns)

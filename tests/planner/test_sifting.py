@@ -13,20 +13,16 @@ from scipy.optimize import linprog
 from worlds import make_spec, random_profile
 
 from planner.estimating.allocation import Accounts
-from planner.estimating.estimates import TAIL, Estimates, estimate
+from planner.estimating.estimates import TAIL, Estimates
 from planner.estimating.spending import Spending
-from planner.programme.model import (
-    LATENCY,
-    OVERALL,
-    SPEND,
-    Programme,
-    build_model,
-    compile_model,
-    cost_unit,
-)
+from planner.limit_names import LATENCY, OVERALL, SPEND
+from planner.limits import LimitSet
+from planner.planner import Planner
+from planner.programme.model import Programme, cost_unit
 from planner.programme.session import Question, Session
 from planner.programme.sifting import WHOLE, Sifted
 from profiles.errors import InfeasibleError
+from profiles.profile import Profile
 
 Array = NDArray[np.float64]
 LATENCY_ROW = 4
@@ -34,8 +30,12 @@ LATENCY_ROW = 4
 
 def _programme(seed: int, classes: int, strategies: int) -> tuple[Estimates, Programme]:
     profile = random_profile(np.random.default_rng(seed), classes, strategies)
-    numbers = estimate(profile, make_spec(confidence="none"))
-    return numbers, compile_model(build_model(numbers, latency_row=LATENCY_ROW), numbers)
+    planner = Planner(profile, make_spec(confidence="none"))
+    return planner.estimates, planner.programme(_timed(profile))
+
+
+def _timed(profile: Profile) -> LimitSet:
+    return LimitSet({LATENCY: profile.latency_grid_s[LATENCY_ROW]})
 
 
 def _bounded(lp: Sifted, programme: Programme, floor: float, spend: float) -> None:
@@ -112,9 +112,10 @@ def test_few_of_many_columns_are_held() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_margins_settle_at_the_same_value_whether_columns_are_sifted_or_not(seed: int) -> None:
     profile = random_profile(np.random.default_rng(seed), 6, 40, queries=300)
-    numbers = estimate(profile, make_spec())
+    planner = Planner(profile, make_spec())
+    numbers = planner.estimates
     accounts, unit = Accounts(numbers, 800), cost_unit(numbers)
-    programme = compile_model(build_model(numbers, latency_row=LATENCY_ROW), numbers)
+    programme = planner.programme(_timed(profile))
     spending = Spending(accounts.bill, unit)
     margins = {
         OVERALL: accounts.accuracy_margin,

@@ -16,7 +16,7 @@ from planner.explain import LimitsClashError
 from planner.frontiers.frontier import frontier
 from planner.limits import LimitSet
 from planner.plan import Plan, read_plan
-from planner.planner import EXCEEDANCE, Planner
+from planner.planner import Planner
 from planner.solve import NO_MARGIN, solve
 from planner.spec import Spec
 from profiles.errors import InfeasibleError, InputError, UnknownValueError
@@ -56,7 +56,9 @@ def test_more_budget_never_lowers_planned_accuracy(seed: int, low: float, more: 
             for _, x in planner.singles()
         )
         poor, rich = (
-            planner.answer(planner.spec.objective, LimitSet(usd_per_request=cheapest * factor))
+            planner.answer(
+                planner.spec.objective, LimitSet({"spend.usd_per_request": cheapest * factor})
+            )
             for factor in (low + 1e-3, (low + 1e-3) * more)
         )
         assert rich.value >= poor.value - 2e-6
@@ -195,7 +197,7 @@ def test_a_tail_limit_has_a_price_per_share_of_slow_requests() -> None:
     slow = np.array([[[0.2, 0.01], [0.3, 0.02]]])
     profile = make_profile([[0.9, 0.9], [0.8, 0.8]], [[1e-4, 1e-3]] * 2, slow=slow, grid_s=(5.0,))
     rung = _solve(profile, make_spec(limits={"latency": {"p95_s": 5.0}})).rungs[0]
-    assert rung.shadow_prices[EXCEEDANCE] < 0
+    assert rung.shadow_prices["latency.exceedance"] < 0
     assert rung.promised.latency_p95_s == 5.0
 
 
@@ -271,7 +273,9 @@ def test_a_spec_about_something_else_is_refused(keys: dict[str, Any], message: s
 
 def test_an_infeasible_plan_names_what_clashes_and_the_menu_mends_it() -> None:
     profile = random_profile(np.random.default_rng(3), 4, 10)
-    limits = LimitSet({"accuracy.overall": 0.7}, usd_per_request=2e-4, p95_s=8.0)
+    limits = LimitSet(
+        {"accuracy.overall": 0.7, "spend.usd_per_request": 2e-4, "latency.p95_s": 8.0}
+    )
     planner = Planner(profile, make_spec(traffic={"requests": 5000}))
     with pytest.raises(LimitsClashError) as raised:
         planner.solve(accuracy=0.7, usd_per_request=2e-4, p95_s=8.0)

@@ -1,0 +1,85 @@
+"""Limits by the names that people write, and their values in words."""
+
+from __future__ import annotations
+
+from planner.spec import PERCENTILES
+
+OVERALL = "accuracy.overall"
+BY_CLASS = "accuracy.by_class."
+BY_GROUP = "accuracy.by_group."
+MAX_GAP = "accuracy.max_gap."
+LATENCY = "latency.p95_s"
+LATENCIES = "latency."
+SPEND = "spend.usd_per_request"
+GPU = "gpu."
+ENERGY = "energy.joules_per_request"
+CARBON = "carbon.g_per_request"
+PER_REQUEST = "per_request."
+SHARES = "shares."
+AT_LEAST = ".at_least"
+AT_MOST = ".at_most"
+
+
+def is_floor(limit: str) -> bool:
+    """Whether the limit bounds from below."""
+    if limit.startswith(SHARES):
+        return limit.endswith(AT_LEAST)
+    return limit.startswith("accuracy.") and not limit.startswith(MAX_GAP)
+
+
+def is_share(limit: str) -> bool:
+    """Whether its values lie in 0..1."""
+    return limit.startswith(("accuracy.", SHARES))
+
+
+def is_latency(limit: str) -> bool:
+    """Whether it bounds a percentile of the latency, in seconds."""
+    return limit.startswith(LATENCIES)
+
+
+def is_of_groups(limit: str) -> bool:
+    """Whether it speaks about groups of requests."""
+    return limit.startswith((BY_GROUP, MAX_GAP))
+
+
+def tail_of_limit(limit: str) -> float:
+    """Share of requests that may be slower than a latency limit."""
+    return PERCENTILES[limit.rpartition(".")[2]]
+
+
+def class_of_latency(limit: str) -> str | None:
+    """The class that a latency limit is about, None for all requests."""
+    inner = limit.removeprefix(LATENCIES).rpartition(".")[0]
+    return inner.removeprefix("by_class.") or None
+
+
+def price_name(limit: str) -> str:
+    """What a shadow price is per unit of: of a latency limit, the share of slower requests."""
+    if not is_latency(limit):
+        return limit
+    head, _, percentile = limit.rpartition(".")
+    return f"{head}.exceedance" + ("" if percentile == "p95_s" else f"_{percentile}")
+
+
+def in_words(limit: str, value: float) -> str:
+    """A limit's value with its unit."""
+    if is_share(limit):
+        return f"{value:g}"
+    if is_latency(limit):
+        return f"{value:g} s"
+    if limit == SPEND:
+        return f"{value:.4g} USD"
+    return f"{value:.4g} {_UNITS.get(limit, _unit_of(limit))}"
+
+
+_UNITS = {ENERGY: "J", CARBON: "g"}
+
+
+def _unit_of(limit: str) -> str:
+    if limit.startswith(GPU):
+        return "GPU-s"
+    return (
+        limit.removeprefix(PER_REQUEST)
+        .replace("tokens_in", "prompt tokens")
+        .replace("tokens_out", "completion tokens")
+    )
