@@ -78,6 +78,19 @@ class GapFigures(_Part):
     worst: str = Field(description="The one with the lowest.")
 
 
+class LimitFigures(_Part):
+    """How an allocation stands to one limit of the spec."""
+
+    asked: float = Field(description="The limit's value, in the unit that its name says.")
+    allowed: float = Field(
+        description="What is held to: the value; of a latency limit, the share of requests that "
+        "may be slower."
+    )
+    promised: float = Field(
+        description="What holds with the spec's confidence: at least for a floor, else at most."
+    )
+
+
 class Rung(_Part):
     """One solved allocation."""
 
@@ -95,6 +108,9 @@ class Rung(_Part):
     by_class: dict[str, Figures] = Field(description="Expected figures per class.")
     shadow_prices: dict[str, float] = Field(
         description="Change of the objective per unit of a binding limit, by limit name."
+    )
+    limits: dict[str, LimitFigures] = Field(
+        default_factory=dict, description="Per limit of the spec, kept or given up."
     )
     by_group: dict[str, dict[str, GroupFigures]] = Field(
         default_factory=dict, description="Per column that a limit names, and group."

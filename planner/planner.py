@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from planner.estimating.allocation import SMALLEST_SHARE, Accounts, by_name, tidy
+from planner.estimating.allocation import DIGITS, SMALLEST_SHARE, Accounts, by_name, tidy
 from planner.estimating.estimates import Estimates, estimate
 from planner.estimating.group_figures import gap_figures, group_figures
 from planner.estimating.limit_rows import LimitRows
@@ -17,7 +17,7 @@ from planner.estimating.spending import Spending
 from planner.explain import explain
 from planner.limit_names import LATENCY, OVERALL, SPEND, is_latency, price_name
 from planner.limits import Keep, LimitSet
-from planner.plan import Rung
+from planner.plan import LimitFigures, Rung
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array
 from planner.programme.model import (
@@ -254,9 +254,26 @@ class Planner:
                 for d, name in enumerate(self.estimates.classes)
             },
             shadow_prices=answer.shadow_prices,
+            limits=self._limit_figures(answer.x),
             by_group=group_figures(answer.x, self.estimates, self.accounts),
             gaps=gap_figures(answer.x, self.estimates, self.accounts),
         )
+
+    def _limit_figures(self, x: Array) -> dict[str, LimitFigures]:
+        """How an allocation stands to the spec's limits; the worst row of each."""
+        found: dict[str, LimitFigures] = {}
+        worst: dict[str, float] = {}
+        for row, value in self._asked(self.limits):
+            missed = self._missed(row, x, value)
+            if missed <= worst.get(row.limit, -np.inf):
+                continue
+            worst[row.limit] = missed
+            allowed = row.bound_at(value) * row.unit
+            promised = allowed + (-missed if row.is_floor else missed) * row.unit
+            found[row.limit] = LimitFigures(
+                asked=value, allowed=_digits(allowed), promised=_digits(max(promised, 0.0))
+            )
+        return found
 
     def _solved(self, question: Question, limits: LimitSet) -> Solution:
         return self._spending.solve(self._session(limits), question)
@@ -452,3 +469,8 @@ class Planner:
             if abs(dual) > 1e-7:
                 prices[price_name(name)] = float(f"{price:.9g}")
         return prices
+
+
+def _digits(value: float) -> float:
+    """As many digits as every other figure of a plan."""
+    return float(f"{value:.{DIGITS}g}")
