@@ -18,10 +18,25 @@ PER_REQUEST = "per_request."
 SHARES = "shares."
 AT_LEAST = ".at_least"
 AT_MOST = ".at_most"
+TENANTS = "tenants."
+
+
+def of_tenant(tenant: str, limit: str) -> str:
+    """A limit that holds for one tenant; tenants' names have no dots."""
+    return f"{TENANTS}{tenant}.{limit}"
+
+
+def whose(limit: str) -> tuple[str | None, str]:
+    """The tenant that a limit is about, None for all traffic, and its name there."""
+    if not limit.startswith(TENANTS):
+        return None, limit
+    tenant, _, inner = limit.removeprefix(TENANTS).partition(".")
+    return tenant, inner
 
 
 def is_floor(limit: str) -> bool:
     """Whether the limit bounds from below."""
+    _, limit = whose(limit)
     if limit.startswith(SHARES):
         return limit.endswith(AT_LEAST)
     return limit.startswith("accuracy.") and not limit.startswith(MAX_GAP)
@@ -29,12 +44,17 @@ def is_floor(limit: str) -> bool:
 
 def is_share(limit: str) -> bool:
     """Whether its values lie in 0..1."""
-    return limit.startswith(("accuracy.", SHARES))
+    return whose(limit)[1].startswith(("accuracy.", SHARES))
+
+
+def is_accuracy(limit: str) -> bool:
+    """Whether it speaks about mean scores."""
+    return whose(limit)[1].startswith("accuracy.")
 
 
 def is_latency(limit: str) -> bool:
     """Whether it bounds a percentile of the latency, in seconds."""
-    return limit.startswith(LATENCIES)
+    return whose(limit)[1].startswith(LATENCIES)
 
 
 def is_of_groups(limit: str) -> bool:
@@ -67,7 +87,7 @@ def in_words(limit: str, value: float) -> str:
         return f"{value:g}"
     if is_latency(limit):
         return f"{value:g} s"
-    if limit == SPEND:
+    if whose(limit)[1] == SPEND:
         return f"{value:.4g} USD"
     return f"{value:.4g} {_UNITS.get(limit, _unit_of(limit))}"
 

@@ -21,8 +21,17 @@ from planner.limit_names import (
     PER_REQUEST,
     SHARES,
     SPEND,
+    of_tenant,
 )
-from planner.spec import AccuracyLimit, CarbonLimit, EnergyLimit, LatencyLimit, Spec
+from planner.spec import (
+    AccuracyLimit,
+    CarbonLimit,
+    EnergyLimit,
+    LatencyLimit,
+    Spec,
+    Tenant,
+    TenantAccuracy,
+)
 
 JOULES_PER_KWH = 3.6e6
 
@@ -89,6 +98,18 @@ def _named(spec: Spec) -> Iterator[tuple[str, float]]:
         for ending, value in ((AT_LEAST, part.at_least), (AT_MOST, part.at_most)):
             if value is not None:
                 yield SHARES + part.name + ending, value
+    for name, tenant in spec.tenants.items():
+        for limit, value in _of_tenant(spec, tenant):
+            yield of_tenant(name, limit), value
+
+
+def _of_tenant(spec: Spec, tenant: Tenant) -> Iterator[tuple[str, float]]:
+    yield from _accuracies(tenant.accuracy)
+    if tenant.latency is not None:
+        yield from _latencies(tenant.latency)
+    usd = spec.usd_of(tenant.spend, tenant.share)
+    if usd is not None:
+        yield SPEND, usd
 
 
 def _resources(spec: Spec) -> Iterator[tuple[str, float]]:
@@ -103,11 +124,16 @@ def _resources(spec: Spec) -> Iterator[tuple[str, float]]:
             yield PER_REQUEST + name, most
 
 
-def _accuracies(accuracy: AccuracyLimit) -> Iterator[tuple[str, float]]:
+def _accuracies(accuracy: AccuracyLimit | TenantAccuracy) -> Iterator[tuple[str, float]]:
     if accuracy.overall is not None:
         yield OVERALL, accuracy.overall
     for name, floor in accuracy.by_class.items():
         yield BY_CLASS + name, floor
+    if isinstance(accuracy, AccuracyLimit):
+        yield from _groups(accuracy)
+
+
+def _groups(accuracy: AccuracyLimit) -> Iterator[tuple[str, float]]:
     for column, by_value in accuracy.by_group.items():
         for name, floor in by_value.items():
             yield f"{BY_GROUP}{column}.{name}", floor

@@ -17,6 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
+from planner.limit_names import of_tenant, whose
 from planner.spec import Limits, Traffic, Window
 from profiles.digest import digest
 from profiles.errors import InputError
@@ -89,6 +90,20 @@ class LimitFigures(_Part):
     promised: float = Field(
         description="What holds with the spec's confidence: at least for a floor, else at most."
     )
+    kept: bool = Field(description="Whether that keeps it; lower rungs give up accuracy.")
+
+
+class TenantRung(_Part):
+    """One tenant's part of a solved allocation."""
+
+    allocation: dict[str, dict[str, float]] = Field(
+        description="Share of each class's requests per strategy; each class sums to 1."
+    )
+    expected: Figures = Field(description="Best estimate of the outcome.")
+    promised: Figures = Field(
+        description="What holds with the spec's confidence for all tenants together."
+    )
+    by_class: dict[str, Figures] = Field(description="Expected figures per class.")
 
 
 class Rung(_Part):
@@ -118,12 +133,17 @@ class Rung(_Part):
     gaps: dict[str, GapFigures] = Field(
         default_factory=dict, description="Per column that a limit names."
     )
+    by_tenant: dict[str, TenantRung] = Field(
+        default_factory=dict,
+        description="Per tenant of the spec; the rung's own allocation is then their mean.",
+    )
 
     @model_serializer(mode="wrap")
     def _without_groups(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A plan without groups reads, and is digested, as it was before there were any."""
         written: dict[str, Any] = write(self)
-        return {k: v for k, v in written.items() if v or k not in {"by_group", "gaps"}}
+        newer = {"by_group", "gaps", "by_tenant"}
+        return {k: v for k, v in written.items() if v or k not in newer}
 
 
 class SingleStrategy(_Part):
@@ -141,6 +161,14 @@ class Classes(_Part):
     weights: tuple[float, ...] = Field(description="Planned share of requests, same order.")
     estimator: str | None = Field(default=None, description="Difficulty graph beside the plan.")
     estimator_digest: str | None = Field(default=None, description="Digest of that graph.")
+
+
+class PlannedTenant(_Part):
+    """Who sends a part of the traffic, and the limits that hold for it alone."""
+
+    share: float = Field(description="Share of all requests, 0..1.")
+    weights: tuple[float, ...] = Field(description="Share of its requests per class.")
+    limits: Limits
 
 
 class FixedCosts(_Part):
@@ -168,6 +196,9 @@ class Plan(_Part):
     limits: Limits = Field(
         description="The spec's limits; a sum of dollars less the fixed costs that are paid."
     )
+    tenants: dict[str, PlannedTenant] = Field(
+        default_factory=dict, description="Only where the spec has tenants."
+    )
     fixed_costs: FixedCosts | None = Field(
         default=None, description="Only where the spec has fixed costs."
     )
@@ -185,9 +216,62 @@ class Plan(_Part):
 
     @model_serializer(mode="wrap")
     def _without_fees(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A plan without fixed costs reads, and is digested, as before there were any."""
+        """A plan without fixed costs or tenants reads as before there were any."""
         written: dict[str, Any] = write(self)
-        return {k: v for k, v in written.items() if v is not None or k != "fixed_costs"}
+        return {k: v for k, v in written.items() if v or k not in {"fixed_costs", "tenants"}}
+
+    def of_tenant(self, name: str) -> Plan:
+        """One tenant's part as a plan of its own, under the limits that hold for it alone.
+
+        Raises:
+            InputError: There is no such tenant.
+        """
+        if name not in self.tenants:
+            raise InputError(
+                f"the plan has no tenant {name!r}",
+                where="tenants",
+                expected=f"one of {', '.join(self.tenants)}" if self.tenants else "no tenant",
+            )
+        tenant = self.tenants[name]
+        prefix = of_tenant(name, "")
+        rungs = tuple(
+            rung.model_copy(
+                update={
+                    **dict(rung.by_tenant[name]),
+                    "limits": {
+                        limit.removeprefix(prefix): figures
+                        for limit, figures in rung.limits.items()
+                        if limit.startswith(prefix)
+                    },
+                    "by_tenant": {},
+                    "by_group": {},
+                    "gaps": {},
+                }
+            )
+            for rung in self.rungs
+        )
+        traffic = self.traffic
+        if traffic is not None:
+            requests = max(round(traffic.requests * tenant.share), 1)
+            traffic = traffic.model_copy(update={"requests": requests})
+        shared = [limit for limit in self.rungs[0].limits if whose(limit)[0] is None]
+        warnings = self.warnings
+        if shared:
+            warnings += (
+                f"{' and '.join(shared)} hold over all tenants together: a policy for {name} alone "
+                "does not enforce them",
+            )
+        return self.model_copy(
+            update={
+                "warnings": warnings,
+                "classes": self.classes.model_copy(update={"weights": tenant.weights}),
+                "traffic": traffic,
+                "limits": tenant.limits,
+                "tenants": {},
+                "rungs": rungs,
+                "best_single_strategy": None,
+            }
+        ).sealed()
 
     def sealed(self) -> Plan:
         """The same plan with its content digest filled in."""

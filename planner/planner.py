@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
@@ -14,12 +14,13 @@ from planner.estimating.estimates import Estimates, estimate
 from planner.estimating.group_figures import gap_figures, group_figures
 from planner.estimating.limit_rows import LimitRows
 from planner.estimating.spending import Spending
+from planner.estimating.tenants import Tenants, is_tenants_latency, is_tenants_spend
 from planner.explain import explain
 from planner.limit_names import LATENCY, OVERALL, SPEND, is_latency, price_name
 from planner.limits import Keep, LimitSet
-from planner.plan import LimitFigures, Rung
+from planner.plan import LimitFigures, Rung, TenantRung
 from planner.programme.limit_row import LimitRow
-from planner.programme.margin import Array
+from planner.programme.margin import Array, Margin
 from planner.programme.model import (
     OBJECTIVE_SCALE,
     Programme,
@@ -54,14 +55,17 @@ class Answer:
     """A proven allocation in the model's own terms.
 
     Attributes:
-        x: Tidied share per column of the estimates.
+        x: Tidied share per column of the estimates, of all traffic.
         value: The objective: dollars per request or per correct answer, or accuracy less doubt.
         shadow_prices: Change of that value per unit of each binding limit.
+        by_tenant: Tidied share per column of the estimates, of each tenant's traffic; empty
+            without tenants.
     """
 
     x: Array
     value: float
     shadow_prices: dict[str, float]
+    by_tenant: dict[str, Array] = field(default_factory=dict)
 
 
 class Planner:
@@ -83,13 +87,17 @@ class Planner:
     def __init__(self, profile: Profile, spec: Spec) -> None:
         self.profile = profile
         self.spec = spec
-        self.estimates: Estimates = estimate(profile, spec)
+        found = estimate(profile, spec)
+        self._unit = cost_unit(found)
+        self.tenants = Tenants(profile, spec, found, self._unit) if spec.tenants else None
+        self.segments = self.tenants.segments if self.tenants else None
+        self.estimates: Estimates = self.segments.base if self.segments else found
+        self._decided = self.segments.estimates() if self.segments else found
         judged = spec.traffic.fewest if spec.traffic and self.estimates.level else None
         self.accounts = Accounts(self.estimates, judged)
         self.limits = LimitSet.of(spec)
         self.costs_known = bool(np.isfinite(self.estimates.cost_usd).all())
-        self._unit = cost_unit(self.estimates)
-        self._spending = Spending(self.accounts.bill, self._unit)
+        self._spending = Spending(self.accounts.bill, self._unit, self.segments)
         self._limit_rows = LimitRows(self.accounts, spec, self._unit, self._spending.margin)
         self._rows_of: dict[tuple[tuple[str, int], ...], tuple[LimitRow, ...]] = {}
         self._sessions: dict[tuple[tuple[str, int], ...], Session] = {}
@@ -164,13 +172,15 @@ class Planner:
             variants = [variants[int(np.argmin(first))]]
         best = self._solved(variants[0], limits)
         x = self._tidied(best, limits)
-        single = self._unbeaten(x, objective, limits)
+        single = self._unbeaten(self._of_all(x), objective, limits)
         if single is not None:
             accuracy = float(self.estimates.traffic_share * single @ self.estimates.accuracy)
             cheaper = self._below(single, objective, limits)
-            return cheaper if cheaper and cheaper.value > accuracy else Answer(single, accuracy, {})
+            if cheaper and cheaper.value > accuracy:
+                return cheaper
+            return self._answer(self._alike(single), accuracy, {})
         prices = self._shadow_prices(best, objective, limits)
-        return Answer(x, self._natural(best.value, objective), prices)
+        return self._answer(x, self._natural(best.value, objective), prices)
 
     def slack(self, limits: LimitSet, name: str) -> float:
         """By how much one limit would have to move for all others to be kept, its own unit.
@@ -210,15 +220,15 @@ class Planner:
             price_name(limit): float(dual) * unit / self._unit_of(limit, limits)
             for limit, dual in self._by_limit(best.duals, limits).items()
         }
-        x = tidy(best.x[: self.estimates.columns], self.estimates)
-        return Answer(x, best.value * unit, prices)
+        x = tidy(best.x[: self._decided.columns], self._decided)
+        return self._answer(x, best.value * unit, prices)
 
     def fastest(self, limits: LimitSet, name: str) -> Array:
         """The allocation nearest to keeping one latency limit, whatever else it costs."""
         alone = limits.only(name)
         question = self._question(Objective.MAXIMIZE_ACCURACY, alone)
         solution = self._solved(replace(question, then=None, free=name), alone)
-        return tidy(solution.x[: self.estimates.columns], self.estimates)
+        return self._of_all(tidy(solution.x[: self._decided.columns], self._decided))
 
     def feasible(self, limits: LimitSet) -> bool:
         """Whether any allocation keeps the limits."""
@@ -230,8 +240,8 @@ class Planner:
         return True
 
     def keeps(self, x: Array, limits: LimitSet, tolerance: float = 1e-9) -> bool:
-        """Whether an allocation keeps the limits, margins included."""
-        return all(self._missed(row, x, value) <= tolerance for row, value in self._asked(limits))
+        """Whether an allocation, the same for all tenants, keeps the limits, margins included."""
+        return self._keeps(self._alike(x), limits, tolerance)
 
     def singles(self) -> Iterator[tuple[str, Array]]:
         """Every strategy measured in all classes, with the allocation that uses nothing else."""
@@ -254,13 +264,14 @@ class Planner:
                 for d, name in enumerate(self.estimates.classes)
             },
             shadow_prices=answer.shadow_prices,
-            limits=self._limit_figures(answer.x),
+            limits=self._limit_figures(self._decision(answer)),
+            by_tenant=self._tenant_figures(answer),
             by_group=group_figures(answer.x, self.estimates, self.accounts),
             gaps=gap_figures(answer.x, self.estimates, self.accounts),
         )
 
     def _limit_figures(self, x: Array) -> dict[str, LimitFigures]:
-        """How an allocation stands to the spec's limits; the worst row of each."""
+        """How a decision stands to the spec's limits; the worst row of each."""
         found: dict[str, LimitFigures] = {}
         worst: dict[str, float] = {}
         for row, value in self._asked(self.limits):
@@ -271,9 +282,55 @@ class Planner:
             allowed = row.bound_at(value) * row.unit
             promised = allowed + (-missed if row.is_floor else missed) * row.unit
             found[row.limit] = LimitFigures(
-                asked=value, allowed=_digits(allowed), promised=_digits(max(promised, 0.0))
+                asked=value,
+                allowed=_digits(allowed),
+                promised=_digits(max(promised, 0.0)),
+                kept=missed <= 2e-9,
             )
         return found
+
+    def _tenant_figures(self, answer: Answer) -> dict[str, TenantRung]:
+        if self.tenants is None:
+            return {}
+        found = {}
+        for accounts, (name, x) in zip(
+            self.tenants.accounts, answer.by_tenant.items(), strict=True
+        ):
+            found[name] = TenantRung(
+                allocation=by_name(x, accounts.estimates),
+                expected=accounts.expected(x),
+                promised=accounts.promised(x),
+                by_class={
+                    one: accounts.of_class(x, d) for d, one in enumerate(self.estimates.classes)
+                },
+            )
+        return found
+
+    def _answer(self, x: Array, value: float, prices: dict[str, float]) -> Answer:
+        """An answer from a decision per column of the programme."""
+        if self.segments is None:
+            return Answer(x, value, prices)
+        by_tenant = {
+            name: self.segments.of_tenant(x, number)
+            for number, name in enumerate(self.segments.names)
+        }
+        return Answer(tidy(self.segments.of_all(x), self.estimates), value, prices, by_tenant)
+
+    def _decision(self, answer: Answer) -> Array:
+        """The decision per column of the programme behind an answer."""
+        return np.concatenate(list(answer.by_tenant.values())) if answer.by_tenant else answer.x
+
+    def _of_all(self, x: Array) -> Array:
+        """What a decision does over all traffic, per column of the estimates."""
+        return x if self.segments is None else self.segments.of_all(x)
+
+    def _alike(self, x: Array) -> Array:
+        """The decision that treats all tenants alike."""
+        return x if self.segments is None else self.segments.alike(x)
+
+    def _keeps(self, x: Array, limits: LimitSet, tolerance: float) -> bool:
+        """Whether a decision keeps the limits."""
+        return all(self._missed(row, x, value) <= tolerance for row, value in self._asked(limits))
 
     def _solved(self, question: Question, limits: LimitSet) -> Solution:
         return self._spending.solve(self._session(limits), question)
@@ -289,9 +346,18 @@ class Planner:
         seconds |= {name: s for name, s in limits.values.items() if is_latency(name)}
         key = tuple((name, self.estimates.latency_row(s)) for name, s in sorted(seconds.items()))
         if key not in self._rows_of:
-            latency = self._limit_rows.of_latency(sorted(seconds.items()))
-            self._rows_of[key] = (*self._limit_rows.lasting, *latency)
+            self._rows_of[key] = tuple(self._built(sorted(seconds.items())))
         return self._rows_of[key]
+
+    def _built(self, limits_s: list[tuple[str, float]]) -> Iterator[LimitRow]:
+        of_all = [one for one in limits_s if not is_tenants_latency(one[0])]
+        rows = (*self._limit_rows.lasting, *self._limit_rows.of_latency(of_all))
+        if self.tenants is None:
+            yield from rows
+            return
+        yield from map(self.tenants.segments.about_all, rows)
+        yield from self.tenants.lasting()
+        yield from self.tenants.of_latency([one for one in limits_s if one not in of_all])
 
     def programme(self, limits: LimitSet) -> Programme:
         """The compiled model of record for questions with these limits.
@@ -301,16 +367,21 @@ class Planner:
             InputError: A limit is about a class that there is not.
         """
         rows = self.rows(limits)
-        model = build_model(self.estimates, rows, value_usd=self._value_usd)
-        return compile_model(model, rows)
+        worth = self._value_usd
+        if worth is not None and self.segments is not None:
+            worth = np.tile(worth, len(self.segments.names))
+        return compile_model(build_model(self._decided, rows, value_usd=worth), rows)
+
+    def _about_all(self, margin: Margin) -> Margin:
+        return margin if self.segments is None else self.segments.margin_about_all(margin)
 
     def _session(self, limits: LimitSet) -> Session:
         rows = self.rows(limits)
         key = next(key for key, own in self._rows_of.items() if own is rows)
         if key not in self._sessions:
             margins = {row.name: row.margin for row in rows if row.margin is not None}
-            margins[ABSOLUTE] = self.accounts.accuracy_margin
-            columns = self.estimates.columns
+            margins[ABSOLUTE] = self._about_all(self.accounts.accuracy_margin)
+            columns = self._decided.columns
             self._sessions[key] = Session(self.programme(limits), margins, columns)
         return self._sessions[key]
 
@@ -352,7 +423,7 @@ class Planner:
         question = self._question(Objective.MINIMIZE_COST_PER_CORRECT, limits)
         best = self._solved(question, limits)
         for _ in range(MAX_RATIOS):
-            ratio = self._usd_per_correct(best.x) / self._unit
+            ratio = self._usd_per_correct(best.x[: self._decided.columns]) / self._unit
             if not np.isfinite(ratio):
                 raise InfeasibleError("no plan under these limits has a single correct answer")
             question = replace(question, reward=ratio)
@@ -362,17 +433,17 @@ class Planner:
         else:
             raise UnprovenError(f"the cost per correct answer did not settle in {MAX_RATIOS} steps")
         x = self._tidied(best, limits)
-        accuracy = float(self.estimates.traffic_share * x @ self.estimates.accuracy)
+        accuracy = float(self._decided.traffic_share * x @ self._decided.accuracy)
         prices = self._shadow_prices(best, Objective.MINIMIZE_COST, limits)
-        return Answer(
+        return self._answer(
             x,
             self._usd_per_correct(x),
             {name: float(f"{price / accuracy:.9g}") for name, price in prices.items()},
         )
 
     def _usd_per_correct(self, x: Array) -> float:
-        e = self.estimates
-        share = e.traffic_share * x[: e.columns]
+        e = self._decided
+        share = e.traffic_share * x
         accuracy = float(share @ e.accuracy)
         return float(share @ e.cost_usd) / accuracy if accuracy > 0 else np.inf
 
@@ -409,7 +480,7 @@ class Planner:
         name = f"doubt against {strategy}"
         session = self._session(limits)
         if not session.knows(name):
-            session.add_margin(name, self.accounts.difference_margin(single))
+            session.add_margin(name, self._about_all(self.accounts.difference_margin(single)))
         return name
 
     @cached_property
@@ -430,16 +501,18 @@ class Planner:
     def _missed(self, row: LimitRow, x: Array, value: float) -> float:
         """By how much a limit is missed, in units of its row; negative where it is kept."""
         if row.limit == SPEND:
-            return (self.accounts.bill.promised(x) - value) / self._unit
+            return (self.accounts.bill.promised(self._of_all(x)) - value) / self._unit
+        if self.tenants is not None and is_tenants_spend(row.limit):
+            return self.tenants.spend_missed(row.limit, x, value)
         return row.missed(x, value)
 
     def _tidied(self, solution: Solution, limits: LimitSet) -> Array:
         """Without dust, unless a limit needs the dust."""
-        x = solution.x[: self.estimates.columns]
-        tidied = tidy(x, self.estimates, SMALLEST_SHARE)
-        if self.keeps(tidied, limits, 2e-9):
+        x = solution.x[: self._decided.columns]
+        tidied = tidy(x, self._decided, SMALLEST_SHARE)
+        if self._keeps(tidied, limits, 2e-9):
             return tidied
-        return tidy(x, self.estimates, 1e-12)
+        return tidy(x, self._decided, 1e-12)
 
     def _natural(self, value: float, objective: Objective) -> float:
         value = value / OBJECTIVE_SCALE

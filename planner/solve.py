@@ -10,7 +10,7 @@ import pyomo.version
 
 from planner.estimating.group_figures import stood_in_for
 from planner.fees.fixed_costs import settled
-from planner.limit_names import LATENCY, SPEND
+from planner.limit_names import LATENCY, SPEND, is_accuracy
 from planner.plan import (
     CellFacts,
     Classes,
@@ -18,6 +18,7 @@ from planner.plan import (
     Figures,
     FixedCosts,
     Plan,
+    PlannedTenant,
     Rung,
     SingleStrategy,
 )
@@ -66,7 +67,7 @@ def solve(
         status="optimal",
         workload=profile.workload,
         confidence=spec.level,
-        warnings=(*_warnings(planner, rungs), *_given_up(planner, answers)),
+        warnings=(*_warnings(planner, rungs), *_given_up(rungs)),
         classes=Classes(
             source=_source(spec, reads_labels=reads_labels),
             names=profile.classes,
@@ -76,6 +77,7 @@ def solve(
         ),
         traffic=spec.traffic,
         limits=spec.limits_of_requests(),
+        tenants=_tenants(planner),
         fixed_costs=_fixed_costs(spec, rungs[0]),
         prices=prices,
         cells=_facts(planner, rungs),
@@ -85,6 +87,19 @@ def solve(
         profile_digest=profile.digest,
         solver=f"{SOLVER}, model by Pyomo {pyomo.version.version}",
     ).sealed()
+
+
+def _tenants(planner: Planner) -> dict[str, PlannedTenant]:
+    if planner.tenants is None:
+        return {}
+    return {
+        name: PlannedTenant(
+            share=float(planner.tenants.segments.shares[number]),
+            weights=tuple(float(part) for part in planner.tenants.segments.mixes[number]),
+            limits=planner.tenants.limits[name],
+        )
+        for number, name in enumerate(planner.tenants.segments.names)
+    }
 
 
 def _fixed_costs(spec: Spec, rung: Rung) -> FixedCosts | None:
@@ -135,7 +150,7 @@ def _rung(planner: Planner, fraction: float, full: float) -> tuple[float, Object
     kind = Objective.MAXIMIZE_ACCURACY
     if planner.spec.objective is Objective.MAXIMIZE_VALUE:
         kind = Objective.MAXIMIZE_VALUE
-    accuracies = planner.limits.only("accuracy.").values
+    accuracies = filter(is_accuracy, planner.limits.values)
     limits = planner.limits.without(*accuracies).moved(SPEND, fraction * full)
     try:
         answer = planner.answer(kind, limits)
@@ -227,16 +242,20 @@ def _partly_measured(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
     ]
 
 
-def _given_up(planner: Planner, answers: list[tuple[float, Objective, Answer]]) -> list[str]:
+def _given_up(rungs: tuple[Rung, ...]) -> list[str]:
     """Which limits on accuracy each lower rung promises no longer."""
-    limits = planner.limits
-    alone = limits.only("accuracy.").alone()
     warnings = []
-    for fraction, _, answer in answers[1:]:
-        lost = [name for name, limit in alone.items() if not planner.keeps(answer.x, limit, 2e-9)]
+    for rung in rungs[1:]:
+        lost = [
+            f"{name} {limit.asked:g}"
+            for name, limit in rung.limits.items()
+            if is_accuracy(name) and not limit.kept
+        ]
         if lost:
-            named = " and ".join(f"{name} {limits.values[name]:g}" for name in lost)
-            warnings.append(f"rung {fraction:g}, used when money runs short, gives up {named}")
+            warnings.append(
+                f"rung {rung.budget_fraction:g}, used when money runs short, gives up "
+                f"{' and '.join(lost)}"
+            )
     return warnings
 
 

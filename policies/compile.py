@@ -15,6 +15,7 @@ from policies.graph import build_graph
 from policies.policy import Graph, Policy, PolicyClasses, Provenance
 from policies.shares import move_figures, order_strategies, simplify_shares
 from profiles.digest import digest_bytes
+from profiles.errors import InputError
 
 __all__ = ["PASSES", "CompiledPolicy", "compile_plan"]
 
@@ -43,6 +44,13 @@ def compile_plan(
         InputError: The plan cannot be enforced as it stands; says what to do.
         UnknownValueError: A price or a measured cell that the policy needs is missing.
     """
+    if plan.tenants:
+        raise InputError(
+            "a policy is for one tenant, and this plan has several",
+            where="tenants",
+            expected=f"one of {', '.join(plan.tenants)}",
+            next_step="name it: 'inferbudget compile PLAN --tenant NAME -o NAME.yaml'",
+        )
     draft = Draft(plan=plan, estimator=estimator, warnings=plan.warnings)
     return _assemble(reduce(lambda current, step: step(current), PASSES, draft), graph_file)
 

@@ -36,10 +36,18 @@ if TYPE_CHECKING:
 @click.option(
     "--check", "only_check", is_flag=True, help="Write nothing; exit 1 when a file is stale."
 )
+@click.option(
+    "--tenant", metavar="NAME", help="The tenant that the policy is for, of a plan with tenants."
+)
 @format_option
 @click.pass_context
 def compile_command(
-    ctx: click.Context, plan: Path, output: Path, only_check: bool, output_format: str
+    ctx: click.Context,
+    plan: Path,
+    output: Path,
+    only_check: bool,
+    tenant: str | None,
+    output_format: str,
 ) -> None:
     """Turn PLAN into policy.yaml for people and policy.onnx for machines.
 
@@ -57,7 +65,7 @@ def compile_command(
         raise click.UsageError("-o - writes the YAML to stdout: leave --check and --format out")
     solved = read_plan(plan)
     compiled = compile_plan(
-        solved,
+        solved if tenant is None else solved.of_tenant(tenant),
         estimator=_estimator(solved, plan),
         graph_file=graph_file_name(Path("policy.yaml") if to_stdout else output),
     )

@@ -172,12 +172,12 @@ class LimitRows:
         known = self._e.strategies
         if part.strategies is not None:
             for text in part.strategies:
-                _refuse_unknown(text, known, f"{where}.strategies", "strategy")
+                refuse_unknown(text, known, f"{where}.strategies", "strategy")
             return np.array([text in part.strategies for text in known])
         models = {text: set(parse(text).models()) for text in known}
         every = sorted({model for used in models.values() for model in used})
         for model in part.models or ():
-            _refuse_unknown(model, every, f"{where}.models", "model")
+            refuse_unknown(model, every, f"{where}.models", "model")
         return np.array([bool(models[text] & set(part.models or ())) for text in known])
 
     def _of_class(self, name: str, values: Array, sds: Array) -> Margin:
@@ -191,11 +191,12 @@ class LimitRows:
 
     def _columns_of(self, name: str, where: str) -> NDArray[np.intp]:
         e = self._e
-        _refuse_unknown(name, e.classes, where, "class")
+        refuse_unknown(name, e.classes, where, "class")
         return np.flatnonzero(e.class_of == e.classes.index(name))
 
 
-def _refuse_unknown(word: str, known: Sequence[str], where: str, kind: str) -> None:
+def refuse_unknown(word: str, known: Sequence[str], where: str, kind: str) -> None:
+    """Refuse a word of a spec that the profile does not know."""
     if word in known:
         return
     near = get_close_matches(word, known, n=1)

@@ -15,6 +15,7 @@ import math
 from dataclasses import replace
 
 from planner.estimating.bill import Bill
+from planner.estimating.segments import Segments
 from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
 from planner.programme.session import Question, Session, Solution
@@ -31,11 +32,13 @@ class Spending:
     Args:
         bill: Dollars per request of an allocation.
         unit: Dollars that one unit of the model's costs stands for.
+        segments: What the programme's columns are, where there are tenants.
     """
 
-    def __init__(self, bill: Bill, unit: float) -> None:
+    def __init__(self, bill: Bill, unit: float, segments: Segments | None = None) -> None:
         self._bill = bill
         self._unit = unit
+        self._segments = segments
         self.margin = Margin(bill.margin.z, bill.margin.matrix.scaled(1 / unit))
 
     def solve(self, session: Session, question: Question) -> Solution:
@@ -89,14 +92,19 @@ class Spending:
         return best if question.then is None else session.solve(replace(once, then=question.then))
 
     def _noise_around(self, found: Solution) -> Array:
-        e = self._bill.estimates
-        x = found.x[: e.columns]
+        e, x = self._bill.estimates, self._of_all(found)
         noise = self._bill.noise_around(x, e.traffic_share, e.cost_usd, e.cost_spread)
-        return noise / self._unit
+        return (noise if self._segments is None else self._segments.spread(noise)) / self._unit
 
     def _promised(self, found: Solution) -> float:
-        x: Array = found.x[: self._bill.estimates.columns]
-        return self._bill.promised(x) / self._unit
+        return self._bill.promised(self._of_all(found)) / self._unit
+
+    def _of_all(self, found: Solution) -> Array:
+        """The allocation over all traffic, per measured column."""
+        columns = self._bill.estimates.columns
+        if self._segments is None:
+            return found.x[:columns]
+        return self._segments.of_all(found.x[: columns * len(self._segments.names)])
 
     def _without_free(self, question: Question) -> Question:
         """The same limits less the one that is free, which a cap on a gap has several rows of."""

@@ -83,6 +83,24 @@ class Rows:
             right=self.right[:, keep],
         )
 
+    def of_sources(self, source: NDArray[np.intp], factor: Array) -> Rows:
+        """A matrix of other columns: column j is column ``source[j]`` times ``factor[j]``."""
+        order = np.argsort(self.column, kind="stable")
+        counts = np.bincount(self.column, minlength=self.shape[1])
+        starts = np.cumsum(counts) - counts
+        wanted = np.where(factor == 0, 0, counts[source])
+        column = np.repeat(np.arange(len(source)), wanted)
+        within = np.arange(len(column)) - np.repeat(np.cumsum(wanted) - wanted, wanted)
+        taken = order[starts[source][column] + within]
+        return Rows(
+            shape=(self.shape[0], len(source)),
+            component=self.component[taken],
+            column=column,
+            entry=self.entry[taken] * factor[column],
+            left=self.left,
+            right=self.right[:, source] * factor,
+        )
+
     def with_last(self, row: Array) -> Rows:
         """The matrix with this added to its last component."""
         columns = np.arange(self.shape[1])

@@ -19,8 +19,8 @@ from pydantic import (
 from planner.spec.choice import Allocation, Value
 from planner.spec.fees import FixedCost, refuse_names, refuse_window
 from planner.spec.limits import Limits, SpendLimit
-from planner.spec.parts import Name, Names, Number, Part, Window, meant, without
-from planner.spec.tenants import Tenant
+from planner.spec.parts import Names, Number, Part, Window, meant, without
+from planner.spec.tenants import Tenant, TenantName
 from planner.spec.traffic import Traffic
 from profiles.digest import digest
 from profiles.money import PriceCard
@@ -57,7 +57,7 @@ class Spec(Part):
     )
     traffic: Traffic | None = None
     limits: Limits = Field(default_factory=Limits)
-    tenants: dict[Name, Tenant] = Field(
+    tenants: dict[TenantName, Tenant] = Field(
         default_factory=dict, description="Who sends the traffic, where limits differ by tenant."
     )
     strategies: Names | None = Field(

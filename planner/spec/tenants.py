@@ -9,6 +9,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from planner.spec.limits import LatencyLimit, SpendLimit
 from planner.spec.parts import Number, Part, Share, without
 
+TenantName = Annotated[str, Field(min_length=1, pattern=r"^[^.]+$")]
+"""Without dots, which separate the parts of a limit's name."""
+
 
 class TenantAccuracy(Part):
     """Floors on the mean score of a tenant's requests."""
