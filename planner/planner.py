@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 
 import numpy as np
 
-from planner.estimating.allocation import DIGITS, SMALLEST_SHARE, Accounts, by_name, tidy
-from planner.estimating.estimates import Estimates, estimate
-from planner.estimating.group_figures import gap_figures, group_figures
-from planner.estimating.limit_rows import LimitRows
-from planner.estimating.spending import Spending
-from planner.estimating.tenants import Tenants, is_tenants_latency, is_tenants_spend
+from planner.decisions import ABSOLUTE, Decisions
+from planner.estimating.allocation import SMALLEST_SHARE, tidy
 from planner.explain import explain
-from planner.limit_names import LATENCY, OVERALL, SPEND, is_latency, price_name
+from planner.limit_names import LATENCY, OVERALL, SPEND, price_name
 from planner.limits import Keep, LimitSet
-from planner.plan import LimitFigures, Rung, TenantRung
+from planner.plan import Rung
 from planner.programme.limit_row import LimitRow
-from planner.programme.margin import Array, Margin
-from planner.programme.model import (
-    OBJECTIVE_SCALE,
-    Programme,
-    build_model,
-    compile_model,
-    cost_unit,
-)
-from planner.programme.session import Question, Session, Solution
+from planner.programme.margin import Array
+from planner.programme.model import OBJECTIVE_SCALE, Programme
+from planner.programme.session import Question, Solution
+from planner.rungs import ROUNDED, Answer, rung_of
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
 
-ABSOLUTE = "doubt"
+__all__ = ["Answer", "Planner"]
+
 REFERENCES = 3
 """How many single strategies are tried as the one to beat."""
 
@@ -48,24 +40,6 @@ _OBJECTIVES = {
 }
 _THEN = {"cost": "accuracy", "value": "accuracy", "accuracy": "cost"}
 """What decides between equally good answers."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A proven allocation in the model's own terms.
-
-    Attributes:
-        x: Tidied share per column of the estimates, of all traffic.
-        value: The objective: dollars per request or per correct answer, or accuracy less doubt.
-        shadow_prices: Change of that value per unit of each binding limit.
-        by_tenant: Tidied share per column of the estimates, of each tenant's traffic; empty
-            without tenants.
-    """
-
-    x: Array
-    value: float
-    shadow_prices: dict[str, float]
-    by_tenant: dict[str, Array] = field(default_factory=dict)
 
 
 class Planner:
@@ -87,20 +61,13 @@ class Planner:
     def __init__(self, profile: Profile, spec: Spec) -> None:
         self.profile = profile
         self.spec = spec
-        found = estimate(profile, spec)
-        self._unit = cost_unit(found)
-        self.tenants = Tenants(profile, spec, found, self._unit) if spec.tenants else None
-        self.segments = self.tenants.segments if self.tenants else None
-        self.estimates: Estimates = self.segments.base if self.segments else found
-        self._decided = self.segments.estimates() if self.segments else found
-        judged = spec.traffic.fewest if spec.traffic and self.estimates.level else None
-        self.accounts = Accounts(self.estimates, judged)
+        self._decisions = Decisions(profile, spec)
+        self.estimates = self._decisions.estimates
+        self.accounts = self._decisions.accounts
+        self.tenants = self._decisions.tenants
+        self._decided = self._decisions.decided
         self.limits = LimitSet.of(spec)
         self.costs_known = bool(np.isfinite(self.estimates.cost_usd).all())
-        self._spending = Spending(self.accounts.bill, self._unit, self.segments)
-        self._limit_rows = LimitRows(self.accounts, spec, self._unit, self._spending.margin)
-        self._rows_of: dict[tuple[tuple[str, int], ...], tuple[LimitRow, ...]] = {}
-        self._sessions: dict[tuple[tuple[str, int], ...], Session] = {}
         if spec.objective.needs_costs:
             self.estimates.require_costs(f"the objective '{spec.objective}'")
 
@@ -167,18 +134,18 @@ class Planner:
         question = self._question(objective, limits)
         variants = self._variants(question, limits)
         if len(variants) > 1:
-            session = self._session(limits)
+            session = self._decisions.session(limits)
             first = [session.solve(replace(variant, then=None)).value for variant in variants]
             variants = [variants[int(np.argmin(first))]]
         best = self._solved(variants[0], limits)
         x = self._tidied(best, limits)
-        single = self._unbeaten(self._of_all(x), objective, limits)
+        single = self._unbeaten(self._decisions.of_all(x), objective, limits)
         if single is not None:
             accuracy = float(self.estimates.traffic_share * single @ self.estimates.accuracy)
             cheaper = self._below(single, objective, limits)
             if cheaper and cheaper.value > accuracy:
                 return cheaper
-            return self._answer(self._alike(single), accuracy, {})
+            return self._answer(self._decisions.alike(single), accuracy, {})
         prices = self._shadow_prices(best, objective, limits)
         return self._answer(x, self._natural(best.value, objective), prices)
 
@@ -192,12 +159,16 @@ class Planner:
         """
         objective = Objective.MAXIMIZE_ACCURACY
         question = replace(self._question(objective, limits), then=None, free=name)
-        return self._solved(question, limits).value * self._unit_of(name, limits)
+        return self._solved(question, limits).value * self._decisions.unit_of(name, limits)
 
     def value_usd(self, x: Array) -> float:
         """Expected dollars that a request is worth over what it costs, under 'maximize value'."""
         e = self.estimates
-        worth = np.zeros(len(e.classes)) if self._value_usd is None else self._value_usd
+        worth = (
+            np.zeros(len(e.classes))
+            if self._decisions.value_usd is None
+            else self._decisions.value_usd
+        )
         return float(e.traffic_share * x @ (worth[e.class_of] * e.accuracy - e.cost_usd))
 
     def on_point_estimates(self) -> Planner:
@@ -215,9 +186,9 @@ class Planner:
         """
         question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
         best = self._solved(replace(question, then=None, free=name), limits)
-        unit = self._unit_of(name, limits)
+        unit = self._decisions.unit_of(name, limits)
         prices = {
-            price_name(limit): float(dual) * unit / self._unit_of(limit, limits)
+            price_name(limit): float(dual) * unit / self._decisions.unit_of(limit, limits)
             for limit, dual in self._by_limit(best.duals, limits).items()
         }
         x = tidy(best.x[: self._decided.columns], self._decided)
@@ -228,7 +199,7 @@ class Planner:
         alone = limits.only(name)
         question = self._question(Objective.MAXIMIZE_ACCURACY, alone)
         solution = self._solved(replace(question, then=None, free=name), alone)
-        return self._of_all(tidy(solution.x[: self._decided.columns], self._decided))
+        return self._decisions.of_all(tidy(solution.x[: self._decided.columns], self._decided))
 
     def feasible(self, limits: LimitSet) -> bool:
         """Whether any allocation keeps the limits."""
@@ -241,7 +212,7 @@ class Planner:
 
     def keeps(self, x: Array, limits: LimitSet, tolerance: float = 1e-9) -> bool:
         """Whether an allocation, the same for all tenants, keeps the limits, margins included."""
-        return self._keeps(self._alike(x), limits, tolerance)
+        return self._decisions.keeps(self._decisions.alike(x), limits, tolerance)
 
     def singles(self) -> Iterator[tuple[str, Array]]:
         """Every strategy measured in all classes, with the allocation that uses nothing else."""
@@ -252,159 +223,34 @@ class Planner:
                 yield strategy, own.astype(np.float64)
 
     def rung(self, answer: Answer, objective: Objective, fraction: float = 1.0) -> Rung:
-        """An answer with its figures."""
-        return Rung(
-            budget_fraction=fraction,
-            objective=objective.value,
-            allocation=by_name(answer.x, self.estimates),
-            expected=self.accounts.expected(answer.x),
-            promised=self.accounts.promised(answer.x),
-            by_class={
-                name: self.accounts.of_class(answer.x, d)
-                for d, name in enumerate(self.estimates.classes)
-            },
-            shadow_prices=answer.shadow_prices,
-            limits=self._limit_figures(self._decision(answer)),
-            by_tenant=self._tenant_figures(answer),
-            by_group=group_figures(answer.x, self.estimates, self.accounts),
-            gaps=gap_figures(answer.x, self.estimates, self.accounts),
-        )
+        """An answer with its figures, and how it stands to the limits of the spec."""
+        return rung_of(self._decisions, self.limits, answer, objective, fraction)
 
-    def _limit_figures(self, x: Array) -> dict[str, LimitFigures]:
-        """How a decision stands to the spec's limits; the worst row of each."""
-        found: dict[str, LimitFigures] = {}
-        worst: dict[str, float] = {}
-        for row, value in self._asked(self.limits):
-            missed = self._missed(row, x, value)
-            if missed <= worst.get(row.limit, -np.inf):
-                continue
-            worst[row.limit] = missed
-            allowed = row.bound_at(value) * row.unit
-            promised = allowed + (-missed if row.is_floor else missed) * row.unit
-            found[row.limit] = LimitFigures(
-                asked=value,
-                allowed=_digits(allowed),
-                promised=_digits(max(promised, 0.0)),
-                kept=missed <= 2e-9,
-            )
-        return found
+    def rows(self, limits: LimitSet) -> tuple[LimitRow, ...]:
+        """`Decisions.rows`."""
+        return self._decisions.rows(limits)
 
-    def _tenant_figures(self, answer: Answer) -> dict[str, TenantRung]:
-        if self.tenants is None:
-            return {}
-        found = {}
-        for accounts, (name, x) in zip(
-            self.tenants.accounts, answer.by_tenant.items(), strict=True
-        ):
-            found[name] = TenantRung(
-                allocation=by_name(x, accounts.estimates),
-                expected=accounts.expected(x),
-                promised=accounts.promised(x),
-                by_class={
-                    one: accounts.of_class(x, d) for d, one in enumerate(self.estimates.classes)
-                },
-            )
-        return found
+    def programme(self, limits: LimitSet) -> Programme:
+        """`Decisions.programme`."""
+        return self._decisions.programme(limits)
 
     def _answer(self, x: Array, value: float, prices: dict[str, float]) -> Answer:
         """An answer from a decision per column of the programme."""
-        if self.segments is None:
+        if self._decisions.segments is None:
             return Answer(x, value, prices)
         by_tenant = {
-            name: self.segments.of_tenant(x, number)
-            for number, name in enumerate(self.segments.names)
+            name: self._decisions.segments.of_tenant(x, number)
+            for number, name in enumerate(self._decisions.segments.names)
         }
-        return Answer(tidy(self.segments.of_all(x), self.estimates), value, prices, by_tenant)
-
-    def _decision(self, answer: Answer) -> Array:
-        """The decision per column of the programme behind an answer."""
-        return np.concatenate(list(answer.by_tenant.values())) if answer.by_tenant else answer.x
-
-    def _of_all(self, x: Array) -> Array:
-        """What a decision does over all traffic, per column of the estimates."""
-        return x if self.segments is None else self.segments.of_all(x)
-
-    def _alike(self, x: Array) -> Array:
-        """The decision that treats all tenants alike."""
-        return x if self.segments is None else self.segments.alike(x)
-
-    def _keeps(self, x: Array, limits: LimitSet, tolerance: float) -> bool:
-        """Whether a decision keeps the limits."""
-        return all(self._missed(row, x, value) <= tolerance for row, value in self._asked(limits))
-
-    def _solved(self, question: Question, limits: LimitSet) -> Solution:
-        return self._spending.solve(self._session(limits), question)
-
-    def rows(self, limits: LimitSet) -> tuple[LimitRow, ...]:
-        """Every row that a question with these limits can set; latency rows at their seconds.
-
-        Raises:
-            UnknownValueError: A tail that a limit needs is unknown.
-            InputError: A limit is about a class that there is not.
-        """
-        seconds = {name: s for name, s in self.limits.values.items() if is_latency(name)}
-        seconds |= {name: s for name, s in limits.values.items() if is_latency(name)}
-        key = tuple((name, self.estimates.latency_row(s)) for name, s in sorted(seconds.items()))
-        if key not in self._rows_of:
-            self._rows_of[key] = tuple(self._built(sorted(seconds.items())))
-        return self._rows_of[key]
-
-    def _built(self, limits_s: list[tuple[str, float]]) -> Iterator[LimitRow]:
-        of_all = [one for one in limits_s if not is_tenants_latency(one[0])]
-        rows = (*self._limit_rows.lasting, *self._limit_rows.of_latency(of_all))
-        if self.tenants is None:
-            yield from rows
-            return
-        yield from map(self.tenants.segments.about_all, rows)
-        yield from self.tenants.lasting()
-        yield from self.tenants.of_latency([one for one in limits_s if one not in of_all])
-
-    def programme(self, limits: LimitSet) -> Programme:
-        """The compiled model of record for questions with these limits.
-
-        Raises:
-            UnknownValueError: A tail that a limit needs is unknown.
-            InputError: A limit is about a class that there is not.
-        """
-        rows = self.rows(limits)
-        worth = self._value_usd
-        if worth is not None and self.segments is not None:
-            worth = np.tile(worth, len(self.segments.names))
-        return compile_model(build_model(self._decided, rows, value_usd=worth), rows)
-
-    def _about_all(self, margin: Margin) -> Margin:
-        return margin if self.segments is None else self.segments.margin_about_all(margin)
-
-    def _session(self, limits: LimitSet) -> Session:
-        rows = self.rows(limits)
-        key = next(key for key, own in self._rows_of.items() if own is rows)
-        if key not in self._sessions:
-            margins = {row.name: row.margin for row in rows if row.margin is not None}
-            margins[ABSOLUTE] = self._about_all(self.accounts.accuracy_margin)
-            columns = self._decided.columns
-            self._sessions[key] = Session(self.programme(limits), margins, columns)
-        return self._sessions[key]
-
-    @property
-    def _value_usd(self) -> Array | None:
-        """Worth of a correct answer per class, None where nobody asks."""
-        value = self.spec.value
-        if value is None:
-            return None
-        return np.array([value.of(name) for name in self.estimates.classes])
-
-    def _asked(self, limits: LimitSet) -> Iterator[tuple[LimitRow, float]]:
-        """Rows that the limits set, each with the limit's value."""
-        if SPEND in limits.values:
-            self.estimates.require_costs(SPEND)
-        return (
-            (row, limits.values[row.limit])
-            for row in self.rows(limits)
-            if row.limit in limits.values
+        return Answer(
+            tidy(self._decisions.segments.of_all(x), self.estimates), value, prices, by_tenant
         )
 
+    def _solved(self, question: Question, limits: LimitSet) -> Solution:
+        return self._decisions.spending.solve(self._decisions.session(limits), question)
+
     def _question(self, objective: Objective, limits: LimitSet) -> Question:
-        asked = list(self._asked(limits))
+        asked = list(self._decisions.asked(limits))
         own = _OBJECTIVES[objective]
         return Question(
             own,
@@ -423,7 +269,7 @@ class Planner:
         question = self._question(Objective.MINIMIZE_COST_PER_CORRECT, limits)
         best = self._solved(question, limits)
         for _ in range(MAX_RATIOS):
-            ratio = self._usd_per_correct(best.x[: self._decided.columns]) / self._unit
+            ratio = self._usd_per_correct(best.x[: self._decided.columns]) / self._decisions.unit
             if not np.isfinite(ratio):
                 raise InfeasibleError("no plan under these limits has a single correct answer")
             question = replace(question, reward=ratio)
@@ -478,9 +324,11 @@ class Planner:
     def _doubt(self, limits: LimitSet, strategy: str, single: Array) -> str:
         """Name of the margin over one strategy, made known to the session."""
         name = f"doubt against {strategy}"
-        session = self._session(limits)
+        session = self._decisions.session(limits)
         if not session.knows(name):
-            session.add_margin(name, self._about_all(self.accounts.difference_margin(single)))
+            session.add_margin(
+                name, self._decisions.about_all(self.accounts.difference_margin(single))
+            )
         return name
 
     @cached_property
@@ -498,19 +346,11 @@ class Planner:
                 cheapest = cost
         return kept
 
-    def _missed(self, row: LimitRow, x: Array, value: float) -> float:
-        """By how much a limit is missed, in units of its row; negative where it is kept."""
-        if row.limit == SPEND:
-            return (self.accounts.bill.promised(self._of_all(x)) - value) / self._unit
-        if self.tenants is not None and is_tenants_spend(row.limit):
-            return self.tenants.spend_missed(row.limit, x, value)
-        return row.missed(x, value)
-
     def _tidied(self, solution: Solution, limits: LimitSet) -> Array:
         """Without dust, unless a limit needs the dust."""
         x = solution.x[: self._decided.columns]
         tidied = tidy(x, self._decided, SMALLEST_SHARE)
-        if self._keeps(tidied, limits, 2e-9):
+        if self._decisions.keeps(tidied, limits, ROUNDED):
             return tidied
         return tidy(x, self._decided, 1e-12)
 
@@ -518,15 +358,11 @@ class Planner:
         value = value / OBJECTIVE_SCALE
         if objective is Objective.MAXIMIZE_ACCURACY:
             return -value
-        return (-value if objective is Objective.MAXIMIZE_VALUE else value) * self._unit
-
-    def _unit_of(self, limit: str, limits: LimitSet) -> float:
-        """People's units that one unit of a limit's rows stands for."""
-        return next(row.unit for row in self.rows(limits) if row.limit == limit)
+        return (-value if objective is Objective.MAXIMIZE_VALUE else value) * self._decisions.unit
 
     def _by_limit(self, duals: dict[str, float], limits: LimitSet) -> dict[str, float]:
         """Prices of limits: all rows of one cap on a gap move together."""
-        limit_of = {row.name: row.limit for row in self.rows(limits)}
+        limit_of = {row.name: row.limit for row in self._decisions.rows(limits)}
         prices: dict[str, float] = {}
         for name, dual in duals.items():
             limit = limit_of[name]
@@ -538,12 +374,7 @@ class Planner:
     ) -> dict[str, float]:
         prices = {}
         for name, dual in self._by_limit(solution.duals, limits).items():
-            price = self._natural(dual, objective) / self._unit_of(name, limits)
+            price = self._natural(dual, objective) / self._decisions.unit_of(name, limits)
             if abs(dual) > 1e-7:
                 prices[price_name(name)] = float(f"{price:.9g}")
         return prices
-
-
-def _digits(value: float) -> float:
-    """As many digits as every other figure of a plan."""
-    return float(f"{value:.{DIGITS}g}")

@@ -226,7 +226,7 @@ def _times_needed(information: Information) -> float | None:
     for times in np.geomspace(1.0, MOST_TIMES, 400):
         outlook = b.after(b.queries * (times - 1))
         careful = outlook.careful[: e.columns]
-        margin = accounts.margin_of(careful, outlook.accuracy_sd[: e.columns])
+        margin = accounts.accuracy_margin_of(careful, outlook.accuracy_sd[: e.columns])
         missed = floor + margin.value(x, accounts.judged_offset(floor))
         if missed <= float(e.traffic_share * x @ careful):
             return float(times)

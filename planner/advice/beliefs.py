@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.estimating.estimates import Estimates
-from planner.programme.margin import SHARED_NOISE, Array, lower_bounds, score_variances, z_of
+from planner.programme.margin import (
+    SHARED_NOISE,
+    Array,
+    left_unknown,
+    lower_bounds,
+    score_variances,
+    z_of,
+)
 from planner.spec import Spec
 
 UNKNOWN_VARIANCE = 1 / 12
@@ -62,7 +69,9 @@ class Beliefs:
         seen: Measured mean score; the expected one where never measured.
         score_variance: Of one query's score.
         doubt: Posterior variance of the mean score.
-        common: Share of sampling variance that certificates add for queries in common.
+        share: The class's share of traffic.
+        covered: Traffic's share of the other classes in which the strategy was measured.
+        covered_noise: Sum of ``share^2 / queries`` over those.
         cost_usd: Expected dollars per request, nan where unknown.
         cost_variance: Of one request's dollars.
         slow: Careful share of requests beyond the latency limit, as the plan counts it; nan where
@@ -80,7 +89,9 @@ class Beliefs:
     seen: Array
     score_variance: Array
     doubt: Array
-    common: float
+    share: Array
+    covered: Array
+    covered_noise: Array
     cost_usd: Array
     cost_variance: Array
     slow: Array
@@ -92,11 +103,12 @@ class Beliefs:
         total = np.maximum(self.queries + extra, 1e-9)
         left = 1 / (1 / self.doubt + extra / self.score_variance)
         seen = (self.queries * self.seen + extra * self.accuracy) / total
-        careful = (total * seen + self.z2 / 2) / (total + self.z2)
+        n = (self.covered + self.share) ** 2 / (self.covered_noise + self.share**2 / total)
+        careful = (n * self.accuracy + self.z2 / 2) / np.maximum(n + self.z2, 1e-12)
         cost_doubt, cost_left = _plain(self.cost_variance, self.queries, extra)
         slow_doubt, slow_left = _plain(self.slow * (1 - self.slow), self.latencies, extra)
         return Outlook(
-            accuracy_sd=np.sqrt(self.common * self.score_variance / total + left),
+            accuracy_sd=_certified(left, self.score_variance / total),
             careful=np.minimum(self.accuracy, careful),
             seen=seen,
             queries=total,
@@ -113,6 +125,24 @@ class Beliefs:
             return outlook.seen
         spread = np.sqrt(self.score_variance)
         return lower_bounds(outlook.seen, spread, outlook.queries, self.floor_alpha)
+
+
+def _certified(doubt: Array, sampling: Array) -> Array:
+    """Standard error that certificates use, of posterior and sampling variances.
+
+    `left_unknown` after a pull of ``B = 1 - doubt / sampling``: what the queries have in common is
+    not lessened by it.
+    """
+    kept = np.minimum(doubt / sampling, 1.0)
+    return np.sqrt(np.maximum(sampling * left_unknown(1 - kept), doubt))
+
+
+def _doubt(certified: Array, sampling: Array) -> Array:
+    """The posterior variance behind the square of a certificate's standard error."""
+    r = SHARED_NOISE
+    beyond = np.clip(certified / sampling - r, 0.0, 1 - r)
+    kept = (1 - np.sqrt(np.maximum(1 - 4 * r * beyond, 0.0))) / (2 * r)
+    return np.maximum(np.where(certified < sampling, kept * sampling, certified), 1e-15)
 
 
 def _plain(variance: Array, count: Array, extra: Array | float) -> tuple[Array, Array]:
@@ -134,9 +164,7 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
     queries = np.array([float(cell.queries) for cell in e.cells])
     spread = np.array([cell.accuracy_sd for cell in e.cells])
     variance = score_variances(seen, spread, queries, e.strategy_of)
-    shrunken = not np.allclose(e.accuracy_sd**2, variance / queries)
-    common = SHARED_NOISE if shrunken else 0.0
-    doubt = np.maximum(e.accuracy_sd**2 - common * variance / queries, 1e-15)
+    doubt = _doubt(e.accuracy_sd**2, variance / queries)
     slow = np.full(e.columns, np.nan)
     if latency_row is not None:
         slow = e.exceedance_careful[latency_row]
@@ -150,9 +178,16 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
     mean, cost = np.clip(mean, 0.01, 0.99), np.exp(log_cost)
     floors = max(len(spec.limits.accuracy.by_class), 1)
     choices = len({cell.strategy for cell in e.cells})
+    class_of = np.concatenate([e.class_of, missing_class])
+    strategy_of = np.concatenate([e.strategy_of, missing_strategy])
+    covered, covered_noise = (
+        np.bincount(e.strategy_of, values, len(e.strategies))[strategy_of]
+        - np.concatenate([values, blank])
+        for values in (e.traffic_share, e.traffic_share**2 / queries)
+    )
     return Beliefs(
-        class_of=np.concatenate([e.class_of, missing_class]),
-        strategy_of=np.concatenate([e.strategy_of, missing_strategy]),
+        class_of=class_of,
+        strategy_of=strategy_of,
         measured=e.columns,
         queries=np.concatenate([queries, blank]),
         latencies=np.concatenate(
@@ -162,7 +197,9 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
         seen=np.concatenate([seen, mean]),
         score_variance=np.concatenate([variance, mean * (1 - mean)]),
         doubt=np.concatenate([doubt, np.full(len(mean), mean_variance)]),
-        common=common,
+        share=e.weights[class_of],
+        covered=covered,
+        covered_noise=covered_noise,
         cost_usd=np.concatenate([e.cost_usd, cost]),
         cost_variance=np.concatenate([e.cost_spread**2, cost**2]),
         slow=np.concatenate([slow, np.clip(slow_there, 0.01, 0.99)]),

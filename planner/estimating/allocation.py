@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from planner.estimating.bill import Bill
+from planner.estimating.choices import choices_of
 from planner.estimating.estimates import TAIL, Estimates, tail_of
 from planner.estimating.groups import GroupRow
+from planner.estimating.judged import JudgedSpread
 from planner.plan import Figures
 from planner.programme.margin import Array, Margin, aggregate_matrix, z_of, z_of_chosen
 from planner.programme.rows import Rows
@@ -22,8 +26,8 @@ class Accounts:
     """Expected and promised figures of allocations over one set of estimates.
 
     A plan is chosen by the estimates that it is then judged by. Margins pay for that choice: their
-    quantile is Bonferroni's over the strategies that could have been taken. What costs promise is
-    the `bill`.
+    quantile is Bonferroni's over the strategies that could have been taken, for accuracy over those
+    that compete (`planner.estimating.choices`). What costs promise is the `bill`.
 
     Args:
         estimates: Numbers per column.
@@ -35,8 +39,9 @@ class Accounts:
         self._judged = judged
         self.z = z_of(estimates.level)
         self.chosen_z = z_of_chosen(estimates.level, len(estimates.strategies))
-        self.accuracy_margin = self._margin(
-            self.chosen_z, estimates.accuracy_careful, estimates.accuracy_sd
+        self.accuracy_z = z_of_chosen(estimates.level, choices_of(estimates) if self.z else 1)
+        self.accuracy_margin = self.accuracy_margin_of(
+            estimates.accuracy_careful, estimates.accuracy_sd
         )
         cost_margin = self._margin(self.chosen_z, estimates.cost_usd, estimates.cost_sd)
         self.bill = Bill(estimates, cost_margin, judged, self.z)
@@ -50,9 +55,13 @@ class Accounts:
         e = self.estimates
         return self._margin(self.chosen_z, e.exceedance_careful[row], e.exceedance_sd[row])
 
-    def margin_of(self, careful: Array, sds: Array) -> Margin:
+    def accuracy_margin_of(self, careful: Array, sds: Array) -> Margin:
         """The margin of accuracy, had the cells these careful means and standard errors."""
-        return self._margin(self.chosen_z, careful, sds)
+        return self._margin(self.accuracy_z, careful, sds)
+
+    def margin_of(self, means: Array, sds: Array) -> Margin:
+        """The margin of any other mean over the traffic."""
+        return self._margin(self.chosen_z, means, sds)
 
     def tail_missed(self, x: Array, slow: Array, timed: Array) -> float:
         """By how much too many requests are slow, had `slow` of `timed` queries been, per column.
@@ -107,15 +116,18 @@ class Accounts:
     def judged_offset(self, accuracy: float) -> Array:
         """Noise of the judged traffic itself, for a mean score of at least `accuracy`.
 
-        A score in 0..1 with mean m varies by at most m (1 - m), which falls from 1/2 upwards.
-        Nobody chose by this noise, so it counts at the plain quantile, not at `chosen_z`.
+        The most that scores can vary under such a plan, by `JudgedSpread`. Nobody chose by this
+        noise, so it counts at the plain quantile, not at `accuracy_z`.
         """
         offset = np.zeros(len(self.accuracy_margin.matrix))
-        if self._judged is not None:
-            mean = min(max(accuracy, 0.5), 1.0)
-            plain = self.z / self.chosen_z if self.z else 1.0
-            offset[-1] = plain * np.sqrt(mean * (1 - mean) / self._judged)
+        if self._judged is not None and self.z:
+            spread = self._judged_spread.variance(accuracy) / self._judged
+            offset[-1] = self.z / self.accuracy_z * np.sqrt(spread)
         return offset
+
+    @cached_property
+    def _judged_spread(self) -> JudgedSpread:
+        return JudgedSpread.of(self.estimates)
 
     def group_offset(self, row: GroupRow, mean: float) -> Array:
         """The same for a row about groups: of the judged traffic, only their requests count."""

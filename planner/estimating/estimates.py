@@ -35,9 +35,10 @@ class Estimates:
         accuracy: Planned mean score per column, shrunken unless planning on point estimates.
         accuracy_sd: Standard error of it.
         accuracy_careful: What floors and promises start from: `accuracy`, but never more than
-            (n a + z^2 / 2) / (n + z^2) after n queries of mean a, so that "all went well" is
-            not certainty.
+            (n a + z^2 / 2) / (n + z^2) after the n queries that the strategy has in all classes,
+            so that "all went well" is not certainty.
         accuracy_floor: Lower bound per column for floors held class by class.
+        score_variance: Of the score of one answer, between queries and between samples of one.
         cost_usd: Mean dollars per request.
         cost_sd: Standard error of it.
         cost_spread: Standard deviation of one request's dollars; the mean where not measured.
@@ -62,6 +63,7 @@ class Estimates:
     accuracy_sd: Array
     accuracy_careful: Array
     accuracy_floor: Array
+    score_variance: Array
     cost_usd: Array
     cost_sd: Array
     cost_spread: Array
@@ -153,20 +155,22 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
     class_of = np.array([d for d, _ in pairs], dtype=np.intp)
     strategy_of = np.array([s for _, s in pairs], dtype=np.intp)
     accuracy, accuracy_sd = _accuracies(cells, class_of, strategy_of, spec.level)
+    weights = _weights(profile, spec)
     slow, timed = timed_queries(cells, len(profile.latency_grid_s))
     cost_spread = _cost_spreads(cells)
     careful, exceedance_sd = tail_of(slow, timed, z_of_chosen(spec.level, len(strategies)))
     found = Estimates(
         classes=profile.classes,
         strategies=strategies,
-        weights=_weights(profile, spec),
+        weights=weights,
         class_of=class_of,
         strategy_of=strategy_of,
         cells=cells,
         accuracy=accuracy,
         accuracy_sd=accuracy_sd,
-        accuracy_careful=_careful(cells, accuracy, spec.level),
+        accuracy_careful=_careful(cells, accuracy, weights[class_of], strategy_of, spec.level),
         accuracy_floor=_floors(cells, spec),
+        score_variance=_score_variances(cells, strategy_of),
         cost_usd=_column([cell.cost_usd for cell in cells]),
         cost_sd=np.asarray(cost_spread / np.sqrt(_column([cell.queries for cell in cells]))),
         cost_spread=cost_spread,
@@ -272,14 +276,36 @@ def _accuracies(
     return shrink(means, variances, class_of, strategy_of)
 
 
-def _careful(cells: Sequence[Cell], accuracy: Array, level: float | None) -> Array:
+def _score_variances(cells: Sequence[Cell], strategy_of: NDArray[np.intp]) -> Array:
+    """Of single answers, samples of one query counted one by one."""
+    means, _, queries = _spreads(cells)
+    return score_variances(means, _column([cell.score_sd for cell in cells]), queries, strategy_of)
+
+
+def _careful(
+    cells: Sequence[Cell],
+    accuracy: Array,
+    share: Array,
+    strategy_of: NDArray[np.intp],
+    level: float | None,
+) -> Array:
     """A normal margin around a mean near 1 is too short; Wilson's centre lies below that mean.
+
+    It is the centre of the whole traffic's mean, spread over the cells, with the n queries that
+    count as many as the strategy's queries in all classes, ``W^2 / sum w_d^2 / n_d``, where those
+    classes have the share W of the traffic (Kish, "Survey sampling", 1965). With each cell's own
+    queries the doubt of a small sample would be counted once per class.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
-    means, _, queries = _spreads(cells)
+    queries = _column([cell.queries for cell in cells])
     z2 = z_of(level) ** 2
-    return np.minimum(accuracy, (queries * means + z2 / 2) / (queries + z2))
+    measured, noise = (
+        np.bincount(strategy_of, values)[strategy_of] for values in (share, share**2 / queries)
+    )
+    n = measured**2 / np.where(noise > 0, noise, np.inf)
+    centre = (n * accuracy + z2 / 2) / np.where(n + z2 > 0, n + z2, 1.0)
+    return np.where(n > 0, np.minimum(accuracy, centre), accuracy)
 
 
 def _floors(cells: Sequence[Cell], spec: Spec) -> Array:

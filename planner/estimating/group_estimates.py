@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from planner.programme.margin import SHARED_NOISE, Array, score_variances, z_of
+from planner.programme.margin import Array, left_unknown, score_variances, z_of
 from profiles.cells.by_group import GroupTable
 from profiles.profile import Profile
 
@@ -162,10 +162,7 @@ def _shrunken(
 ) -> _Pulled:
     """Cells around the class's cells, raised or lowered by the level of their pair.
 
-    Of a cell's noise v a share r is common to the strategies (`SHARED_NOISE`): the level takes it
-    in whole, so no pull B lessens it. With the cells' own spread tau2 the error's variance is
-    ``r v + B^2 tau2 + (1 - B)^2 (1 - r) v``, which for ``B = v / (v + tau2)`` is
-    ``v (r (1 - (1 - B)^2) + 1 - B)``: v without a pull, r v with all of it.
+    The level takes in what the noise of its cells has in common, see `left_unknown`.
     """
     target, target_variance = e.accuracy[column], e.accuracy_sd[column] ** 2
     apart = means - target
@@ -192,8 +189,7 @@ def _shrunken(
     level, level_variance = levels(float(tau2))
     pull = (freedom - 2) / freedom * variances / (variances + tau2)
     around = target + level[pair_of]
-    kept = SHARED_NOISE * (1 - (1 - pull) ** 2) + (1 - pull)
-    left = kept * variances + pull**2 * (level_variance[pair_of] + target_variance)
+    left = left_unknown(pull) * variances + pull**2 * (level_variance[pair_of] + target_variance)
     return _Pulled(
         np.clip(pull * around + (1 - pull) * means, 0.0, 1.0),
         left,

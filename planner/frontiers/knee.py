@@ -15,7 +15,7 @@ import numpy as np
 
 from planner.frontiers.frontier import FrontierPoint
 
-_STRAIGHT = 1e-6
+_STRAIGHT = 0.01
 """A height below this, as a share of the whole rise, is no knee."""
 
 

@@ -23,6 +23,7 @@ from profiles.cells.shrinkage import (
     MAX_EFFECTIVE_QUERIES,
     SHARED_NOISE,
     Array,
+    left_unknown,
     score_variances,
     shrink,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Array",
     "Margin",
     "aggregate_matrix",
+    "left_unknown",
     "lower_bounds",
     "score_variances",
     "shrink",

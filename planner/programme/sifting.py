@@ -10,6 +10,8 @@ all columns, by the same test as the simplex method's own.
 Where the columns at hand allow no point, the solver has a ray y that proves it: no x >= 0 over them
 reaches the rows' bounds. It proves so for all columns unless some ``y A_j`` has the other sign;
 those come in (Farkas pricing). A small programme holds all its columns from the start.
+
+A solve that is stopped early says what is known, see `planner.programme.weak_duality`.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array, vstack
 
+from planner.programme.lp_solver import INFEASIBLE, OPTIMAL, SOLVER, TOLERANCE, load, solve
 from planner.programme.margin import Array
 from planner.programme.model import Programme
+from planner.programme.weak_duality import least_objective, usable
 from profiles.errors import InfeasibleError, UnprovenError
 
-TOLERANCE = 1e-9
-"""By how much a row, or the price of a column, may be missed, in its own units (all of order 1)."""
+__all__ = ["SOLVER", "TOLERANCE", "WHOLE", "Sifted"]
 
 MAX_DOUBT = 1e3
 """Bound of the doubt column, far beyond any margin of a score in 0..1: no ray is unbounded."""
@@ -35,13 +38,7 @@ WHOLE = 2_000
 TAKEN = 3
 """Columns of a class that come in at once."""
 
-SOLVER = f"HiGHS {highspy.Highs().version()}"
-
 _FREE = (-highspy.kHighsInf, highspy.kHighsInf)
-_INFEASIBLE = {
-    highspy.HighsModelStatus.kInfeasible,
-    highspy.HighsModelStatus.kUnboundedOrInfeasible,
-}
 
 
 class Sifted:
@@ -64,8 +61,9 @@ class Sifted:
         self._class_of = ones.indices[:shares]
         self._costs = np.zeros(wider[1])
         self._added: list[Array] = []
-        self._row_bounds: dict[int, tuple[float, float]] = {}
-        self._most: dict[int, float] = {}
+        bounds = zip(programme.lower.tolist(), programme.upper.tolist(), strict=True)
+        self._row_bounds = dict(enumerate(bounds))
+        self._least = np.zeros(shares)
         self._closed = np.zeros(shares, dtype=np.bool_)
         self._bounded = False
         self._held = np.ones(wider[1], dtype=np.bool_)
@@ -77,14 +75,14 @@ class Sifted:
                 self._held[order[first]] = True
         self._order = np.flatnonzero(self._held)
         self._place = np.cumsum(self._held) - 1
-        upper = np.full(wider[1], highspy.kHighsInf)
-        upper[[*programme.slack_of.values(), wider[1] - 1]] = 0.0
-        upper[programme.doubt] = MAX_DOUBT
-        self._highs = _load(
+        self._most = np.full(wider[1], highspy.kHighsInf)
+        self._most[[*programme.slack_of.values(), wider[1] - 1]] = 0.0
+        self._most[programme.doubt] = MAX_DOUBT
+        self._highs = load(
             csr_array(self._matrix[:, self._order]),
             programme.lower,
             programme.upper,
-            upper[self._order],
+            self._most[self._order],
         )
 
     @property
@@ -112,6 +110,7 @@ class Sifted:
         held = body[self._order]
         where = np.flatnonzero(held).astype(np.int32)
         self._highs.addRow(*_FREE, len(where), where, held[where])
+        self._row_bounds[self.rows] = _FREE
         self._added.append(body)
         return self.rows - 1
 
@@ -121,23 +120,23 @@ class Sifted:
         self._highs.deleteRows(len(rows), rows)
         del self._added[first - self._matrix.shape[0] :]
         for row in rows:
-            self._row_bounds.pop(int(row), None)
+            del self._row_bounds[int(row)]
 
     def bound_row(self, row: int, low: float = _FREE[0], high: float = _FREE[1]) -> None:
         """Hold a row between two values; without them it is free."""
-        if self._row_bounds.get(row) != (low, high):
+        if self._row_bounds[row] != (low, high):
             self._row_bounds[row] = low, high
             self._highs.changeRowBounds(row, low, high)
 
     def bound_column(self, column: int, high: float) -> None:
         """Hold a column that is no share between 0 and this."""
-        if self._most.get(column) != high:
+        if self._most[column] != high:
             self._most[column] = high
             self._highs.changeColBounds(int(self._place[column]), 0.0, high)
 
     def bound_shares(self, least: Array, most: Array) -> None:
         """Hold every share between two values; a share of at most 0 stays out."""
-        self._closed = most <= 0
+        self._least, self._closed = least, most <= 0
         self._bounded = True
         self._take_in(np.flatnonzero((least > 0) & ~self._held[: self._shares]))
         own = np.flatnonzero(self._held[: self._shares])
@@ -161,51 +160,63 @@ class Sifted:
         """Solve; a value per column.
 
         Args:
-            time_limit_s: Seconds that the solver may take each time.
+            time_limit_s: Seconds that the solver may take for all columns together.
 
         Raises:
             InfeasibleError: No point keeps all rows, whatever columns are used.
-            UnprovenError: The solver stopped early.
+            UnprovenError: The solver stopped early, or found no proof by any method. Its incumbent
+                keeps the rows that are known here: it need not keep a margin that rows approximate.
         """
+        until_s = self._highs.getRunTime() + time_limit_s
+        incumbent: float | None = None
         while True:
-            status = self._solved(time_limit_s)
-            if status == highspy.HighsModelStatus.kOptimal:
+            status = solve(self._highs, until_s)
+            if status == OPTIMAL:
                 if self._held.all() or not self._take(self._reduced(self._costs, self.duals)):
                     x = np.zeros(len(self._held))
                     x[self._order] = self._highs.getSolution().col_value
                     return x
-            elif status in _INFEASIBLE:
+                incumbent = self.objective
+            elif status in INFEASIBLE:
                 if self._held.all() or not self._take(self._unproven()):
                     raise InfeasibleError("no allocation keeps all limits")
             else:
-                said = self._highs.modelStatusToString(status)
-                raise UnprovenError(f"{SOLVER} stopped without a proof: {said}")
+                raise self._stopped(self._highs.modelStatusToString(status), incumbent)
 
-    def _solved(self, time_limit_s: float) -> highspy.HighsModelStatus:
-        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + time_limit_s)
-        self._highs.run()
-        status: highspy.HighsModelStatus = self._highs.getModelStatus()
-        if status in {highspy.HighsModelStatus.kUnknown, highspy.HighsModelStatus.kSolveError}:
-            return self._solved_cold()
-        return status
+    def _stopped(self, said: str, before: float | None) -> UnprovenError:
+        """What a stopped solve still knows; `before` is the best value of fewer columns."""
+        at = self._highs.getInfo().primal_solution_status
+        found = [before, self.objective if at == int(highspy.kSolutionStatusFeasible) else None]
+        return UnprovenError(
+            f"{SOLVER} stopped without a proof: {said}",
+            incumbent=min((value for value in found if value is not None), default=None),
+            bound=self._bound(),
+        )
 
-    def _solved_cold(self) -> highspy.HighsModelStatus:
-        """A warm simplex can lose its way where no point is feasible; presolve then proves it."""
-        self._highs.clearSolver()
-        self._highs.setOptionValue("presolve", "on")
-        self._highs.run()
-        self._highs.setOptionValue("presolve", "off")
-        status: highspy.HighsModelStatus = self._highs.getModelStatus()
-        return status
+    def _bound(self) -> float | None:
+        """What no point's objective is below, over all columns; None where nothing is proven."""
+        rows = np.array([self._row_bounds[row] for row in range(self.rows)])
+        solution = self._highs.getSolution()
+        duals = np.array(solution.row_dual) if solution.dual_valid else np.zeros(self.rows)
+        y, most = usable(duals, rows), self._most.copy()
+        most[: self._shares][self._closed] = 0.0
+        prices = self._prices(self._costs, y)
+        return least_objective(
+            y, rows, prices, class_of=self._class_of, least=self._least, most=most
+        )
 
     def _reduced(self, costs: Array, duals: Array) -> Array:
         """``c - y A`` of every share."""
+        return self._prices(costs, duals)[: self._shares]
+
+    def _prices(self, costs: Array, duals: Array) -> Array:
+        """``c - y A`` of every column."""
         own = self._matrix.shape[0]
-        reduced = costs - self._matrix.T @ duals[:own]
+        prices: Array = costs - self._matrix.T @ duals[:own]
         for body, dual in zip(self._added, duals[own:], strict=True):
             if dual:
-                reduced[: len(body)] -= dual * body
-        return np.asarray(reduced[: self._shares])
+                prices[: len(body)] -= dual * body
+        return prices
 
     def _unproven(self) -> Array:
         """Negative for shares that the proof of infeasibility does not cover; all, if none is."""
@@ -241,27 +252,3 @@ class Sifted:
         self._place[new] = len(self._order) + np.arange(len(new))
         self._order = np.concatenate([self._order, new])
         self._held[new] = True
-
-
-def _load(matrix: csr_array, lower: Array, upper: Array, most: Array) -> highspy.Highs:
-    highs = highspy.Highs()
-    for option, value in {
-        "output_flag": False,
-        "threads": 1,
-        "presolve": "off",
-        "solver": "simplex",
-        "primal_feasibility_tolerance": TOLERANCE,
-        "dual_feasibility_tolerance": TOLERANCE,
-    }.items():
-        highs.setOptionValue(option, value)
-    lp = highspy.HighsLp()
-    lp.num_row_, lp.num_col_ = matrix.shape
-    lp.col_cost_ = lp.col_lower_ = np.zeros(matrix.shape[1])
-    lp.col_upper_ = most
-    lp.row_lower_, lp.row_upper_ = lower, upper
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    lp.a_matrix_.start_ = matrix.indptr
-    lp.a_matrix_.index_ = matrix.indices
-    lp.a_matrix_.value_ = matrix.data
-    highs.passModel(lp)
-    return highs

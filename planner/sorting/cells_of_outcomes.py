@@ -6,21 +6,22 @@ tables of outcomes, so that a plan can be made from some of the queries and judg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.programme.margin import Array
+from planner.sorting.cell_figures import of_answers, of_scores
+from profiles.cells.answers import Answers, Labels
+from profiles.cells.by_group import GroupTable, having
 from profiles.cells.content import profile_digest
 from profiles.errors import InputError
-from profiles.observation import Evidence
 from profiles.profile import Cell, Profile
 
 Indices = NDArray[np.intp]
-_WORST_SD = 0.5  # of a score in 0..1 that was seen once, Popoviciu's inequality
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Outcomes:
         strategies: S canonical texts, sorted.
         scores: Shape (n, S), 0..1, nan where unmeasured.
         costs: Shape (n, S), dollars, nan where unmeasured or unknown.
+        answers: What these are means of, where latencies, tokens or GPU-seconds matter.
+        grid_s: Ascending latency limits that cells count slow answers beyond, seconds.
+        labels: Groups of the queries, of columns that matter.
 
     Raises:
         InputError: The shapes differ, or the strategies are not sorted.
@@ -41,6 +45,9 @@ class Outcomes:
     strategies: tuple[str, ...]
     scores: Array
     costs: Array
+    answers: Answers | None = None
+    grid_s: tuple[float, ...] = ()
+    labels: Mapping[str, Labels] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         width = (len(self.scores), len(self.strategies))
@@ -68,9 +75,24 @@ class Outcomes:
         """Whether every measured outcome has its dollars."""
         return bool(np.isfinite(self.costs[self.known]).all())
 
+    @property
+    def recorded(self) -> frozenset[str]:
+        """Measures beyond scores and dollars that some answer has: fields of `Cell`."""
+        if self.answers is None:
+            return frozenset()
+        timed = {"exceeded"} if self.answers.timed.any() and self.grid_s else set()
+        return frozenset({*self.answers.amounts, *timed})
+
     def part(self, rows: Indices) -> Outcomes:
-        """Of some of the queries."""
-        return replace(self, scores=self.scores[rows], costs=self.costs[rows])
+        """Of some of the queries, each once."""
+        answers = self.answers and self.answers.of_queries(rows, len(self.scores))
+        labels = {name: Labels(own.values, own.of[rows]) for name, own in self.labels.items()}
+        scores, costs = self.scores[rows], self.costs[rows]
+        return replace(self, scores=scores, costs=costs, answers=answers, labels=labels)
+
+    def labelled(self, labels: Mapping[str, Labels]) -> Outcomes:
+        """With other groups."""
+        return replace(self, labels=labels)
 
 
 def profile_of(
@@ -80,8 +102,9 @@ def profile_of(
 
     A query without a score under a strategy is no part of that cell, and one without any score no
     part of the profile; so a class without queries is left out, and so is a strategy. Where samples
-    were averaged, `score_sd` lacks the spread between samples of one query. Figures that plans
-    under limits on accuracy and money do not rest on (tokens, times, skewness) are None.
+    were averaged, `score_sd` lacks the spread between samples of one query. Tails, tokens, calls,
+    GPU-seconds and joules come from `Outcomes.answers` and are None without them, as are figures
+    that no limit rests on (measured percentiles, skewness). Cells by group come from the labels.
 
     Args:
         outcomes: Tables of n queries.
@@ -97,15 +120,15 @@ def profile_of(
     counts = np.bincount(class_of, minlength=len(names))
     if not counts.any():
         raise InputError("no query has a score", where=f"outcomes of {outcomes.workload}")
-    columns = [
-        _column(outcomes.scores[own, s], outcomes.costs[own, s], class_of, len(names))
-        for s in range(len(outcomes.strategies))
-    ]
+    columns = _columns(outcomes, own, class_of, len(names))
+    used = _used(outcomes, own, class_of)
     present = [d for d in range(len(names)) if counts[d]]
     cells = {
-        (names[d], strategy): Cell(class_name=names[d], strategy=strategy, **column[d])
+        (names[d], strategy): Cell(
+            class_name=names[d], strategy=strategy, **column[d] | used.get((d, s), {})
+        )
         for d in present
-        for strategy, column in zip(outcomes.strategies, columns, strict=True)
+        for s, (strategy, column) in enumerate(zip(outcomes.strategies, columns, strict=True))
         if d in column
     }
     class_queries = tuple(int(counts[d]) for d in present)
@@ -114,14 +137,66 @@ def profile_of(
         "classes": tuple(names[d] for d in present),
         "weights": tuple(count / len(own) for count in class_queries),
         "strategies": tuple(sorted({strategy for _, strategy in cells})),
-        "latency_grid_s": (),
+        "latency_grid_s": outcomes.grid_s,
         "queries": len(own),
         "estimator_digest": None,
         "class_queries": class_queries,
         "concurrency": None,
     }
     in_order = [cells[key] for key in sorted(cells)]
-    return Profile(**about, cells=cells, digest=profile_digest(about, in_order))
+    found = Profile(**about, cells=cells, digest=profile_digest(about, in_order))
+    if not outcomes.labels:
+        return found
+    tables = {
+        name: _group_table(outcomes, name, own, class_of, names) for name in sorted(outcomes.labels)
+    }
+    return having(found, tables)
+
+
+def _columns(
+    outcomes: Outcomes, own: Indices, class_of: Indices, count: int
+) -> list[dict[int, Any]]:
+    """Fields that scores and dollars tell, by strategy and class index."""
+    return [
+        of_scores(outcomes.scores[own, s], outcomes.costs[own, s], class_of, count)
+        for s in range(len(outcomes.strategies))
+    ]
+
+
+def _used(
+    outcomes: Outcomes, own: Indices, class_of: Indices
+) -> dict[tuple[int, int], dict[str, Any]]:
+    if outcomes.answers is None:
+        return {}
+    class_at = np.full(len(outcomes.scores), -1, dtype=np.intp)
+    class_at[own] = class_of
+    return of_answers(outcomes.answers, outcomes.grid_s, class_at, len(outcomes.strategies))
+
+
+def _group_table(
+    outcomes: Outcomes, name: str, own: Indices, class_of: Indices, names: Sequence[str]
+) -> GroupTable:
+    """Cells of every group of a column that any of the queries belongs to."""
+    label = outcomes.labels[name].of[own]
+    of_group = label >= 0
+    values, place = np.unique(label[of_group], return_inverse=True)
+    pair_of, pairs = place * len(names) + class_of[of_group], len(values) * len(names)
+    columns = _columns(outcomes, own[of_group], pair_of, pairs)
+    texts = [outcomes.labels[name].values[value] for value in values]
+    keys = [(value, class_name) for value in texts for class_name in names]
+    counts = np.bincount(pair_of, minlength=pairs)
+    cells = {
+        (*keys[pair], strategy): Cell(class_name=keys[pair][1], strategy=strategy, **fields)
+        for strategy, column in zip(outcomes.strategies, columns, strict=True)
+        for pair, fields in column.items()
+    }
+    return GroupTable(
+        name=name,
+        values=tuple(texts),
+        cells={key: cells[key] for key in sorted(cells)},
+        queries={key: int(n) for key, n in sorted(zip(keys, counts, strict=True)) if n},
+        without=int(np.count_nonzero(~of_group)),
+    )
 
 
 def filled(values: Array, known: NDArray[np.bool_], class_of: Indices) -> Array:
@@ -145,49 +220,3 @@ def filled(values: Array, known: NDArray[np.bool_], class_of: Indices) -> Array:
         spread = (values[:, s] - mean) * (size / np.maximum(n, 1))[class_of]
         table[:, s] = np.where(own, mean + spread, mean)
     return table
-
-
-def _column(
-    scores: Array, costs: Array, class_of: Indices, count: int
-) -> dict[int, dict[str, Any]]:
-    """Figures of one strategy's cells by class index, of classes where it was measured."""
-    known = np.isfinite(scores)
-    scores, costs, class_of = scores[known], costs[known], class_of[known]
-    n = np.bincount(class_of, minlength=count)
-    score, score_sd = _spread(scores, class_of, n)
-    cost, cost_sd = _spread(costs, class_of, n)  # nan where any row lacks its dollars
-    dearest = np.full(count, -np.inf)
-    np.fmax.at(dearest, class_of, costs)
-    found = {}
-    for d in np.flatnonzero(n):
-        several, priced = n[d] > 1, bool(np.isfinite(cost[d]))
-        sd = float(score_sd[d]) if several else _WORST_SD
-        sd_usd = float(cost_sd[d]) if several and priced else None
-        found[int(d)] = {
-            "queries": int(n[d]),
-            "observations": int(n[d]),
-            "accuracy": float(score[d]),
-            "accuracy_sd": sd,
-            "score_sd": sd,
-            "cost_usd": float(cost[d]) if priced else None,
-            "cost_sd_usd": sd_usd,
-            "cost_mean_sd_usd": sd_usd,
-            "cost_max_usd": float(dearest[d]) if priced else None,
-            "tokens_in": None,
-            "tokens_out": None,
-            "tokens_out_max": None,
-            "calls": None,
-            "exceeded": None,
-            "latency_observations": 0,
-            "latency_p95_s": None,
-            "evidence": (Evidence.MEASURED.value,),
-        }
-    return found
-
-
-def _spread(values: Array, class_of: Indices, n: Indices) -> tuple[Array, Array]:
-    """Mean and standard deviation (ddof=1) per class, nan where there is none."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.bincount(class_of, values, len(n)) / n
-        squares = np.bincount(class_of, (values - mean[class_of]) ** 2, len(n))
-        return mean, np.sqrt(squares / (n - 1))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
+from planner.limit_names import SPEND
 from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.sorting.cells_of_outcomes import Indices, Outcomes, profile_of
@@ -52,7 +54,7 @@ def asked(outcomes: Outcomes, fold_of: Indices, spec: Spec | None) -> Asked:
         return Asked(spec, (LimitSet(),), by_spec=False)
     spaced = np.geomspace if low > 0 else np.linspace
     budgets = spaced(low, high, BUDGETS + 2)[1:-1]
-    limits = tuple(LimitSet(usd_per_request=float(usd)) for usd in budgets)
+    limits = tuple(LimitSet({SPEND: float(usd)}) for usd in budgets)
     return Asked(spec, limits, by_spec=False)
 
 
@@ -71,14 +73,33 @@ def _price_range(outcomes: Outcomes, fold_of: Indices, spec: Spec) -> tuple[floa
     return max(low for low, _ in ends), max(high for _, high in ends)
 
 
-def judgeable(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
-    """The question without what `Outcomes` do not hold, and in words what was left out."""
-    limits, left_out = spec.limits, []
-    if limits.latency is not None:
-        left_out.append("the limit on latency")
+def judgeable(
+    spec: Spec, recorded: Collection[str] = (), columns: Collection[str] = ()
+) -> tuple[Spec, tuple[str, ...]]:
+    """The question without what outcomes do not tell, and in words what was left out.
+
+    Args:
+        spec: The question.
+        recorded: What they tell beyond scores and dollars; see `Outcomes.recorded`.
+        columns: Of which columns they tell the groups.
+    """
+    limits, tenants, lost = spec.limits, spec.tenants, []
+    timed = {name: tenant for name, tenant in tenants.items() if tenant.latency is not None}
+    if "exceeded" not in recorded and (limits.latency is not None or timed):
+        lost.append("the limit on latency")
         limits = limits.model_copy(update={"latency": None})
-    if spec.groups:
-        left_out.append("limits on groups")
+        tenants = tenants | {n: t.model_copy(update={"latency": None}) for n, t in timed.items()}
+    if not {*spec.groups} <= {*columns}:
+        lost.append("limits on groups")
         accuracy = limits.accuracy.model_copy(update={"by_group": {}, "max_gap": {}})
         limits = limits.model_copy(update={"accuracy": accuracy})
-    return spec.model_copy(update={"limits": limits}), tuple(left_out)
+    if limits.gpu and "gpu_s" not in recorded:
+        lost.append("limits on GPU-seconds")
+        limits = limits.model_copy(update={"gpu": {}})
+    if (limits.energy or limits.carbon) and "energy_j" not in recorded:
+        lost.append("limits on energy and carbon")
+        limits = limits.model_copy(update={"energy": None, "carbon": None})
+    if not {name for name, most in limits.per_request or () if most is not None} <= {*recorded}:
+        lost.append("limits on calls and tokens")
+        limits = limits.model_copy(update={"per_request": None})
+    return spec.model_copy(update={"limits": limits, "tenants": tenants}), tuple(lost)

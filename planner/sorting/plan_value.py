@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.limit_names import BY_CLASS, OVERALL, SPEND
 from planner.limits import LimitSet
 from planner.programme.margin import Array
-from planner.programme.model import BY_CLASS, OVERALL, SPEND
 from planner.sorting.cells_of_outcomes import Indices, Outcomes, filled
 from planner.sorting.plan_questions import Asked, asked
 from planner.sorting.plans_by_fold import BlindPlan, Classes, plans_without
@@ -209,7 +209,7 @@ class _Judge:
         self, limits: LimitSet, scores: Array, costs: Array, rows: Mask, *, errors: float
     ) -> Iterator[str]:
         """Limits that the mean over some queries misses by more than so many standard errors."""
-        for name, limit in limits.values().items():
+        for name, limit in limits.values.items():
             own = rows
             if name.startswith(BY_CLASS):
                 own = rows & (self._class_of == self._names.index(name.removeprefix(BY_CLASS)))

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.limit_names import OVERALL, SPEND
 from planner.planner import Planner
 from planner.programme.margin import Array
-from planner.programme.model import OVERALL, SPEND
 from planner.sorting.cells_of_outcomes import Indices, Outcomes, profile_of
 from planner.sorting.plan_questions import Asked
 from profiles.errors import InfeasibleError, UnprovenError

@@ -1,9 +1,9 @@
 """One resplit: plans made from a part of the queries, judged by the rest.
 
-The rest is the judge: a profile of its own, read as if its means were the truth, with class sizes
-of its own unless the spec gives the mix. Plans promise for as many requests as it has queries. An
-allocation is worth its expectation there; nobody draws which strategy answers a query, so the noise
-of that draw is not judged.
+The rest is the judge: a profile of its own, read as if its means, and its shares of slow answers,
+were the truth, with class sizes of its own unless the spec gives the mix. Plans promise for as many
+requests as it has queries. An allocation is worth its expectation there; nobody draws which
+strategy answers a query, so the noise of that draw is not judged.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from planner.limits import LimitSet
 from planner.planner import Answer, Planner
 from planner.programme.margin import Array
-from planner.programme.model import SPEND
 from planner.solve import best_single
-from planner.sorting.cells_of_outcomes import Indices, Outcomes, profile_of
-from planner.spec import Spec, SpendLimit, Traffic
-from profiles.errors import InfeasibleError, InputError, UnprovenError
+from planner.sorting.cells_of_outcomes import Outcomes, profile_of
+from planner.spec import Spec, Traffic
+from profiles.errors import InfeasibleError, UnprovenError
 
 if TYPE_CHECKING:
     from planner.plan import Figures, Rung
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from profiles.profile import Profile
 
 PLAN, NAIVE, SINGLE, ORACLE = "plan", "naive plan", "best single strategy", "oracle"
-OWN_ACCURACY, OWN_BILL = "promised accuracy", "promised USD/request"
-TRIES = 1000
+OWN_ACCURACY, OWN_BILL, OWN_P95 = "promised accuracy", "promised USD/request", "promised p95"
 _ROUNDED = 1e-8
 """Figures have nine digits."""
 
@@ -49,85 +47,12 @@ class Verdict:
 
     Attributes:
         worth: Its expected figures by the judges' own means.
-        kept: Whether they confirm each promise: the limits, `OWN_ACCURACY`, `OWN_BILL`.
+        kept: Whether they confirm each promise: the limits, `OWN_ACCURACY`, `OWN_BILL`,
+            `OWN_P95`.
     """
 
     worth: Figures
     kept: dict[str, bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Dealt:
-    """Queries that can be dealt to two halves.
-
-    Attributes:
-        classes: Class index per query, shape (n,).
-        names: Class names, each with several groups.
-        group_of: Group per query from 0, shape (n,); a group is never divided.
-    """
-
-    classes: Indices
-    names: tuple[str, ...]
-    group_of: Indices
-
-
-def divisible(
-    sorted_by: Classes, group_of: Indices, spec: Spec
-) -> tuple[Dealt, NDArray[np.bool_], tuple[str, ...]]:
-    """The queries of classes with at least two groups, which they are, and the other classes.
-
-    Raises:
-        InputError: The spec names one of the others, or there is no class left.
-    """
-    classes = sorted_by.classes
-    parts = [len(np.unique(group_of[classes == d])) for d in range(len(sorted_by.names))]
-    large = np.array([count > 1 for count in parts])
-    lost = tuple(name for name, kept in zip(sorted_by.names, large, strict=True) if not kept)
-    mix = spec.traffic.mix if spec.traffic else None
-    needed = [name for name in lost if name in {**spec.limits.accuracy.by_class, **(mix or {})}]
-    if needed or not large.any():
-        name = needed[0] if needed else lost[0]
-        raise InputError(
-            "the queries of a class cannot be divided into halves",
-            where=f"class {name}",
-            expected="at least two queries that are no near-duplicates of each other",
-            got=str(parts[sorted_by.names.index(name)]),
-            next_step="measure more queries of that class, or use fewer classes",
-        )
-    own = large[classes]
-    index = np.cumsum(large) - 1
-    names = tuple(name for name in sorted_by.names if name not in lost)
-    _, groups = np.unique(group_of[own], return_inverse=True)
-    return Dealt(index[classes[own]], names, groups), own, lost
-
-
-def halves(dealt: Dealt, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Which queries are profiled: whole groups in random order until half of all queries.
-
-    Where a half then lacks a class, a random group of that class changes sides.
-
-    Raises:
-        InputError: Groups of several classes leave no way to give each half every class.
-    """
-    sizes, classes, count = np.bincount(dealt.group_of), dealt.classes, len(dealt.names)
-    for _ in range(TRIES):
-        order = rng.permutation(len(sizes))
-        middle = np.cumsum(sizes[order]) - sizes[order] / 2
-        chosen = np.zeros(len(sizes), dtype=bool)
-        chosen[order[middle <= len(classes) / 2]] = True
-        for _ in range(2 * count + 1):
-            profiled = np.asarray(chosen[dealt.group_of])
-            there = [np.bincount(classes[own], minlength=count) for own in (profiled, ~profiled)]
-            lacking = np.flatnonzero(np.min(there, axis=0) == 0)
-            if not lacking.size:
-                return profiled
-            group = rng.choice(np.unique(dealt.group_of[classes == lacking[0]]))
-            chosen[group] = not chosen[group]
-    raise InputError(
-        "near-duplicate queries of several classes leave no two halves that both have every class",
-        where=f"classes {', '.join(dealt.names)}",
-        next_step="measure more queries, or use fewer classes",
-    )
 
 
 def resplit(
@@ -136,27 +61,28 @@ def resplit(
     """A verdict by way of planning, or why there is none.
 
     Args:
-        outcomes: Scores and costs of n queries.
+        outcomes: Of n queries, with what the spec's limits are about.
         sorted_by: Their classes.
-        profiled: Which of them plans are made from, shape (n,); see `halves`.
+        profiled: Which of them plans are made from, shape (n,); see `planner.trials.dealing`.
         spec: What is asked, of `planner.sorting.plan_questions.judgeable`.
 
     Raises:
-        UnknownValueError: A cost that the spec needs is unknown.
+        UnknownValueError: A cost or latency that the spec needs is unknown.
     """
     seen, unseen = (
         profile_of(outcomes, sorted_by.classes, sorted_by.names, np.flatnonzero(own))
         for own in (profiled, ~profiled)
     )
-    asked = _of_a_half(spec, _requests(spec, unseen))
-    planner = Planner(seen, asked)
-    judge = Planner(unseen, asked.model_copy(update={"confidence": "none"}))
+    limits = LimitSet.of(spec)
+    asked = _of_other_traffic(spec, _requests(spec, unseen))
+    planner = _planner(seen, asked, limits)
+    judge = judge_of(unseen, asked, limits)
     made = {PLAN: _made(planner)}
     if spec.level is not None:
-        made[NAIVE] = _made(planner.on_point_estimates())
+        made[NAIVE] = _made(judge_of(seen, asked, limits))
     made |= {SINGLE: _single(planner), ORACLE: _made(judge)}
     return {
-        name: NoVerdict.REFUSED if rung is None else _judged(judge, rung)
+        name: NoVerdict.REFUSED if rung is None else judged(judge, rung)
         for name, rung in made.items()
     }
 
@@ -173,13 +99,25 @@ def _requests(spec: Spec, judges: Profile) -> int:
     return max(int(1 / sum(mix.get(name, 0.0) ** 2 / count for name, count in queries)), 1)
 
 
-def _of_a_half(spec: Spec, requests: int) -> Spec:
-    """The question as a half can answer it: other traffic, the same dollars per request."""
-    limit = spec.usd_per_request()
-    spend = None if limit is None else SpendLimit(usd_per_request=limit)
-    limits = spec.limits.model_copy(update={"spend": spend})
-    traffic = (spec.traffic or Traffic(requests=1)).model_copy(update={"requests": requests})
-    return spec.model_copy(update={"limits": limits, "traffic": traffic, "strategies": None})
+def judge_of(profile: Profile, spec: Spec, limits: LimitSet) -> Planner:
+    """A planner that takes a profile's means for the truth."""
+    on_points = {"confidence": "none", "strategies": None}
+    return _planner(profile, spec.model_copy(update=on_points), limits)
+
+
+def _of_other_traffic(spec: Spec, requests: int) -> Spec:
+    """The question for other traffic and all measured strategies; its limits are for the spec's."""
+    traffic = (spec.traffic or Traffic(requests=1)).model_copy(
+        update={"requests": requests, "growth": None}
+    )
+    return spec.model_copy(update={"traffic": traffic, "strategies": None})
+
+
+def _planner(profile: Profile, spec: Spec, limits: LimitSet) -> Planner:
+    """Under limits per request: sums are shared out among the spec's own requests."""
+    planner = Planner(profile, spec)
+    planner.limits = limits
+    return planner
 
 
 def _made(planner: Planner) -> Rung | None:
@@ -198,7 +136,13 @@ def _single(planner: Planner) -> Rung | None:
     return planner.rung(Answer(x, best.expected.accuracy, {}), planner.spec.objective)
 
 
-def _judged(judge: Planner, rung: Rung) -> Verdict | NoVerdict:
+def judged(judge: Planner, rung: Rung) -> Verdict | NoVerdict:
+    """What a planner on the point estimates of other queries says of an allocation.
+
+    Args:
+        judge: Its limits are what is promised.
+        rung: Names every class of the judge.
+    """
     e = judge.estimates
     x: Array = np.array(
         [rung.allocation[cell.class_name].get(cell.strategy, 0.0) for cell in e.cells]
@@ -206,17 +150,12 @@ def _judged(judge: Planner, rung: Rung) -> Verdict | NoVerdict:
     if not np.allclose(np.bincount(e.class_of, x, len(e.classes)), 1.0):
         return NoVerdict.UNSEEN
     worth, promised = judge.accounts.expected(x), rung.promised
-    kept = {name: judge.keeps(x, limit) for name, limit in each_alone(judge.limits).items()}
+    kept = {name: judge.keeps(x, limit) for name, limit in judge.limits.alone().items()}
     kept[OWN_ACCURACY] = worth.accuracy >= promised.accuracy - _ROUNDED
     bill, paid = promised.cost_usd_per_request, worth.cost_usd_per_request
     if bill is not None and paid is not None:
         kept[OWN_BILL] = paid <= bill * (1 + _ROUNDED)
+    p95_s, met_s = promised.latency_p95_s, worth.latency_p95_s
+    if p95_s is not None and met_s is not None:
+        kept[OWN_P95] = met_s <= p95_s
     return Verdict(worth, kept)
-
-
-def each_alone(limits: LimitSet) -> dict[str, LimitSet]:
-    """Every limit alone, by name."""
-    alone = {name: LimitSet(floors={name: floor}) for name, floor in limits.floors.items()}
-    if limits.usd_per_request is not None:
-        alone[SPEND] = LimitSet(usd_per_request=limits.usd_per_request)
-    return alone

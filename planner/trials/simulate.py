@@ -1,8 +1,8 @@
 """How far a plan can be trusted: made from half of the queries, judged by the other half, often.
 
 Every resplit deals groups of near-duplicate queries to two halves at random. Halves are not
-stratified: the mix of classes is a part of what a promise has to survive. Only where a half lacks a
-class, a group of it changes sides. `planner.trials.resplit` says what happens in one.
+stratified: the mix of classes is a part of what a promise has to survive. `planner.trials.dealing`
+says how they are dealt, `planner.trials.resplit` what happens in one.
 
 Resplits of one table are no fresh traffic. What is lucky in one half is missing in the other, so
 where many resplits are refused the rest were lucky and are kept less often than fresh traffic would
@@ -21,17 +21,16 @@ from planner.limits import LimitSet
 from planner.sorting.cells_of_outcomes import Indices, Outcomes
 from planner.sorting.plan_questions import judgeable
 from planner.spec import Spec
+from planner.trials.dealing import divisible, halves
 from planner.trials.resplit import (
     NAIVE,
     ORACLE,
     OWN_ACCURACY,
     OWN_BILL,
+    OWN_P95,
     PLAN,
     NoVerdict,
     Verdict,
-    divisible,
-    each_alone,
-    halves,
     resplit,
 )
 
@@ -44,7 +43,7 @@ class Kept:
     """One promise over all resplits that made it.
 
     Attributes:
-        promise: Name of the limit, `OWN_ACCURACY` or `OWN_BILL`.
+        promise: Name of the limit, `OWN_ACCURACY`, `OWN_BILL` or `OWN_P95`.
         limit: What the spec asks, its own unit; None for what each plan promises itself.
         kept: Resplits in which the judges confirmed it.
         judged: Resplits in which they could.
@@ -83,6 +82,7 @@ class Contender:
             for the oracle, which knows.
         accuracy: Median over judged plans of the mean score, 0..1; None without any.
         usd_per_request: Median of the mean dollars, None where unknown.
+        latency_p95_s: Median of the 95th percentiles, None where unknown.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Contender:
     promises: tuple[Kept, ...]
     accuracy: float | None
     usd_per_request: float | None
+    latency_p95_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ def simulate(
     """Make the spec's plan from random halves of the queries and judge it by the others.
 
     Args:
-        outcomes: Scores and costs of n queries under the strategies that may be used.
+        outcomes: Of n queries under the strategies that may be used; a limit that they do not
+            tell of is left out.
         sorted_by: Their classes.
         group_of: Group per query from 0, shape (n,); a group is never divided.
         spec: What is asked, with `pay` filled in where it has fixed costs.
@@ -160,14 +162,8 @@ def simulate(
         InputError: Queries of a class that the spec names, or of every class, cannot be divided.
         UnknownValueError: A cost that the spec needs is unknown.
     """
-    asked, left_out = judgeable(spec)
-    dealt, own, small = divisible(sorted_by, group_of, asked)
-    if small:
-        named = f"{', '.join(small[:5])}{' and others' if len(small) > 5 else ''}"
-        left_out += (
-            f"{np.count_nonzero(~own)} queries of classes that two halves cannot share: {named}",
-        )
-    known = outcomes.part(np.flatnonzero(own))
+    asked, left_out = judgeable(spec, outcomes.recorded, outcomes.labels)
+    known, dealt, indivisible = divisible(outcomes, sorted_by, group_of, asked)
     found: dict[str, list[Verdict | NoVerdict]] = {}
     for number in range(resplits):
         profiled = halves(dealt, np.random.default_rng([seed, number]))
@@ -175,7 +171,7 @@ def simulate(
             found.setdefault(name, []).append(verdict)
         if advance is not None:
             advance(number + 1, resplits)
-    limits = each_alone(LimitSet.of(asked))
+    limits = LimitSet.of(asked)
     others = [name for name in (NAIVE, ORACLE) if name in found]
     return Simulation(
         resplits=resplits,
@@ -185,21 +181,21 @@ def simulate(
         confidence=spec.level,
         contenders=tuple(_contender(name, found[name], limits) for name in found),
         premiums=tuple(_premium(found[PLAN], found[name], name) for name in others),
-        left_out=left_out,
+        left_out=(*left_out, *indivisible),
     )
 
 
-def _contender(
-    name: str, found: list[Verdict | NoVerdict], limits: dict[str, LimitSet]
-) -> Contender:
+def _contender(name: str, found: list[Verdict | NoVerdict], limits: LimitSet) -> Contender:
     verdicts = [one for one in found if isinstance(one, Verdict)]
     promises = []
-    for promise in (*limits, OWN_ACCURACY, OWN_BILL) if name != ORACLE else ():
+    own = (OWN_ACCURACY, OWN_BILL, OWN_P95)
+    for promise in (*limits.values, *own) if name != ORACLE else ():
         kept = [one.kept[promise] for one in verdicts if promise in one.kept]
-        limit = limits[promise].values()[promise] if promise in limits else None
+        limit = limits.values.get(promise)
         if kept or limit is not None:
             promises.append(Kept(promise, limit, sum(kept), len(kept)))
     usd = [one.worth.cost_usd_per_request for one in verdicts]
+    tails = [one.worth.latency_p95_s for one in verdicts]
     return Contender(
         name=name,
         refused=found.count(NoVerdict.REFUSED),
@@ -207,6 +203,7 @@ def _contender(
         promises=tuple(promises),
         accuracy=_median([one.worth.accuracy for one in verdicts]),
         usd_per_request=_median([paid for paid in usd if paid is not None]),
+        latency_p95_s=_median([p95_s for p95_s in tails if p95_s is not None]),
     )
 
 

@@ -2,10 +2,11 @@
 
 An exact plan leaves nothing unused, so it is tight against its limits. Each drift is a profile of
 its own: all dollars times 1.5; the hardest class 1.5 times as frequent, the others less in
-proportion; every cell's mean score lower by the standard error that the plan counted with; all
-latencies times 1.5, which is the same count of slow requests on a grid times 1.5. A planner over it
-says what the allocation would achieve (best estimates, as a plan's expected figures are) and how it
-would answer the spec now. A limit breaks where the best estimate misses it.
+proportion; every cell's mean score lower by the standard error that the plan counted with, or by
+two points; all latencies times 1.5, which is the same count of slow requests on a grid times 1.5;
+where a limit is a sum, 1.5 times as many requests to share it. A planner over it says what the
+allocation would achieve (best estimates, as a plan's expected figures are) and how it would answer
+the spec now. A limit breaks where the best estimate misses it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from planner.estimating.groups import BY_GROUP, MAX_GAP
-from planner.limits import LimitSet
+from planner.limit_names import (
+    BY_CLASS,
+    BY_GROUP,
+    LATENCY,
+    MAX_GAP,
+    OVERALL,
+    SPEND,
+    is_floor,
+    is_latency,
+)
 from planner.planner import Answer, Planner
-from planner.programme.model import BY_CLASS, LATENCY, OVERALL, SPEND
 from planner.spec import Spec
 from profiles.errors import InfeasibleError
 from profiles.profile import Cell, Profile
@@ -30,6 +38,9 @@ AS_PLANNED = "as planned"
 COSTS = f"all costs x {FACTOR:g}"
 ACCURACIES = "all accuracies down by one standard error"
 LATENCIES = f"all latencies x {FACTOR:g}"
+POINTS = "all accuracies down by 2 points"
+TRAFFIC = f"requests x {FACTOR:g}"
+_TWO_POINTS = 0.02
 _NEVER = float("inf")
 _ROUNDED = 1e-8
 """Figures have nine digits."""
@@ -92,10 +103,10 @@ def _stressed(drift: str, planner: Planner, answer: Answer) -> Stressed:
         anew = planner.rung(planner.answer(objective, planner.limits), objective).expected
     except InfeasibleError:
         anew = None
-    return Stressed(drift, rung.expected, tuple(_broken(rung, planner.limits)), anew)
+    return Stressed(drift, rung.expected, tuple(_broken(rung, planner, answer)), anew)
 
 
-def _broken(rung: Rung, limits: LimitSet) -> Iterator[str]:
+def _broken(rung: Rung, planner: Planner, answer: Answer) -> Iterator[str]:
     """Limits that expected figures miss; a figure that is unknown keeps nothing."""
     found = {OVERALL: rung.expected.accuracy}
     found |= {BY_CLASS + name: figures.accuracy for name, figures in rung.by_class.items()}
@@ -105,8 +116,15 @@ def _broken(rung: Rung, limits: LimitSet) -> Iterator[str]:
     cost, p95_s = rung.expected.cost_usd_per_request, rung.expected.latency_p95_s
     found[SPEND] = _NEVER if cost is None else cost
     found[LATENCY] = _NEVER if p95_s is None else p95_s
-    for name, limit in limits.values().items():
-        short = limit - found[name] if name in limits.floors else found[name] - limit
+    limits = planner.limits
+    others = {name: limit for name, limit in limits.alone().items() if name not in found}
+    measured = planner.on_point_estimates() if others else planner
+    for name, limit in limits.values.items():
+        if name in others:
+            if not measured.keeps(answer.x, others[name]):
+                yield name
+            continue
+        short = limit - found[name] if is_floor(name) else found[name] - limit
         if short > _ROUNDED * limit:
             yield name
 
@@ -126,7 +144,33 @@ def _drifts(planner: Planner) -> Iterator[tuple[str, tuple[Profile, Spec] | str]
         yield ACCURACIES, "limits on groups rest on cells of their own"
     else:
         yield ACCURACIES, (_changed(profile, _Lowered.of(planner)), spec)
+    yield POINTS, (_two_points_lower(profile), spec)
     yield LATENCIES, _slower(planner)
+    if spec.traffic is not None and has_sums(spec):
+        more = round(FACTOR * spec.traffic.requests)
+        traffic = spec.traffic.model_copy(update={"requests": more})
+        yield TRAFFIC, (profile, spec.model_copy(update={"traffic": traffic}))
+
+
+def has_sums(spec: Spec) -> bool:
+    """Whether requests share a limit: dollars, energy or carbon of a window, or GPUs."""
+    spends = [tenant.spend for tenant in spec.tenants.values()]
+    return (
+        any(True for _ in spec.limits.windows())
+        or any(pool.gpus is not None for pool in spec.limits.gpu.values())
+        or any(spend is not None and spend.usd is not None for spend in spends)
+    )
+
+
+def _two_points_lower(profile: Profile) -> Profile:
+    def lower(cell: Cell) -> Cell:
+        return replace(cell, accuracy=max(cell.accuracy - _TWO_POINTS, 0.0))
+
+    groups = {
+        name: replace(table, cells={key: lower(cell) for key, cell in table.cells.items()})
+        for name, table in profile.groups.items()
+    }
+    return replace(_changed(profile, lower), groups=groups)
 
 
 def _changed(profile: Profile, change: Callable[[Cell], Cell]) -> Profile:
@@ -171,10 +215,11 @@ def _harder(planner: Planner) -> tuple[Profile, Spec]:
 
 
 def _slower(planner: Planner) -> tuple[Profile, Spec] | str:
-    profile, limit = planner.profile, planner.limits.p95_s
+    profile = planner.profile
+    limits_s = [limit for name, limit in planner.limits.values.items() if is_latency(name)]
     grid_s = tuple(FACTOR * limit_s for limit_s in profile.latency_grid_s)
     if not grid_s or all(cell.exceeded is None for cell in planner.estimates.cells):
         return "no latencies are recorded"
-    if limit is not None and grid_s[0] > limit:
-        return f"the profile counted no latencies at or below {limit / FACTOR:g} s"
+    if limits_s and grid_s[0] > min(limits_s):
+        return f"the profile counted no latencies at or below {min(limits_s) / FACTOR:g} s"
     return replace(profile, latency_grid_s=grid_s), planner.spec
