@@ -17,7 +17,8 @@ For two sources the planner's margin is taken apart: its parts are added one aft
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from scipy.stats import t as student
 
 from benchmarks.classes_from_labels import without_rare
 from planner.estimating.allocation import Accounts
+from planner.estimating.estimates import Estimates
 from planner.frontiers.hulls import exact_frontier
 from planner.planner import Planner
 from planner.programme.margin import z_of
@@ -57,9 +59,9 @@ PARTS = (
     "noise of the profile, as spread out as measured",
     "noise of the judged half, as spread out as measured",
     "noise of the profile as the planner takes it",
-    "noise of the judged half as of scores of 0 or 1",
-    "Wilson's centre",
-    "Bonferroni's quantile: all of the planner's margin",
+    "noise of the judged half, the most under any such plan",
+    "Wilson's centre of the whole mean",
+    "Bonferroni's quantile of what competes: all of the planner's margin",
 )
 DEFINITIONS = {
     "kept": "Share of the resplits with a plan in which the judged half's mean score reached the "
@@ -325,14 +327,27 @@ def tested_by_folds(table: Table, rows: Indices, floor: float, judged: int) -> F
 # ------------------------------------------------------------- the margin, part by part
 
 
+class Uncentred(Estimates):
+    """Estimates of which promises start from the means."""
+
+    @cached_property
+    def accuracy_careful(self) -> Floats:
+        """The means."""
+        return self.accuracy
+
+
 class Spread(Accounts):
     """Accounts whose judged requests vary by a share of what scores of 0 or 1 would."""
 
-    spread = 1.0
+    spread: float | None = None
 
     def judged_offset(self, accuracy: float) -> Floats:
-        """As that of the planner, shorter."""
-        return np.asarray(super().judged_offset(accuracy) * np.sqrt(self.spread))
+        """As that of the planner without a share."""
+        offset = super().judged_offset(accuracy)
+        if self.spread is not None and self._judged is not None:
+            variance = self.spread * accuracy * (1 - accuracy) / self._judged
+            offset[-1] = self.z / self.accuracy_z * np.sqrt(variance)
+        return offset
 
 
 def in_part(profile: Profile, judged: int, parts: int, spread: float) -> Planner:
@@ -344,19 +359,18 @@ def in_part(profile: Profile, judged: int, parts: int, spread: float) -> Planner
         sds = np.array([cell.accuracy_sd / np.sqrt(cell.queries) for cell in e.cells])
     if parts >= 4:
         sds = e.accuracy_sd
-    planner.estimates = replace(
-        e,
-        accuracy_careful=e.accuracy_careful if parts >= 6 else e.accuracy,
+    known: dict[str, Any] = {field.name: getattr(e, field.name) for field in fields(e)}
+    estimates = replace(
+        e if parts >= 6 else Uncentred(**known),
         accuracy_sd=sds,
         mix_queries=e.mix_queries if parts >= 2 else None,
     )
-    accounts = Spread(planner.estimates, judged if parts >= 3 else None)
-    accounts.spread = 1.0 if parts >= 5 else spread
+    accounts = Spread(estimates, judged if parts >= 3 else None)
+    accounts.spread = None if parts >= 5 else spread
     if parts < 7:
-        accounts.chosen_z = accounts.z
-        accounts.accuracy_margin = accounts.margin_of(planner.estimates.accuracy_careful, sds)
-    planner.accounts = accounts
-    return planner
+        accounts.accuracy_z = accounts.z
+        accounts.accuracy_margin = accounts.accuracy_margin_of(estimates.accuracy_careful, sds)
+    return Planner(profile, planner.spec, accounts=accounts)
 
 
 # ------------------------------------------------------------- resplits

@@ -240,8 +240,8 @@ def planned(profile: Profile, truth: World, method: str) -> Array | None:
     planner = Planner(profile, spec)
     if numbers is not None:
         share, sds = numbers(planner.estimates)
-        planner.estimates = replace(planner.estimates, exceedance_careful=share, exceedance_sd=sds)
-        planner.accounts = Accounts(planner.estimates, None)
+        other = replace(planner.estimates, exceedance_careful=share, exceedance_sd=sds)
+        planner = Planner(profile, spec, accounts=Accounts(other, None))
     try:
         return planner.explained(planner.limits).x.reshape(CLASSES, STRATEGIES)
     except InfeasibleError:

@@ -22,7 +22,7 @@ from planner.limits import LimitSet
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array, Margin
 from planner.programme.model import Programme, build_model, compile_model, cost_unit
-from planner.programme.session import Session
+from planner.programme.session import TIME_LIMIT_S, Session
 from planner.spec import Spec
 from profiles.profile import Profile
 
@@ -48,17 +48,24 @@ class Decisions:
         InputError: The spec names a workload, a class or a strategy that the profile lacks.
     """
 
-    def __init__(self, profile: Profile, spec: Spec) -> None:
-        found = estimate(profile, spec)
+    def __init__(
+        self,
+        profile: Profile,
+        spec: Spec,
+        accounts: Accounts | None = None,
+        time_limit_s: float = TIME_LIMIT_S,
+    ) -> None:
+        found = accounts.estimates if accounts else estimate(profile, spec)
         self.unit = cost_unit(found)
         self.tenants = Tenants(profile, spec, found, self.unit) if spec.tenants else None
         self.segments = self.tenants.segments if self.tenants else None
         self.estimates: Estimates = self.segments.base if self.segments else found
         self.decided: Estimates = self.segments.estimates() if self.segments else found
         judged = spec.traffic.fewest if spec.traffic and self.estimates.level else None
-        self.accounts = Accounts(self.estimates, judged)
+        self.accounts = accounts or Accounts(self.estimates, judged)
         self.spending = Spending(self.accounts.bill, self.unit, self.segments)
         self._spec = spec
+        self._time_limit_s = time_limit_s
         self._limits = LimitSet.of(spec)
         self._limit_rows = LimitRows(self.accounts, spec, self.unit, self.spending.margin)
         self._rows_of: dict[_Key, tuple[LimitRow, ...]] = {}
@@ -113,7 +120,9 @@ class Decisions:
             margins = {row.name: row.margin for row in rows if row.margin is not None}
             margins[ABSOLUTE] = self.about_all(self.accounts.accuracy_margin)
             columns = self.decided.columns
-            self._sessions[key] = Session(self.programme(limits), margins, columns)
+            self._sessions[key] = Session(
+                self.programme(limits), margins, columns, time_limit_s=self._time_limit_s
+            )
         return self._sessions[key]
 
     @property

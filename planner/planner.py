@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from planner.decisions import ABSOLUTE, Decisions
-from planner.estimating.allocation import SMALLEST_SHARE, tidy
+from planner.estimating.allocation import SMALLEST_SHARE, Accounts, tidy
 from planner.explain import explain
 from planner.limit_names import LATENCY, OVERALL, SPEND, price_name
 from planner.limits import Keep, LimitSet
@@ -18,7 +18,7 @@ from planner.plan import Rung
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array
 from planner.programme.model import OBJECTIVE_SCALE, Programme
-from planner.programme.session import Question, Solution
+from planner.programme.session import TIME_LIMIT_S, Question, Solution
 from planner.rungs import ROUNDED, Answer, rung_of
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError, UnprovenError
@@ -52,16 +52,26 @@ class Planner:
     Args:
         profile: What was measured.
         spec: What is asked. Its objective and confidence hold for every question.
+        accounts: Other estimates and margins than those of the profile and the spec, for studies
+            of them; not with tenants.
+        time_limit_s: Seconds that one solve may take.
 
     Raises:
         UnknownValueError: A class without cells, or an unknown cost or tail that a limit needs.
         InputError: The spec names a workload or class that the profile lacks.
     """
 
-    def __init__(self, profile: Profile, spec: Spec) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        spec: Spec,
+        *,
+        accounts: Accounts | None = None,
+        time_limit_s: float = TIME_LIMIT_S,
+    ) -> None:
         self.profile = profile
         self.spec = spec
-        self._decisions = Decisions(profile, spec)
+        self._decisions = Decisions(profile, spec, accounts, time_limit_s)
         self.estimates = self._decisions.estimates
         self.accounts = self._decisions.accounts
         self.tenants = self._decisions.tenants
@@ -107,6 +117,25 @@ class Planner:
             return self.answer(self.spec.objective, limits)
         except InfeasibleError as error:
             raise explain(self, limits) from error
+        except UnprovenError as error:
+            raise self._told(error) from error
+
+    def _told(self, error: UnprovenError) -> UnprovenError:
+        """What a solver that stopped early had proven, in people's units."""
+        objective = self.spec.objective
+        if error.bound is None or objective is Objective.MINIMIZE_COST_PER_CORRECT:
+            return UnprovenError(error.what)
+        found, least = (
+            None if value is None else self._natural(value, objective)
+            for value in (error.incumbent, error.bound)
+        )
+        unit = "" if objective is Objective.MAXIMIZE_ACCURACY else " USD per request"
+        best = "less" if objective is Objective.MINIMIZE_COST else "more"
+        known = f"no plan has {best} than {least:.6g}{unit}"
+        if found is not None and least:
+            gap = abs(found - least) / abs(least)
+            known = f"the best plan found has {found:.6g}{unit}, {known}: a gap of {gap:.2%}"
+        return UnprovenError(f"{error.what}; {known}")
 
     def answer(self, objective: Objective, limits: LimitSet) -> Answer:
         """The best allocation under the limits.

@@ -23,7 +23,7 @@ from planner.plan import (
     SingleStrategy,
 )
 from planner.planner import Answer, Planner
-from planner.programme.session import SOLVER
+from planner.programme.session import SOLVER, TIME_LIMIT_S
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError
 from profiles.money import PriceCard
@@ -42,6 +42,7 @@ def solve(
     prices: PriceCard,
     estimator: str | None,
     reads_labels: bool = False,
+    time_limit_s: float = TIME_LIMIT_S,
 ) -> Plan:
     """Solve a spec and the ladder below it; of its fixed costs the cheapest set is paid.
 
@@ -51,6 +52,7 @@ def solve(
         prices: Prices that the runtime charges by; copied into the plan.
         estimator: File of the difficulty graph, None for labels.
         reads_labels: The difficulty graph takes a label beside the text.
+        time_limit_s: Seconds that one solve may take.
 
     Raises:
         LimitsClashError: No allocation keeps the limits; says which clash and what would help.
@@ -59,7 +61,7 @@ def solve(
         InputError: Spec and profile do not belong together.
     """
     asked, spec = spec, settled(profile, spec)
-    planner = Planner(profile, spec)
+    planner = Planner(profile, spec, time_limit_s=time_limit_s)
     first = planner.explained(planner.limits)
     answers = [(1.0, spec.objective, first), *_ladder(planner, first)]
     rungs = tuple(planner.rung(answer, kind, fraction) for fraction, kind, answer in answers)

@@ -88,9 +88,26 @@ class InfeasibleError(InferbudgetError):
 
 
 class UnprovenError(InferbudgetError):
-    """The solver stopped before it could prove its answer."""
+    """The solver stopped before it could prove its answer.
+
+    Args:
+        message: What happened; `what` afterwards, without the figures.
+        incumbent: Objective of the best answer found so far, minimised, in the units of whoever
+            raises it; None where none was found.
+        bound: What no answer's objective is below; None where nothing was proven.
+    """
 
     exit_code = ExitCode.UNPROVEN
+
+    def __init__(
+        self, message: str, *, incumbent: float | None = None, bound: float | None = None
+    ) -> None:
+        self.what = message
+        self.incumbent = incumbent
+        self.bound = bound
+        known = [] if incumbent is None else [f"the best answer found has {incumbent:.9g}"]
+        known += [] if bound is None else [f"none can have less than {bound:.9g}"]
+        super().__init__(f"{message}; of the objective, {', '.join(known)}" if known else message)
 
 
 class UpstreamError(InferbudgetError):

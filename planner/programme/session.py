@@ -9,6 +9,7 @@ every offset k, so later solves keep them and only move right-hand sides.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ DEPTH = 1e-7
 
 DOUBT_TOLERANCE = 1e-6
 """By how much the doubt of an objective may be too small; no promise rests on it."""
+
+TIME_LIMIT_S = 60.0
 
 MAX_ROUNDS = 500
 MAX_KEPT_CUTS = 40
@@ -103,7 +106,7 @@ class Session:
         margins: Mapping[str, Margin],
         columns: int,
         *,
-        time_limit_s: float = 60.0,
+        time_limit_s: float = TIME_LIMIT_S,
         whole: int = WHOLE,
     ) -> None:
         self.programme = programme
@@ -133,15 +136,16 @@ class Session:
 
         Raises:
             InfeasibleError: No allocation keeps all limits.
-            UnprovenError: Time or rounds ran out before a proof.
+            UnprovenError: Time or rounds ran out before a proof; its bound is in model units.
         """
+        until_s = time.monotonic() + self._time_limit_s
         self._drop_old_cuts()
         self._set_noise(question.noise)
         self._set_limits(question)
         self._set_shares(question)
         costs = self._costs_of(question)
         self._lp.set_costs(costs)
-        x = self._converge(question)
+        x = self._converge(question, until_s)
         solution = Solution(x, self._lp.objective, self._duals(question.limits))
         if question.then is None:
             return solution
@@ -150,9 +154,11 @@ class Session:
         self._lp.bound_row(row, high=cap)
         self._lp.set_costs(self.programme.objectives[question.then])
         try:
-            return Solution(self._converge(question), solution.value, solution.duals)
-        except InfeasibleError:
+            tie = self._converge(question, until_s)
+        except (InfeasibleError, UnprovenError):  # what comes first is proven already
             return solution
+        else:
+            return Solution(tie, solution.value, solution.duals)
         finally:
             self._lp.bound_row(row)
 
@@ -233,12 +239,18 @@ class Session:
             most[~question.support] = 0.0
         self._lp.bound_shares(least, most)
 
-    def _converge(self, question: Question) -> Array:
+    def _converge(self, question: Question, until_s: float) -> Array:
+        """Solve and cut until no margin is missed. Before that every point may miss one."""
         for _ in range(MAX_ROUNDS):
-            x = self._lp.run(self._time_limit_s)
+            try:
+                x = self._lp.run(max(until_s - time.monotonic(), 0.0))
+            except UnprovenError as error:
+                raise UnprovenError(error.what, bound=error.bound) from error
             if not self._cut_off(x, question):
                 return x
-        raise UnprovenError(f"the margins did not settle within {MAX_ROUNDS} rounds")
+        raise UnprovenError(
+            f"the margins did not settle within {MAX_ROUNDS} rounds", bound=self._lp.objective
+        )
 
     def _cut_off(self, x: Array, question: Question) -> bool:
         """Add the cuts that x violates; whether there were any."""

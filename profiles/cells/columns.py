@@ -153,24 +153,26 @@ class _Table:
 
     def sds(self, measure: str) -> Numbers:
         """Deviations between queries."""
-        pairs = zip(self._around_means(measure), self.counts(measure), strict=True)
-        return [None if around is None else math.sqrt(around / (n - 1)) for around, n in pairs]
+        return _roots(self._around_means(measure), self.counts(measure))
 
     def spread(self, measure: str) -> _Spread:
         """Mean and deviations; one served answer is a query at random, then one of its samples."""
         unit = (self._largest / self._factors.get(measure, 1.0)) ** 2
-        within = [int(one or 0) / ONE * unit for one in self.plain(f"{measure}_within")]
-        ones = [
-            None if around is None else math.sqrt((around + inside) / (n - 1))
-            for around, inside, n in zip(
-                self._around_means(measure), within, self.queries, strict=True
-            )
+        around = self._around_means(measure)
+        within = self.plain(f"{measure}_within")
+        of_one = [
+            None if between is None else between + int(inside or 0) / ONE * unit
+            for between, inside in zip(around, within, strict=True)
         ]
-        return _Spread(self.means(measure), self.sds(measure), ones)
+        return _Spread(
+            self.means(measure), _roots(around, self.queries), _roots(of_one, self.queries)
+        )
 
     def _around_means(self, measure: str) -> Numbers:
         """Squares of queries around their mean, summed; None where unknown or of a single query."""
-        factor = self._factors.get(measure, 1.0)
+        if measure not in self._factors:
+            return [None] * len(self.rows)
+        factor = self._factors[measure]
         return [
             (n * int(squares) - int(total) ** 2) / n / factor**2 if known and n > 1 else None
             for known, n, total, squares in zip(
@@ -202,6 +204,12 @@ class _Table:
             third = cubes / ONE / n - 3 * centre * second + 2 * centre**3
             found.append(third / (second - centre**2) ** 1.5)
         return found
+
+
+def _roots(squares: Numbers, counts: Sequence[int]) -> Numbers:
+    """Deviations of sums of squares over one less than the count; None stays None."""
+    pairs = zip(squares, counts, strict=True)
+    return [None if total is None else math.sqrt(total / (n - 1)) for total, n in pairs]
 
 
 def _exceeded(between: Ints | None, timed: Sequence[int]) -> list[tuple[int, ...] | None]:

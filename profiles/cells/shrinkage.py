@@ -4,7 +4,10 @@ A ranking of noisy averages picks the cells that looked good by luck. Fay and He
 of income for small places", JASA 74 (1979): a cell's mean is pulled towards class effect +
 strategy effect, the more so the fewer queries it rests on, by ``B = (df - 2) / df * v / (v +
 tau2)`` (Morris, "Parametric empirical Bayes inference", JASA 78 (1983), for the factor; moments
-for tau2).
+for tau2). Strategy effects are noisy averages too: they are pulled towards each other by the same
+rule one level up, as random effects with a variance (Henderson, "Best linear unbiased estimation
+and prediction under a selection model", Biometrics 31 (1975)). Strategies that differ by no more
+than their noise count as equal; class effects are never pulled.
 """
 
 from __future__ import annotations
@@ -26,7 +29,14 @@ reckoned as if all noise were each cell's own: where that is too strong, it is t
 exactly the cells that look good."""
 
 MAX_EFFECTIVE_QUERIES = 4.0
-"""A graded score counts for at most this many 0-or-1 queries; a spread of zero is not certainty."""
+"""A graded score counts for at most this many 0-or-1 queries in a bound of one cell; a spread of
+zero is not certainty."""
+
+UNSEEN_QUERIES = 10.0
+"""How far scores spread is measured as if so many queries more had had scores of 0 or 1."""
+
+_LEAST_VARIANCE = 1e-9
+"""Of strategy effects; a standard deviation below 0.003 points is none."""
 
 
 def score_variances(
@@ -35,8 +45,8 @@ def score_variances(
     """Variance of one query's score, stabilised: ``phi * p (1 - p)``, p = (n a + 1) / (n + 2).
 
     ``phi``, the spread relative to a 0-or-1 score of the same mean, is pooled over a strategy's
-    classes. A cell where every query went well keeps some doubt, and a lucky mean does not bring
-    along a lucky spread.
+    classes, with `UNSEEN_QUERIES` more of which phi is 1. A cell where every query went well keeps
+    some doubt, and a lucky mean does not bring along a lucky spread.
     """
     smooth = (queries * means + 1) / (queries + 2)
     phi = np.ones(len(means))
@@ -45,8 +55,20 @@ def score_variances(
         binary = float(np.sum(queries[own] * means[own] * (1 - means[own])))
         measured = float(np.sum(np.maximum(queries[own] - 1, 0) * sds[own] ** 2))
         if binary > 0 and queries[own].max() > 1:
-            phi[own] = np.clip(measured / binary, 1 / MAX_EFFECTIVE_QUERIES, 1.0)
+            unseen = UNSEEN_QUERIES * binary / float(queries[own].sum())
+            phi[own] = min((measured + unseen) / (binary + unseen), 1.0)
     return np.asarray(phi * smooth * (1 - smooth))
+
+
+def left_unknown(pull: Array) -> Array:
+    """Error variance of a mean pulled by B towards a known fit, over its sampling variance v.
+
+    Of v a share r is common to the strategies (`SHARED_NOISE`): the fit takes it in whole, so no
+    pull lessens it. With the cells' own spread tau2 the error's variance is ``r v + B^2 tau2 +
+    (1 - B)^2 (1 - r) v``, which for ``B = v / (v + tau2)`` is ``v (r (1 - (1 - B)^2) + 1 - B)``:
+    v without a pull, r v with all of it.
+    """
+    return np.asarray(SHARED_NOISE * (1 - (1 - pull) ** 2) + (1 - pull))
 
 
 def shrink(
@@ -68,11 +90,11 @@ def shrink(
     if freedom < 3:
         return means, np.sqrt(variances)
     tau2 = _between_variance(means, variances, design, freedom)
-    fit = _Fit(means, variances + tau2, design)
+    fit = _effects(means, variances + tau2, design, class_of, strategy_of)
     pull = (freedom - 2) / freedom * variances / (variances + tau2)
     shrunken = pull * fit.means + (1 - pull) * means
-    remaining = (1 - pull) * variances + pull**2 * fit.variances()
-    return np.clip(shrunken, 0.0, 1.0), np.sqrt(SHARED_NOISE * variances + remaining)
+    remaining = left_unknown(pull) * variances + pull**2 * fit.variances()
+    return np.clip(shrunken, 0.0, 1.0), np.sqrt(remaining)
 
 
 def _design(class_of: NDArray[np.intp], strategy_of: NDArray[np.intp]) -> csr_array:
@@ -82,14 +104,18 @@ def _design(class_of: NDArray[np.intp], strategy_of: NDArray[np.intp]) -> csr_ar
     strategies form a part, and in each part one strategy's effect could be moved into those of the
     classes. So the first strategy of a part has none of its own.
     """
-    by_class, by_strategy = (_indicators(of) for of in (class_of, strategy_of))
+    by_class = _indicators(class_of)
     if by_class.shape[1] == 1:
         return by_class
-    every = csr_array(hstack([by_class, by_strategy]))
+    every = _every_effect(class_of, strategy_of)
     _, part = connected_components(every.T @ every, directed=False)
     classes = by_class.shape[1]
     _, first = np.unique(part[classes:], return_index=True)
     return csr_array(every[:, np.delete(np.arange(every.shape[1]), classes + first)])
+
+
+def _every_effect(class_of: NDArray[np.intp], strategy_of: NDArray[np.intp]) -> csr_array:
+    return csr_array(hstack([_indicators(class_of), _indicators(strategy_of)]))
 
 
 def _indicators(of: NDArray[np.intp]) -> csr_array:
@@ -102,15 +128,24 @@ def _indicators(of: NDArray[np.intp]) -> csr_array:
 class _Fit:
     """Weighted least squares by its normal equations; `design` has full column rank.
 
+    Effects with a penalty p cost ``p effect^2``: they have the prior variance 1 / p around zero.
+
     Attributes:
         means: Fitted means.
+        loss: Weighted squared residuals and penalties.
     """
 
-    def __init__(self, means: Array, variances: Array, design: csr_array) -> None:
+    def __init__(
+        self, means: Array, variances: Array, design: csr_array, penalty: Array | float = 0.0
+    ) -> None:
         weighted = design.multiply(1 / variances[:, None]).tocsr()
         self._design = design
-        self._factor = cho_factor((design.T @ weighted).toarray())
-        self.means: Array = design @ cho_solve(self._factor, weighted.T @ means)
+        penalties = np.broadcast_to(penalty, design.shape[1])
+        self._factor = cho_factor((design.T @ weighted).toarray() + np.diag(penalties))
+        effects = cho_solve(self._factor, weighted.T @ means)
+        self.means: Array = design @ effects
+        left = float(np.sum((means - self.means) ** 2 / variances))
+        self.loss = left + float(penalties @ effects**2)
 
     def variances(self) -> Array:
         """Variances of the fitted means: a class effect's, a strategy effect's, their covariance.
@@ -124,12 +159,43 @@ class _Fit:
         return np.asarray(np.where(first == last, inverse[first, first], both))
 
 
+def _effects(
+    means: Array,
+    variances: Array,
+    design: csr_array,
+    class_of: NDArray[np.intp],
+    strategy_of: NDArray[np.intp],
+) -> _Fit:
+    """Class effects and strategy effects, the latter with the variance that they show.
+
+    At that variance their penalised squares equal their degrees of freedom less 2, which pulls as
+    much as James and Stein's rule does. Fewer than 3 degrees of freedom are too few to learn it.
+    """
+    fixed = _Fit(means, variances, design)
+    every = _every_effect(class_of, strategy_of)
+    strategies = len(np.unique(strategy_of))
+    classes = every.shape[1] - strategies
+    freedom = design.shape[1] - classes
+    if freedom < 3:
+        return fixed
+
+    def fit(variance: float) -> _Fit:
+        penalty = np.concatenate([np.zeros(classes), np.full(strategies, 1 / variance)])
+        return _Fit(means, variances, every, penalty)
+
+    def excess(variance: float) -> float:
+        return fit(variance).loss - fixed.loss - (freedom - 2)
+
+    if excess(_LEAST_VARIANCE) <= 0:
+        return _Fit(means, variances, _indicators(class_of))
+    return fit(1.0 if excess(1.0) > 0 else float(brentq(excess, _LEAST_VARIANCE, 1.0, xtol=1e-9)))
+
+
 def _between_variance(means: Array, variances: Array, design: csr_array, freedom: int) -> float:
     """The tau2 at which weighted squared residuals equal their degrees of freedom."""
 
     def excess(tau2: float) -> float:
-        left = means - _Fit(means, variances + tau2, design).means
-        return float(np.sum(left**2 / (variances + tau2))) - freedom
+        return _Fit(means, variances + tau2, design).loss - freedom
 
     if excess(0.0) <= 0:
         return 0.0

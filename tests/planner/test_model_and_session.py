@@ -153,7 +153,7 @@ def test_shadow_prices_match_finite_differences() -> None:
         return cost
 
     price = planner.solve().shadow_prices[OVERALL]
-    assert price == pytest.approx((usd(0.671) - usd(0.669)) / 0.002, rel=0.05)
+    assert price == pytest.approx((usd(0.6702) - usd(0.6698)) / 0.0004, rel=0.05)
 
 
 def test_spend_shadow_prices_match_finite_differences() -> None:

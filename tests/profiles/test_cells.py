@@ -12,8 +12,10 @@ from small_worlds import WORKLOAD, observation
 
 from profiles.aggregate import Aggregate
 from profiles.cells.build import build_profile, latency_grid
+from profiles.cells.content import profile_digest
 from profiles.cells.coverage import coverage_rows
 from profiles.cells.report import profile_rows, wilson
+from profiles.cells.sql import SD_OF
 from profiles.errors import InputError, UnknownValueError
 from profiles.observation import Evidence
 from profiles.pricing.rates import Rate, price
@@ -288,6 +290,101 @@ def test_rows_are_priced_as_outcomes_are(rate, rows):
         assert cell.cost_usd is None
     else:
         assert math.isclose(cell.cost_usd, statistics.fmean(known), rel_tol=1e-9, abs_tol=1e-15)
+
+
+uses = st.none() | st.floats(0, 5000)
+whole = st.none() | st.integers(0, 200_000)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            lambda q, s, n, out, calls, gpu_s, joules: observation(
+                f"q{q}",
+                f"m{s}/single",
+                n,
+                tokens_in=10 * q,
+                tokens_out=out,
+                calls=calls,
+                gpu_s=gpu_s,
+                energy_j=joules,
+                concurrency=1 + n % 2,
+            ),
+            st.integers(0, 5),
+            st.integers(0, 1),
+            st.integers(0, 3),
+            whole,
+            whole,
+            uses,
+            uses,
+        ),
+        min_size=1,
+        max_size=30,
+        unique_by=lambda row: (row.query_id, row.strategy, row.sample),
+    ),
+    st.none() | st.integers(1, 2),
+)
+def test_what_requests_use_spreads_between_queries_as_numpy_says(observations, concurrency):
+    with stored(observations) as store:
+        cells = store.profile(WORKLOAD, concurrency=concurrency).cells
+    for (_, strategy), cell in cells.items():
+        own = [row for row in observations if row.strategy == strategy]
+        metered = [row for row in own if concurrency in {None, row.concurrency}]
+        for name, sd in SD_OF.items():
+            counted = metered if name in {"gpu_s", "energy_j"} else own
+            of_query = defaultdict(list)
+            for row in counted:
+                of_query[row.query_id].append(getattr(row, name))
+            if not counted or any(None in found for found in of_query.values()):
+                assert (getattr(cell, name), getattr(cell, sd)) == (None, None)
+                continue
+            means = np.array([np.mean(found) for found in of_query.values()])
+            close(getattr(cell, name), means.mean())
+            close(getattr(cell, sd), means.std(ddof=1) if means.size > 1 else None)
+            if name == "gpu_s":
+                assert cell.metered_queries == means.size
+
+
+def close(ours, theirs):
+    if theirs is None:
+        assert ours is None
+    else:
+        assert math.isclose(ours, theirs, rel_tol=1e-6, abs_tol=1e-6)
+
+
+def test_many_tokens_spread_exactly():
+    # the squares of these do not fit in 64 bits
+    rows = [observation(f"q{n}", tokens_in=4 * 10**9 + 3 * (n % 2)) for n in range(100)]
+    with stored(rows) as store:
+        cell = store.profile(WORKLOAD).cell("all", "m/single")
+    assert math.isclose(cell.tokens_in_sd, 1.5 * math.sqrt(100 / 99))
+
+
+def test_how_much_use_varies_is_no_part_of_a_digest():
+    with stored([observation(f"q{n}", tokens_in=n, gpu_s=1.0 * n) for n in range(9)]) as store:
+        profile = store.profile(WORKLOAD)
+    cell = profile.cell("all", "m/single")
+    assert (cell.tokens_in_sd, cell.gpu_sd_s) == (math.sqrt(7.5), math.sqrt(7.5))
+    unsure = replace(cell, tokens_in_sd=None, gpu_sd_s=None, metered_queries=4)
+    assert profile_digest({}, [cell]) == profile_digest({}, [unsure])
+    assert profile_digest({}, [cell]) != profile_digest({}, [replace(cell, tokens_in=1.0)])
+
+
+def test_a_published_mean_has_no_spread_of_what_requests_use():
+    with stored([]) as store:
+        store.add_aggregates([replace(published("x", "p/single", 30), gpu_s=2.0, tokens_out=9.0)])
+        cell = store.profile(WORKLOAD).cell("x", "p/single")
+    assert (cell.gpu_s, cell.tokens_out, cell.metered_queries) == (2.0, 9.0, 30)
+    assert {getattr(cell, sd) for sd in SD_OF.values()} == {None}
+
+
+def test_rows_for_people_say_how_much_use_varies():
+    rows = [observation(f"q{n}", gpu_s=1.0 * n, concurrency=1 + n % 2) for n in range(4)]
+    with stored(rows) as store:
+        shown = profile_rows(store.profile(WORKLOAD, concurrency=1))[0]
+    assert (shown["gpu_s"], shown["metered_queries"], shown["queries"]) == (1.0, 2, 4)
+    assert (shown["gpu_sd_s"], shown["tokens_in_sd"]) == (math.sqrt(2), None)
 
 
 def test_two_rates_for_one_strategy_are_an_error():
