@@ -145,9 +145,12 @@ def graph_of(spec: Spec, spec_path: Path) -> Path | None:
 
 
 def outcomes_by_query(
-    store_path: Path, spec: Spec, estimator: Path | None, base: Path
+    store_path: Path, spec: Spec, estimator: Path | None, base: Path, *, answers: bool = False
 ) -> QueryOutcomes:
-    """The store's own outcomes of the spec's workload, query by query, of every strategy."""
+    """The store's own outcomes of the spec's workload, query by query, of every strategy.
+
+    With `answers` also what they are means of, and the groups that the spec's limits are about.
+    """
     from profiles.cells.by_query import read_by_query
     from profiles.difficulty.graph import read_facts
     from profiles.pricing.prices import rates_of
@@ -158,6 +161,8 @@ def outcomes_by_query(
             spec.workload,
             estimator_digest=read_facts(estimator).digest if estimator else None,
             rates=rates_of(store, spec.workload, spec.price_card(base)),
+            answers=answers,
+            groups=spec.groups if answers else (),
         )
 
 
@@ -167,13 +172,28 @@ def prompts_by_query(store_path: Path, workload: str) -> dict[str, str]:
         return store.prompts(workload)
 
 
-def outcomes_under(found: QueryOutcomes, strategies: Sequence[str]) -> Outcomes:
-    """The same queries under some of their strategies, given sorted."""
+def outcomes_under(
+    found: QueryOutcomes, strategies: Sequence[str], grid_s: tuple[float, ...] = ()
+) -> Outcomes:
+    """The same queries under some of their strategies, given sorted.
+
+    Args:
+        found: From `outcomes_by_query`.
+        strategies: Those that count.
+        grid_s: Limits that cells count slow answers beyond, as in the profile.
+    """
     from planner.sorting.cells_of_outcomes import Outcomes
 
     columns = [found.strategies.index(strategy) for strategy in strategies]
-    scores, costs = found.scores[:, columns], found.costs[:, columns]
-    return Outcomes(found.workload, tuple(strategies), scores, costs)
+    return Outcomes(
+        found.workload,
+        tuple(strategies),
+        found.scores[:, columns],
+        found.costs[:, columns],
+        found.answers and found.answers.under(columns, len(found.strategies)),
+        grid_s,
+        found.labels,
+    )
 
 
 def ask_in_hindsight(spec_path: Path, store_path: Path, points: int) -> Hindsight:

@@ -1,4 +1,4 @@
-"""How far a plan can be trusted: resplits of the store's outcomes, and inputs that drift."""
+"""How far a plan can be trusted: resplits and drift, new queries, or recorded traffic."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.planning import Question, outcomes_by_query, outcomes_under, prompts_by_query
+from app.planning import Question, prompts_by_query
+from app.sorted_outcomes import measured
+from profiles.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from planner.plan import Rung
     from planner.sorting.cells_of_outcomes import Indices
+    from planner.trials.held_out import HeldOut
     from planner.trials.simulate import Simulation
     from planner.trials.stress import Stress
+    from planner.trials.trace import TraceTrial
+    from profiles.arrival import Arrival
 
 
 @dataclass(frozen=True)
@@ -22,25 +30,23 @@ class Trust:
 
     Attributes:
         workload: Name of the traffic.
+        confidence: Of the plan's promises, None for point estimates.
         rung: The plan's first rung.
-        simulation: Resplits of the store's own outcomes.
-        stress: The rung's allocation where inputs drift.
-        remarks: What the resplits do without, in words.
+        simulation: Resplits of the store's own outcomes; None where something else judges.
+        stress: The rung's allocation where inputs drift, beside resplits.
+        held_out: The rung judged by new queries.
+        trace: The ladder under recorded traffic.
+        remarks: What these do without, in words.
     """
 
     workload: str
+    confidence: float | None
     rung: Rung
-    simulation: Simulation
-    stress: Stress
-    remarks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    """Classes of queries as the planner sees them."""
-
-    classes: Indices
-    names: tuple[str, ...]
+    simulation: Simulation | None = None
+    stress: Stress | None = None
+    held_out: HeldOut | None = None
+    trace: TraceTrial | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def trust(
@@ -59,46 +65,112 @@ def trust(
         UnknownValueError: A cell, cost or tail that the question needs was never measured.
         InputError: The store has no outcomes of single queries, or too few in some class.
     """
-    import numpy as np
-
     from planner.trials.simulate import simulate
     from planner.trials.stress import stress
 
     planner = question.planner()
     answer = planner.explained(planner.limits)
-    spec, classes = planner.spec, question.profile.classes
-    found = outcomes_by_query(store_path, spec, question.estimator, question.base)
-    used = [name for name in planner.estimates.strategies if name in found.strategies]
-    outcomes = outcomes_under(found, used)
-    own = np.flatnonzero(outcomes.known.any(axis=1))
-    ids = [found.query_ids[at] for at in own]
-    names = [found.class_names[at] or classes[0] for at in own]  # all have one, or none has
+    spec = planner.spec
+    found = measured(question, planner, store_path)
     prompts = prompts_by_query(store_path, spec.workload)
     simulation = simulate(
-        outcomes.part(own),
-        _Sorted(np.array([classes.index(name) for name in names], dtype=np.intp), classes),
-        groups([prompts.get(query) for query in ids]),
+        found.outcomes,
+        found.sorted_by,
+        groups([prompts.get(query) for query in found.query_ids]),
         spec,
         resplits=resplits,
         seed=seed,
         advance=advance,
     )
     remarks = [f"left out of the resplits: {text}" for text in simulation.left_out]
-    missing = sorted({*planner.estimates.strategies} - {*used})
+    missing = sorted({*planner.estimates.strategies} - {*found.outcomes.strategies})
     if missing:
         remarks.append(
             f"left out of the resplits, without outcomes of single queries: {', '.join(missing)}"
         )
-    blank = sum(query not in prompts for query in ids)
+    blank = sum(query not in prompts for query in found.query_ids)
     if blank:
-        remarks.append(f"{blank} of {len(ids)} queries have no prompt and count as all different")
+        count = len(found.query_ids)
+        remarks.append(f"{blank} of {count} queries have no prompt and count as all different")
     return Trust(
         workload=spec.workload,
+        confidence=spec.level,
         rung=planner.rung(answer, spec.objective),
         simulation=simulation,
         stress=stress(planner, answer),
         remarks=tuple(remarks),
     )
+
+
+def judged_anew(
+    question: Question,
+    store_path: Path,
+    judge_path: Path | None,
+    arrivals: Sequence[Arrival],
+    *,
+    seed: int,
+) -> Trust:
+    """Plan, and judge the plan by another store's queries, by recorded traffic, or by both.
+
+    Args:
+        question: What is asked, of the store that it was measured in.
+        store_path: That store: answers to recorded traffic come from it where no other judges.
+        judge_path: Store of queries that the plan was not made from.
+        arrivals: Recorded traffic; empty without any.
+        seed: Of the draws for recorded traffic.
+
+    Raises:
+        LimitsClashError: No allocation keeps the limits; says which clash and what would help.
+        UnprovenError: The solver stopped early.
+        UnknownValueError: A cell, cost or tail that the question needs was never measured.
+        InputError: The judging store lacks the workload, its classes, or a cell that the plan uses.
+    """
+    from planner.solve import solve
+    from planner.trials.held_out import held_out
+    from planner.trials.trace import follow
+
+    if judge_path is not None:
+        _refuse_one_store(store_path, judge_path)
+    planner = question.planner()
+    plan = solve(question.profile, question.spec, prices=question.prices, estimator=None)
+    found = measured(question, planner, judge_path or store_path)
+    return Trust(
+        workload=plan.workload,
+        confidence=plan.confidence,
+        rung=plan.rungs[0],
+        held_out=held_out(planner, plan.rungs[0], found.outcomes, found.sorted_by)
+        if judge_path is not None
+        else None,
+        trace=follow(
+            plan.rungs,
+            planner.spec,
+            dict(zip(plan.classes.names, plan.classes.weights, strict=True)),
+            found.outcomes,
+            found.sorted_by,
+            arrivals_s=_seconds(arrivals),
+            seed=seed,
+        )
+        if arrivals
+        else None,
+    )
+
+
+def _refuse_one_store(store_path: Path, judge_path: Path) -> None:
+    if judge_path.resolve() == store_path.resolve():
+        raise InputError(
+            "a plan is not judged by the store that it was made from",
+            where=f"--judge {judge_path}",
+            expected="a store with the same workload and other queries",
+            next_step="leave --judge out for resplits of this store",
+        )
+
+
+def _seconds(arrivals: Sequence[Arrival]) -> NDArray[np.float64]:
+    """Seconds from the first request on, ascending."""
+    import numpy as np
+
+    times = sorted(arrival.arrived_at for arrival in arrivals)
+    return np.array([(at - times[0]).total_seconds() for at in times])
 
 
 def groups(prompts: Sequence[str | None]) -> Indices:

@@ -17,6 +17,7 @@ from planner.estimating.estimates import Estimates, estimate
 from planner.estimating.limit_rows import LimitRows
 from planner.estimating.spending import Spending
 from planner.estimating.tenants import Tenants, is_tenants_latency, is_tenants_spend
+from planner.integers.shaped_session import ShapedSession
 from planner.limit_names import SPEND, is_latency
 from planner.limits import LimitSet
 from planner.programme.limit_row import LimitRow
@@ -69,7 +70,7 @@ class Decisions:
         self._limits = LimitSet.of(spec)
         self._limit_rows = LimitRows(self.accounts, spec, self.unit, self.spending.margin)
         self._rows_of: dict[_Key, tuple[LimitRow, ...]] = {}
-        self._sessions: dict[_Key, Session] = {}
+        self._sessions: dict[_Key, Session | ShapedSession] = {}
 
     def rows(self, limits: LimitSet) -> tuple[LimitRow, ...]:
         """Every row that a question with these limits can set; latency rows at their seconds.
@@ -112,7 +113,7 @@ class Decisions:
         """A margin over the measured columns, of decisions."""
         return margin if self.segments is None else self.segments.margin_about_all(margin)
 
-    def session(self, limits: LimitSet) -> Session:
+    def session(self, limits: LimitSet) -> Session | ShapedSession:
         """The warm solver for questions with these limits."""
         rows = self.rows(limits)
         key = next(key for key, own in self._rows_of.items() if own is rows)
@@ -120,10 +121,23 @@ class Decisions:
             margins = {row.name: row.margin for row in rows if row.margin is not None}
             margins[ABSOLUTE] = self.about_all(self.accounts.accuracy_margin)
             columns = self.decided.columns
-            self._sessions[key] = Session(
+            session = Session(
                 self.programme(limits), margins, columns, time_limit_s=self._time_limit_s
             )
+            self._sessions[key] = self._shaped(session, margins)
         return self._sessions[key]
+
+    def _shaped(self, session: Session, margins: dict[str, Margin]) -> Session | ShapedSession:
+        if self._spec.allocation is None:
+            return session
+        return ShapedSession(
+            session,
+            margins,
+            class_of=self.decided.class_of,
+            strategy_of=self.decided.strategy_of,
+            allocation=self._spec.allocation,
+            time_limit_s=self._time_limit_s,
+        )
 
     @property
     def value_usd(self) -> Array | None:

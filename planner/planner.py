@@ -200,6 +200,11 @@ class Planner:
         )
         return float(e.traffic_share * x @ (worth[e.class_of] * e.accuracy - e.cost_usd))
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether plans are on point estimates, of any shape, and the same for all requests."""
+        return self.spec.level is None and not self.spec.allocation and not self.spec.tenants
+
     def on_point_estimates(self) -> Planner:
         """The same question as if every measured mean were the truth."""
         return Planner(self.profile, self.spec.model_copy(update={"confidence": "none"}))

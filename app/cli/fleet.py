@@ -122,22 +122,13 @@ def _profile(store_path: Path, plan: Plan) -> Profile:
 
 
 def _trace(path: Path, mapping: str | None) -> Trace:
+    from app.traces import read_trace
     from planner.fleet.traffic import trace_of
-    from profiles.importing.importers import read_outcomes
-    from profiles.importing.mapping import RecordKind, TableMapping, load_mapping
 
-    rules = load_mapping(mapping) if mapping else TableMapping(kind=RecordKind.TRAFFIC)
-    outcomes = read_outcomes(path, workload="trace", mapping=rules)
-    for note in outcomes.notes:
+    arrivals, notes = read_trace(path, mapping)
+    for note in notes:
         click.echo(f"note: {note}", err=True)
-    if outcomes.kind != RecordKind.TRAFFIC.value:
-        raise InputError(
-            "this mapping does not read recorded traffic",
-            where="--mapping",
-            expected="kind: traffic",
-            got=f"kind: {outcomes.kind}",
-        )
-    return trace_of(outcomes.arrivals)
+    return trace_of(arrivals)
 
 
 def fleet_text(found: Fleet) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.cli.options import share, table, usd
+from app.cli.options import share, usd
 
 if TYPE_CHECKING:
+    from app.cli.markdown import Written
     from planner.plan import Plan, Rung
 
 _OF_GROUPS = ("accuracy.by_group.", "accuracy.max_gap.")
@@ -14,7 +15,7 @@ _PER_POINT = 0.01
 _REQUESTS = 1000
 
 
-def group_lines(solved: Plan) -> list[str]:
+def group_lines(solved: Plan, write: Written) -> list[str]:
     """Figures per rung and group, gaps and prices of the first rung; nothing without groups."""
     rows = [
         (
@@ -33,7 +34,7 @@ def group_lines(solved: Plan) -> list[str]:
         return []
     header = ("rung", "group", "queries", "share of traffic", "accuracy", "promised")
     first = solved.rungs[0]
-    return [table(rows, header), *_gaps(first), *_prices(first), ""]
+    return [write(rows, header), *_gaps(first), *_prices(first), ""]
 
 
 def shown(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class Lazy(NamedTuple):
@@ -29,13 +30,62 @@ class LazyGroup(click.Group):
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
-        if cmd_name not in self._lazy:
-            return None
-        module, _, name = self._lazy[cmd_name].target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+        return _imported(self._lazy[cmd_name].target) if cmd_name in self._lazy else None
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, lazy.summary) for name, lazy in self._lazy.items()])
+
+
+class DefaultGroup(LazyGroup):
+    """A group that is also a command: words that name none of its commands go to its default.
+
+    Args:
+        default: Where the default command lives.
+    """
+
+    def __init__(self, *args: Any, default: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._default = default
+
+    def default(self) -> click.Command:
+        """Import the command that runs where no other is named."""
+        return _imported(self._default)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """The group's own context before a command's name or help, else the default's."""
+        helps = parent.help_option_names if parent else ["--help"]
+        completing = not args and extra.get("resilient_parsing")
+        if completing or (args and (args[0] in self._lazy or args[0] in helps)):
+            return super().make_context(info_name, args, parent, **extra)
+        return self.default().make_context(info_name, args, parent, **extra)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, then what the default command takes."""
+        own = click.Context(self.default(), info_name=ctx.info_name, parent=ctx.parent)
+        taken = [part for part in own.command.params if isinstance(part, click.Argument)]
+        found = [
+            super().shell_complete(ctx, incomplete),
+            own.command.shell_complete(own, incomplete),
+        ]
+        found += [part.shell_complete(own, incomplete) for part in taken[:1]]
+        return [item for items in found for item in items]
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Help of the default command, then the other commands."""
+        own = click.Context(self.default(), info_name=ctx.info_name, parent=ctx.parent)
+        own.command.format_help(own, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def _imported(target: str) -> click.Command:
+    module, _, name = target.partition(":")
+    command: click.Command = getattr(importlib.import_module(module), name)
+    return command

@@ -15,9 +15,10 @@ from profiles.visible import escaped_lines
 COMMANDS = {
     "profile": Lazy("app.cli.profile:profile", "Fill and read the profile store."),
     "difficulty": Lazy("app.cli.difficulty:difficulty", "Learn difficulty classes from text."),
-    "plan": Lazy("app.cli.plan:plan", "Solve a spec for the best allocation."),
-    "frontier": Lazy("app.cli.plan:frontier_command", "What accuracy costs, from cheap to best."),
-    "simulate": Lazy("app.cli.simulate:simulate_command", "How far a plan can be trusted."),
+    "plan": Lazy(
+        "app.cli.plan:plan", "Solve a spec for the best allocation; explain and judge it."
+    ),
+    "frontier": Lazy("app.cli.frontier:frontier_command", "What accuracy costs, cheap to best."),
     "break-even": Lazy("app.cli.break_even:break_even_command", "Train or think longer?"),
     "fleet": Lazy("app.cli.fleet:fleet_command", "Whole GPUs by type and hour for plans."),
     "compile": Lazy("app.cli.policy:compile_command", "Turn a plan into a policy file."),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from profiles.visible import escaped
+
+Written = Callable[[Iterable[Iterable[object]], Iterable[str]], str]
+"""How a report writes a table: aligned for a terminal, or `piped`."""
 
 
 def piped(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:

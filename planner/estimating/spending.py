@@ -18,7 +18,7 @@ from planner.estimating.bill import Bill
 from planner.estimating.segments import Segments
 from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
-from planner.programme.session import Question, Session, Solution
+from planner.programme.session import Question, Solution, Solver
 from profiles.errors import InfeasibleError
 
 MAX_CENTRES = 30
@@ -41,7 +41,7 @@ class Spending:
         self._segments = segments
         self.margin = Margin(bill.margin.z, bill.margin.matrix.scaled(1 / unit))
 
-    def solve(self, session: Session, question: Question) -> Solution:
+    def solve(self, session: Solver, question: Question) -> Solution:
         """Answer one question; every plan under a spend limit keeps it, noise included.
 
         Where the spend limit itself is free, the value is by how much the least bill exceeds it.
@@ -65,7 +65,7 @@ class Spending:
                 raise
             return self._settled(session, question, cheapest)
 
-    def _least(self, session: Session, question: Question) -> Solution:
+    def _least(self, session: Solver, question: Question) -> Solution:
         """The least bill, found alike for every limit: a higher one is never harder to keep."""
         limit = question.limits[SPEND]
         from_zero = replace(
@@ -78,7 +78,7 @@ class Spending:
         found = self._settled(session, from_zero, session.solve(from_zero))
         return replace(found, value=max(found.value - limit, 0.0))
 
-    def _settled(self, session: Session, question: Question, start: Solution) -> Solution:
+    def _settled(self, session: Solver, question: Question, start: Solution) -> Solution:
         """The end of the procedure from one allocation on."""
         best, gain = start, math.inf
         once = replace(question, then=None)

@@ -17,20 +17,10 @@ STEP = 0.01
 _LEAST_STEP = 1e-4
 """Of a share, whose value may be 0."""
 
-_KEPT = 2e-9
-_HALVINGS = 50
-
 
 def asked(limits: LimitSet) -> dict[str, float]:
     """Every limit's value by name, its own unit."""
     return dict(limits.values)
-
-
-def alone(limits: LimitSet, name: str) -> LimitSet:
-    """One limit without all others."""
-    for other in asked(limits):
-        limits = limits if other == name else limits.without(other)
-    return limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,47 +48,21 @@ def neighbours(planner: Planner, name: str, value: float) -> Neighbours:
     )
 
 
-def promised(planner: Planner, x: Array, limits: LimitSet, name: str) -> float | None:
-    """The tightest value of one limit that an allocation would keep, margins included.
-
-    Of a latency it is the smallest limit that the profile counts, None where it keeps none of them.
-    """
-    only, value = alone(limits, name), asked(limits)[name]
-
-    def kept(tried: float) -> bool:
-        return planner.keeps(x, only.moved(name, tried), _KEPT)
-
-    if is_latency(name):
-        return next((limit_s for limit_s in planner.estimates.grid_s if kept(limit_s)), None)
-    best = (1.0 if is_share(name) else 2 * value + 1) if is_floor(name) else 0.0
-    if kept(best):
-        return best
-    good, bad = value, best
-    for _ in range(_HALVINGS if kept(value) else 0):
-        middle = (good + bad) / 2
-        good, bad = (middle, bad) if kept(middle) else (good, middle)
-    return float(f"{good:.7g}")
-
-
-def drawbacks(planner: Planner) -> dict[str, Array]:
-    """What strategies can be worse in, per column of the estimates, by what it is called.
+def drawbacks(planner: Planner) -> list[tuple[str, Array]]:
+    """What strategies can be worse in: a name, and numbers per column of the estimates.
 
     Dollars and expected accuracy, the latter with its sign turned, and the body of every row that
-    the planner's limits set, the more the worse. A cost that is unknown is infinite.
+    the planner's limits set, the more the worse; with tenants that of each. A cost that is unknown
+    is infinite.
     """
     e = planner.estimates
     usd = np.where(np.isfinite(e.cost_usd), e.cost_usd, np.inf)
-    found = {"accuracy": -e.accuracy, "dollars": usd}
+    found = [("accuracy", -e.accuracy), ("dollars", usd)]
     values = asked(planner.limits)
+    tenants = len(planner.spec.tenants) or 1
     for row in planner.rows(planner.limits):
         if row.limit in values and row.limit != SPEND:
-            body = np.zeros(e.columns)
+            body = np.zeros(tenants * e.columns)
             body[row.at] = -row.body if row.is_floor else row.body
-            found[row.name] = body
+            found += [(row.limit, part) for part in body.reshape(tenants, -1)]
     return found
-
-
-def compared(planner: Planner) -> tuple[str, ...]:
-    """Names of these, limits as people write them."""
-    limit_of = {row.name: row.limit for row in planner.rows(planner.limits)}
-    return tuple(dict.fromkeys(limit_of.get(name, name) for name in drawbacks(planner)))

@@ -104,7 +104,7 @@ def possible(planner: Planner, change: Change) -> bool:
         return moved > 0 and (moved <= 1 or not is_share(change.name))
     if change.kind == "class share":
         share = shares(planner)[change.name]
-        return 0 < share < 1 and share * (1 + change.by) < 1
+        return planner.tenants is None and 0 < share < 1 and share * (1 + change.by) < 1
     if change.kind == "accuracy":
         return not planner.spec.groups  # cells of groups have means of their own
     return planner.costs_known

@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.advice.advice import Advice
 from planner.advice.advise import advise
-from planner.explaining.asked import asked, compared
+from planner.explaining.asked import asked, drawbacks
 from planner.explaining.changes import SEEN, Asked, used_cells
 from planner.explaining.flips import SIZES, TOLERANCE, flips
 from planner.explaining.margins import CONFIDENCE, alternatives, limit_facts
@@ -52,7 +52,7 @@ def explanation(
     counter = _Counter(2 * most_solves + 2 * len(limits) + 1, advance)
     answer = planner.explained(planner.limits)
     rung = planner.rung(answer, planner.spec.objective)
-    facts = tuple(limit_facts(planner, answer, counter.one))
+    facts = tuple(limit_facts(planner, answer, rung, counter.one))
     without = tuple(alternatives(planner, counter.one))
     strategies = strategy_facts(planner, answer, Asked(planner, most_solves, counter.one))
     trial = Asked(planner, most_solves, counter.one)
@@ -62,6 +62,8 @@ def explanation(
         notes.append("on point estimates no plan keeps the limits")
     if planner.spec.groups:
         notes.append("accuracies were not changed: limits on groups rest on cells of their own")
+    if planner.tenants is not None:
+        notes.append("class shares were not changed: tenants have their own")
     bend, place = _knee(planner, answer, notes)
     return Explanation(
         workload=planner.profile.workload,
@@ -73,7 +75,7 @@ def explanation(
         allocation=rung.allocation,
         limits=facts,
         without=without,
-        compared=compared(planner),
+        compared=tuple(dict.fromkeys(name for name, _ in drawbacks(planner))),
         strategies=tuple(strategies),
         flips=tuple(flipping),
         untried=tuple(untried),

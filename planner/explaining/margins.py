@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from planner.explaining.asked import asked, neighbours, promised
+from planner.explaining.asked import asked, neighbours
 from planner.explaining.report import Alternative, LimitFacts, Move
-from planner.limit_names import is_floor, is_latency
+from planner.limit_names import is_latency
 from planner.limits import LimitSet
+from planner.plan import Rung
 from planner.planner import Answer, Planner
 from profiles.errors import InfeasibleError
 
@@ -25,32 +26,37 @@ _SEEN = 1e-6
 """Of a limit's value: less is no slack."""
 
 
-def limit_facts(planner: Planner, answer: Answer, tell: Callable[[], None]) -> Iterator[LimitFacts]:
+def limit_facts(
+    planner: Planner, answer: Answer, rung: Rung, tell: Callable[[], None]
+) -> Iterator[LimitFacts]:
     """Every limit of the planner's spec, in its order.
 
     Args:
         planner: Of the plan.
         answer: Of that planner to its spec.
+        rung: That answer with its figures.
         tell: Called after each limit.
 
     Raises:
         UnprovenError: The solver stopped early.
     """
-    limits = planner.limits
-    for name, value in asked(limits).items():
-        kept = promised(planner, answer.x, limits, name)
+    for name, value in asked(planner.limits).items():
+        figures = rung.limits[name]
         sides = neighbours(planner, name, value)
         looser, tighter = (
-            None if to is None else Move(to, _worth(planner, answer, limits.moved(name, to)))
+            None
+            if to is None
+            else Move(to, _worth(planner, answer, planner.limits.moved(name, to)))
             for to in (sides.looser, sides.tighter)
         )
-        better = 0.0 if kept is None else (kept - value if is_floor(name) else value - kept)
+        slack = abs(figures.allowed - figures.promised)
         dual = None if is_latency(name) else answer.shadow_prices.get(name)
         yield LimitFacts(
             name=name,
             asked=value,
-            promised=kept,
-            slack=_digits(better) if better > _SEEN * value else 0.0,
+            allowed=figures.allowed,
+            promised=figures.promised,
+            slack=_digits(slack) if slack > _SEEN * figures.allowed else 0.0,
             binds=looser is not None and bool(looser.worth),
             looser=looser,
             tighter=tighter,

@@ -35,9 +35,10 @@ class LimitFacts:
     Attributes:
         name: As people write it.
         asked: Its value, its own unit.
-        promised: The tightest value that the plan's shares would keep; of a latency the smallest
-            limit that the profile counts; None where even the largest of those is not kept.
-        slack: By how much that is better than asked, never below 0.
+        allowed: What the plan is held to: that value, or of a latency the share of requests that
+            may be slower.
+        promised: What it promises of that, with the spec's confidence.
+        slack: By how much that is better than allowed, 0 where it cannot be told from it.
         binds: Whether the plan would be better were the limit looser.
         looser: The limit one step looser: 1 % of it, of a latency the next limit that the profile
             counts; None where there is no such step.
@@ -48,7 +49,8 @@ class LimitFacts:
 
     name: str
     asked: float
-    promised: float | None
+    allowed: float
+    promised: float
     slack: float
     binds: bool
     looser: Move | None

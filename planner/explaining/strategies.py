@@ -66,7 +66,7 @@ def _enters(planner: Planner, strategy: str, trial: Asked) -> tuple[float | None
 def _dominated(planner: Planner) -> dict[str, dict[str, Mixture]]:
     """Strategies that are dominated in every class they were measured in: by class, by whom."""
     e = planner.estimates
-    table = np.array(list(drawbacks(planner).values()))
+    table = np.array([numbers for _, numbers in drawbacks(planner)])
     found: dict[str, dict[str, Mixture]] = {}
     for d, name in enumerate(e.classes):
         own = np.flatnonzero(e.class_of == d)

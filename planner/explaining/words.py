@@ -72,16 +72,29 @@ def limit_words(facts: LimitFacts, objective: Objective) -> str:
     """What one limit costs at the margin."""
     currency = CURRENCIES[objective]
     if not facts.binds:
-        if facts.slack and facts.promised is not None:
-            kept, room = (
-                in_words(facts.name, float(f"{part:.4g}")) for part in (facts.promised, facts.slack)
+        if facts.slack and is_latency(facts.name):
+            return (
+                f"{facts.name} does not bind: {promised_words(facts)}, {_share(facts.allowed)} may "
+                "be"
             )
-            return f"{facts.name} does not bind: the plan keeps {kept}, {room} better than asked"
+        if facts.slack:
+            room = in_words(facts.name, float(f"{facts.slack:.4g}"))
+            return (
+                f"{facts.name} does not bind: the plan promises {promised_words(facts)}, {room} "
+                "better than asked"
+            )
         return f"{facts.name} does not bind: loosening it changes nothing"
     if is_share(facts.name):
         return _points(facts, currency)
     moves = (_moved(facts, move, currency) for move in (facts.looser, facts.tighter))
     return f"{facts.name} binds: {'; '.join(text for text in moves if text)}"
+
+
+def promised_words(facts: LimitFacts) -> str:
+    """What the plan promises of a limit."""
+    if is_latency(facts.name):
+        return f"at most {_share(facts.promised)} are slower"
+    return in_words(facts.name, float(f"{facts.promised:.4g}"))
 
 
 def _points(facts: LimitFacts, currency: Currency) -> str:

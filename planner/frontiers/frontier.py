@@ -56,7 +56,7 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
     """
     planner.estimates.require_costs("a frontier")
     limits = planner.limits.without(OVERALL, SPEND)
-    if not limits.values and planner.estimates.level is None:
+    if not limits.values and planner.is_plain:
         return _rising(_breakpoints(planner, points))
     cheapest = planner.rung(
         planner.answer(Objective.MINIMIZE_COST, limits), Objective.MINIMIZE_COST

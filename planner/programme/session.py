@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,13 @@ class _Cut:
     row: int
     margin: str
     direction: Array
+
+
+class Solver(Protocol):
+    """Anything that answers questions about one programme."""
+
+    def solve(self, question: Question) -> Solution:
+        """Answer one question."""
 
 
 class Session:

@@ -86,7 +86,7 @@ def held_out(planner: Planner, rung: Rung, outcomes: Outcomes, sorted_by: Classe
         confidence=weighing.level,
         worth=verdict.worth,
         promises=tuple(
-            weighing.held(name, value, kept=verdict.kept[name])
+            weighing.held(name, value, kept=verdict.kept[name], found=verdict.found.get(name))
             for name, value in promised.items()
             if value is not None and name in verdict.kept
         ),

@@ -49,10 +49,12 @@ class Verdict:
         worth: Its expected figures by the judges' own means.
         kept: Whether they confirm each promise: the limits, `OWN_ACCURACY`, `OWN_BILL`,
             `OWN_P95`.
+        found: What they say of each limit, its own unit; of a latency the share of slow requests.
     """
 
     worth: Figures
     kept: dict[str, bool]
+    found: dict[str, float]
 
 
 def resplit(
@@ -133,7 +135,9 @@ def _single(planner: Planner) -> Rung | None:
     if best is None:
         return None
     x = dict(planner.singles())[best.strategy]
-    return planner.rung(Answer(x, best.expected.accuracy, {}), planner.spec.objective)
+    by_tenant = dict.fromkeys(planner.spec.tenants, x)
+    answer = Answer(x, best.expected.accuracy, {}, by_tenant)
+    return planner.rung(answer, planner.spec.objective)
 
 
 def judged(judge: Planner, rung: Rung) -> Verdict | NoVerdict:
@@ -143,14 +147,15 @@ def judged(judge: Planner, rung: Rung) -> Verdict | NoVerdict:
         judge: Its limits are what is promised.
         rung: Names every class of the judge.
     """
+    x = _shares(judge, rung.allocation)
+    by_tenant = {name: _shares(judge, part.allocation) for name, part in rung.by_tenant.items()}
     e = judge.estimates
-    x: Array = np.array(
-        [rung.allocation[cell.class_name].get(cell.strategy, 0.0) for cell in e.cells]
-    )
-    if not np.allclose(np.bincount(e.class_of, x, len(e.classes)), 1.0):
-        return NoVerdict.UNSEEN
-    worth, promised = judge.accounts.expected(x), rung.promised
-    kept = {name: judge.keeps(x, limit) for name, limit in judge.limits.alone().items()}
+    for own in (x, *by_tenant.values()):
+        if not np.allclose(np.bincount(e.class_of, own, len(e.classes)), 1.0):
+            return NoVerdict.UNSEEN
+    measured = judge.rung(Answer(x, 0.0, {}, by_tenant), judge.spec.objective)
+    worth, promised = measured.expected, rung.promised
+    kept = {name: figures.kept for name, figures in measured.limits.items()}
     kept[OWN_ACCURACY] = worth.accuracy >= promised.accuracy - _ROUNDED
     bill, paid = promised.cost_usd_per_request, worth.cost_usd_per_request
     if bill is not None and paid is not None:
@@ -158,4 +163,11 @@ def judged(judge: Planner, rung: Rung) -> Verdict | NoVerdict:
     p95_s, met_s = promised.latency_p95_s, worth.latency_p95_s
     if p95_s is not None and met_s is not None:
         kept[OWN_P95] = met_s <= p95_s
-    return Verdict(worth, kept)
+    found = {name: figures.promised for name, figures in measured.limits.items()}
+    return Verdict(worth, kept, found)
+
+
+def _shares(judge: Planner, allocation: dict[str, dict[str, float]]) -> Array:
+    """Share per column of the judge's estimates."""
+    cells = judge.estimates.cells
+    return np.array([allocation[cell.class_name].get(cell.strategy, 0.0) for cell in cells])

@@ -116,12 +116,13 @@ def _broken(rung: Rung, planner: Planner, answer: Answer) -> Iterator[str]:
     cost, p95_s = rung.expected.cost_usd_per_request, rung.expected.latency_p95_s
     found[SPEND] = _NEVER if cost is None else cost
     found[LATENCY] = _NEVER if p95_s is None else p95_s
-    limits = planner.limits
-    others = {name: limit for name, limit in limits.alone().items() if name not in found}
-    measured = planner.on_point_estimates() if others else planner
-    for name, limit in limits.values.items():
-        if name in others:
-            if not measured.keeps(answer.x, others[name]):
+    limits = planner.limits.values
+    measured = rung
+    if not limits.keys() <= found.keys():
+        measured = planner.on_point_estimates().rung(answer, planner.spec.objective)
+    for name, limit in limits.items():
+        if name not in found:
+            if not measured.limits[name].kept:
                 yield name
             continue
         short = limit - found[name] if is_floor(name) else found[name] - limit

@@ -17,6 +17,7 @@ from planner.limit_names import (
     LATENCY,
     MAX_GAP,
     SPEND,
+    TENANTS,
     class_of_latency,
     is_latency,
     tail_of_limit,
@@ -42,9 +43,8 @@ class Held:
         promise: Name of the limit, or what the plan promised itself.
         limit: What was promised, the promise's own unit.
         kept: Whether the judging queries' mean confirms it.
-        found: That mean, the same unit; of a latency the share of slower requests, 0..1. None
-            where no interval is known either.
-        low: Lower end of its interval.
+        found: That mean, the same unit; of a latency the share of slower requests, 0..1.
+        low: Lower end of its interval; None for limits whose interval is not known.
         high: Upper end.
         allowed: What `found` is held to: the limit, of a latency the share that may be slower.
     """
@@ -94,16 +94,19 @@ class Weighing:
             within = np.array([mix.get(name, 0.0) for name in names]) / np.maximum(sizes, 1)
             self._weights = within[class_of]
 
-    def held(self, name: str, limit: float, *, kept: bool) -> Held:
+    def held(self, name: str, limit: float, *, kept: bool, found: float | None) -> Held:
         """One promise with its interval, where it is about scores, dollars or latencies."""
         allowed = limit
         if name == OWN_P95 or is_latency(name):
             allowed = tail_of_limit(LATENCY if name == OWN_P95 else name)
         interval = self._interval(name, limit)
-        found, low, high = (None, None, None) if interval is None else interval
-        return Held(name, limit, kept, found, low, high, allowed)
+        if interval is None:
+            return Held(name, limit, kept, found, None, None, allowed)
+        return Held(name, limit, kept, *interval, allowed)
 
     def _interval(self, name: str, limit: float) -> tuple[float, float, float] | None:
+        if name.startswith(TENANTS):
+            return None
         if name.startswith(MAX_GAP):
             return self._gap(name.removeprefix(MAX_GAP))
         if name == OWN_ACCURACY or name.startswith(ACCURACY):

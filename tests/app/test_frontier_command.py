@@ -1,4 +1,4 @@
-"""`inferbudget frontier --per-query`: the bound, what it rests on, and what it says of itself."""
+"""`inferbudget frontier`: its knee; with `--per-query` the bound and what it says of itself."""
 
 from __future__ import annotations
 
@@ -81,3 +81,38 @@ def test_a_strategy_without_outcomes_is_named(store: Path) -> None:
     done = frontier(store, spec="strategies: [huge/single]\n")
     assert "huge/single" in str(done.exception)
     assert "small/single" in str(done.exception)
+
+
+def test_the_frontier_names_its_knee_in_every_format(tmp_path: Path) -> None:
+    """The corner is where all hard requests go to the middle one; the dear one brings little."""
+    lines = ["query_id,model,method,score,cost_usd,class"]
+    chances = {"small": (9, 2, 0.001), "middle": (9, 7, 0.002), "large": (10, 9, 0.02)}
+    for index in range(200):
+        for model, (easy, hard, usd) in chances.items():
+            right = int(index // 2 % 10 < (hard if index % 2 else easy))
+            lines.append(f"q{index},{model},single,{right},{usd},{'hard' if index % 2 else 'easy'}")
+    (tmp_path / "outcomes.csv").write_text("\n".join(lines) + "\n")
+    path = tmp_path / "store.duckdb"
+    run = CliRunner().invoke
+    done = run(
+        cli,
+        ["profile", "import", str(tmp_path / "outcomes.csv"), "--profiles", str(path),
+         "--workload", "two", "--evidence", "measured"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (tmp_path / "spec.yaml").write_text(SPEC + "confidence: none\n")
+    call = ["frontier", str(tmp_path / "spec.yaml"), "--profiles", str(path), "--format"]
+    found = json.loads(run(cli, [*call, "json"]).stdout)
+    knee = found["knee"]
+    assert found["points"][knee["index"]]["usd_per_request"] == knee["usd_per_request"]
+    assert knee["usd_per_request"] == pytest.approx(0.0015)  # the middle one, where hard
+    assert knee["usd_per_point_below"] < knee["usd_per_point"] < knee["usd_per_point_beyond"]
+    for name in ("text", "markdown"):
+        said = run(cli, [*call, name]).stdout
+        assert "the frontier bends at 1.5 USD per 1,000 requests and 80.0 %" in said
+    assert "| 0.0015 | 80.0 % | 80.0 % | knee |" in said
+
+
+def test_the_bound_in_markdown_is_a_table(store: Path) -> None:
+    said = frontier(store, "--format", "markdown").stdout
+    assert "| USD per request | accuracy | USD per further correct answer |" in said

@@ -1,4 +1,4 @@
-"""`inferbudget simulate`: the plan beside its resplits and its stress table."""
+"""`inferbudget plan simulate`: the plan beside its resplits and its stress table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import onnx
+import onnx.parser
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import cli
 from app.simulating import groups
 from profiles.aggregate import Aggregate
+from profiles.digest import digest_bytes
 from profiles.observation import Observation
 from profiles.query import Query
 from profiles.store.store import Store
@@ -22,6 +25,7 @@ SPEC = """format_version: "1.0"
 workload: w
 limits: {accuracy: {overall: 0.75}}
 """
+TIMED = SPEC.replace("0.75}}", "0.75}, latency: {p95_s: 1.2}}")
 CHANCES = {"small/single": (0.95, 0.3, 0.001), "large/single": (0.97, 0.9, 0.01)}
 HARD = "hard\n"
 
@@ -54,7 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(store: Path, *words: str, spec: str = SPEC) -> Result:
     path = store.parent / "spec.yaml"
     path.write_text(spec)
-    call = ["simulate", str(path), "--profiles", str(store), "--resplits", "8", *words]
+    call = ["plan", "simulate", str(path), "--profiles", str(store), "--resplits", "8", *words]
     return CliRunner().invoke(cli, call, standalone_mode=False)
 
 
@@ -81,6 +85,7 @@ def test_json_has_the_plan_its_resplits_and_its_stress_table(store: Path) -> Non
         "all costs x 1.5",
         "share of class hard x 1.5",
         "all accuracies down by one standard error",
+        "all accuracies down by 2 points",
         "all latencies x 1.5",
     ]
     assert found["stress"][0]["expected"] == found["plan"]["expected"]
@@ -104,13 +109,117 @@ def test_text_and_markdown_say_what_was_done_and_what_it_cannot_show(store: Path
     assert "| --- | --- |" in run(store, "--format", "markdown").stdout
 
 
-def test_a_limit_on_latency_is_left_out_of_the_resplits_and_in_the_stress_table(
-    store: Path,
-) -> None:
-    spec = SPEC.replace("0.75}}", "0.75}, latency: {p95_s: 1.2}}")
-    found = as_json(store, spec=spec)
-    assert "left out of the resplits: the limit on latency" in found["notes"]
+def test_a_limit_on_latency_is_judged_by_resplits_and_in_the_stress_table(store: Path) -> None:
+    found = as_json(store, spec=TIMED)
+    promises = found["resplits"]["ways_of_planning"][0]["promises"]
+    (limit,) = [one for one in promises if one["promise"] == "latency.p95_s"]
+    assert (limit["kept"], limit["judged"]) == (8, 8)  # none takes longer than a second
+    assert not any("left out" in note for note in found["notes"])
     assert found["stress"][-1]["breaks"] == ["latency.p95_s"]
+
+
+def store_of(path: Path, seed: int, name: str, count: int = 200) -> Path:
+    """Other queries of the same kind, from a region each."""
+    rng = random.Random(seed)
+    rows, queries = [], []
+    for i in range(count):
+        hard = i % 3 == 0
+        queries.append(Query(f"{name}{i:03}", None, "hard" if hard else "easy"))
+        for text, (easy, difficult, usd) in CHANCES.items():
+            right = float(rng.random() < (difficult if hard else easy))
+            cost, seconds = usd * rng.uniform(0.8, 1.2), rng.uniform(0.1, 1.0)
+            rows.append(
+                Observation("w", f"{name}{i:03}", text, 0, right, cost_usd=cost, latency_s=seconds)
+            )
+    with Store.open(path / f"{name}.duckdb") as opened:
+        opened.add_queries("w", queries)
+        opened.add(rows)
+    return path / f"{name}.duckdb"
+
+
+def test_new_queries_judge_every_promise_with_an_interval(store: Path, tmp_path: Path) -> None:
+    judge = str(store_of(tmp_path, 8, "new"))
+    found = as_json(store, "--judge", judge, spec=TIMED)
+    assert not {"resplits", "stress", "trace"} & set(found)
+    held = found["held_out"]
+    assert (held["queries"], held["confidence"]) == (200, 0.95)
+    assert [one["promise"] for one in held["promises"]] == [
+        "accuracy.overall", "latency.p95_s", "promised accuracy", "promised USD/request",
+        "promised p95",
+    ]  # fmt: skip
+    for one in held["promises"]:
+        assert one["low"] <= one["found"] <= one["high"]
+    said = run(store, "--judge", judge, spec=TIMED).stdout
+    assert "200 new queries judge it, with 95 % intervals" in said
+    assert re.search(r"latency.p95_s at most 1.2 +0.0 % slower +0.0 % to .* kept", said)
+    said = run(store, "--judge", judge, "--format", "markdown", spec=TIMED).stdout
+    assert "| promise | found |" in said
+
+
+def test_a_store_does_not_judge_its_own_plan(store: Path, tmp_path: Path) -> None:
+    done = run(store, "--judge", str(store))
+    assert getattr(done.exception, "exit_code", None) == 2
+    assert "not judged by the store that it was made from" in str(done.exception)
+    other = tmp_path / "other.duckdb"
+    with Store.open(other) as opened:
+        opened.add([Observation("w", "x", "small/single", 0, 1.0, cost_usd=0.001)])
+    done = run(store, "--judge", str(other))
+    assert "a query has no class that the plan knows" in str(done.exception)
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three requests a second for three minutes and a bit, twice as many in the second minute."""
+    rng, at_s, rows = random.Random(2), 0.0, ["arrived_at,tokens_in,tokens_out"]
+    while at_s < 200:
+        at_s += rng.expovariate(6.0 if 60 <= at_s < 120 else 3.0)
+        minutes, seconds = divmod(at_s, 60)
+        rows.append(f"2026-01-01T00:{int(minutes):02}:{seconds:09.6f}Z,10,20")
+    path = tmp_path_factory.mktemp("trace") / "trace.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+PACED = """format_version: "1.0"
+workload: w
+objective: maximize accuracy
+traffic: {requests: 180, per: minute}
+limits: {spend: {usd: 0.8, per: minute}}
+"""
+
+
+def test_recorded_traffic_is_judged_window_by_window(store: Path, trace: Path) -> None:
+    found = as_json(store, "--trace", str(trace), spec=PACED)["trace"]
+    assert (len(found["windows"]), found["per"], found["budget_usd"]) == (3, "minute", 0.8)
+    first, rush, _ = found["windows"]
+    assert rush["requests"] > 1.5 * first["requests"]
+    assert rush["on_lower_rungs"] > first["on_lower_rungs"]
+    assert all(window["usd"] <= 0.8 for window in found["windows"])
+    (spend,) = [one for one in found["promises"] if one["promise"] == "spend.usd_per_request"]
+    assert (spend["kept"], spend["judged"]) == (3, 3)
+    said = run(store, "--trace", str(trace), spec=PACED).stdout
+    assert "in 3 windows per minute, 0.8 USD each, 180 requests planned for, seed 0" in said
+    assert "requests are left out: the trace ends within their window" in said
+    assert said == run(store, "--trace", str(trace), spec=PACED).stdout
+    assert said != run(store, "--trace", str(trace), "--seed", "1", spec=PACED).stdout
+
+
+def test_a_trace_can_be_answered_by_new_queries(store: Path, trace: Path, tmp_path: Path) -> None:
+    judge = str(store_of(tmp_path, 8, "new"))
+    found = as_json(store, "--trace", str(trace), "--judge", judge, spec=PACED)
+    assert found["held_out"]["queries"] == 200
+    own = as_json(store, "--trace", str(trace), spec=PACED)
+    assert found["trace"]["windows"] != own["trace"]["windows"]
+
+
+def test_a_trace_needs_windows_and_a_mapping_needs_a_trace(store: Path, trace: Path) -> None:
+    done = run(store, "--trace", str(trace))
+    assert getattr(done.exception, "exit_code", None) == 2
+    assert "a trace needs windows" in str(done.exception)
+    done = run(store, "--mapping", "azure_llm_trace_2023_conv")
+    assert "give --trace" in str(done.exception)
+    done = run(store, "--trace", str(trace), "--mapping", "paretobandit")
+    assert getattr(done.exception, "exit_code", None) == 2
 
 
 def test_limits_that_clash_end_with_exit_code_3(store: Path) -> None:
@@ -193,3 +302,56 @@ def test_queries_without_a_prompt_are_groups_of_their_own() -> None:
     assert len(set(found.tolist())) == 4
     assert sorted(set(found.tolist())) == [0, 1, 2, 3]
     assert groups([None, None]).tolist() == [0, 1]
+
+
+LONG = "one two three four five six seven eight nine ten"
+FIXTURES = Path(__file__).parents[1] / "policies" / "fixtures"
+
+
+def sorted_by_graph(folder: Path, fixture: str) -> tuple[Path, Path]:
+    """A store that a graph's classes are saved in, and one of new prompts; the graph is beside."""
+    model = onnx.parser.parse_model((FIXTURES / fixture).read_text())
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    facts = {"inferbudget_format_version": "1.0", "workload": "w", "strategies": "[]"}
+    onnx.helper.set_model_props(model, {**known, **facts})
+    content = model.SerializeToString(deterministic=True)
+    (folder / "words.onnx").write_bytes(content)
+    rng = random.Random(6)
+    for name in ("fitted", "new"):
+        ids = [f"{name}{i:03}" for i in range(200)]
+        hard = {query: i % 3 == 0 for i, query in enumerate(ids)}
+        rows = [
+            Observation("w", query, text, 0, float(rng.random() < chances[hard[query]]),
+                        cost_usd=chances[2])
+            for query in ids for text, chances in CHANCES.items()
+        ]  # fmt: skip
+        with Store.open(folder / f"{name}.duckdb") as opened:
+            opened.add_queries("w", [Query(q, LONG if hard[q] else f"hi {q}", None) for q in ids])
+            opened.add(rows)
+            if name == "fitted":
+                classes = {q: "hard" if hard[q] else "easy" for q in ids}
+                opened.save_classes(digest_bytes(content), "w", classes)
+    return folder / "fitted.duckdb", folder / "new.duckdb"
+
+
+def test_the_estimator_sorts_new_queries_by_their_text(tmp_path: Path) -> None:
+    fitted, new = sorted_by_graph(tmp_path, "words.onnxtxt")
+    spec = SPEC.replace("0.75", "0.7") + "classes: words.onnx\n"
+    held = as_json(fitted, "--judge", str(new), spec=spec)["held_out"]
+    assert held["queries"] == 200
+    (accuracy, *_) = held["promises"]
+    assert accuracy["kept"]
+    assert accuracy["found"] > 0.7
+
+
+def test_an_estimator_that_reads_labels_cannot_sort_new_queries_here(tmp_path: Path) -> None:
+    fitted, new = sorted_by_graph(tmp_path, "words_and_labels.onnxtxt")
+    with Store.open(fitted) as opened:
+        digest = digest_bytes((tmp_path / "words.onnx").read_bytes())
+        names = ("law/hard", "law/easy", "art/all")
+        ids = [f"fitted{i:03}" for i in range(200)]
+        opened.save_classes(digest, "w", {q: names[i % 3] for i, q in enumerate(ids)})
+    spec = SPEC.replace("0.75", "0.7") + "classes: words.onnx\n"
+    done = run(fitted, "--judge", str(new), spec=spec)
+    assert getattr(done.exception, "exit_code", None) == 2
+    assert "the estimator reads more than their text" in str(done.exception)

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from app.cli.lazy import DefaultGroup
 from app.cli.main import cli
-from planner.spec import Spec
+from planner.spec import Spec, read_spec
 from planner.spec.parts import Part
 from profiles.importing import mapping
 from profiles.importing.fields import CANONICAL, FIELDS
@@ -105,6 +105,15 @@ def test_every_key_of_a_spec_is_documented() -> None:
                 assert re.search(rf"[`{{ ]{key}[`:,}} ]", page), (part, key)
                 parts.append(field.annotation)
     assert len(seen) > 15
+
+
+def test_every_spec_in_the_page_about_limits_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to/limits.md").read_text()
+    specs = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(specs) > 5
+    for text in specs:
+        (tmp_path / "spec.yaml").write_text(text)
+        assert read_spec(tmp_path / "spec.yaml").workload == "mixed"
 
 
 def test_every_metric_is_documented() -> None:

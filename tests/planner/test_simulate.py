@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from outcome_worlds import Sorted, easy_and_hard, sorted_into
+from trust_worlds import grouped_world, slow_world
 from worlds import make_spec
 
 from planner.planner import Planner
 from planner.sorting.cells_of_outcomes import Outcomes, profile_of
+from planner.trials.dealing import Dealt, divisible, halves
 from planner.trials.resplit import (
     NAIVE,
     ORACLE,
@@ -20,11 +22,9 @@ from planner.trials.resplit import (
     OWN_BILL,
     PLAN,
     SINGLE,
-    Dealt,
-    divisible,
-    halves,
 )
 from planner.trials.simulate import Contender, Simulation, simulate
+from profiles.cells.answers import Labels
 from profiles.errors import InputError, UnknownValueError
 
 QUERIES = 600
@@ -164,10 +164,10 @@ def test_classes_of_one_query_or_of_near_duplicates_are_left_out_and_named() -> 
     found = simulate(outcomes, sorted_into(hard), groups, make_spec(**FLOOR), resplits=2)
     assert (found.queries, found.groups) == (200, 200)
     assert found.left_out == ("3 queries of classes that two halves cannot share: c2, c3",)
-    dealt, own, lost = divisible(sorted_into(hard[::-1].copy()), groups[::-1], make_spec())
+    backwards = outcomes.part(np.arange(203)[::-1])
+    kept, dealt, _ = divisible(backwards, sorted_into(hard[::-1].copy()), groups[::-1], make_spec())
     assert dealt.names == ("c0", "c1")
-    assert lost == ("c2", "c3")
-    assert np.flatnonzero(~own).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(kept.scores, backwards.scores[3:])
 
 
 @pytest.mark.parametrize(
@@ -237,6 +237,19 @@ def test_the_mix_of_the_spec_weighs_the_judges() -> None:
     assert of(found, PLAN).accuracy == pytest.approx(0.9 * means[0] + 0.1 * means[1])
 
 
+def test_limits_of_tenants_are_judged_on_the_other_half() -> None:
+    hard, outcomes = easy_and_hard(np.random.default_rng(5), 600)
+    tenants = {
+        "free": {"share": 0.7, "mix": {"c0": 0.5, "c1": 0.5}},
+        "paid": {"share": 0.3, "mix": {"c0": 0.5, "c1": 0.5}, "accuracy": {"overall": 0.8}},
+    }
+    spec = make_spec(tenants=tenants, limits={"accuracy": {"overall": 0.6}})
+    found = simulate(outcomes, sorted_into(hard), alone(600), spec, resplits=5)
+    count, judged = kept(found, PLAN, "tenants.paid.accuracy.overall")
+    assert judged == 5
+    assert count >= 4
+
+
 def test_point_estimates_have_no_naive_twin() -> None:
     hard, outcomes = easy_and_hard(np.random.default_rng(6), 200)
     spec = make_spec(**FLOOR, confidence="none")
@@ -250,6 +263,84 @@ def test_what_outcomes_cannot_judge_is_said() -> None:
     spec = make_spec(limits={"accuracy": {"overall": 0.6}, "latency": {"p95_s": 1.0}})
     found = simulate(outcomes, sorted_into(hard), alone(200), spec, resplits=1)
     assert found.left_out == ("the limit on latency",)
+    groups = {"accuracy": {"by_group": {"region": {"south": 0.5}}}}
+    found = simulate(outcomes, sorted_into(hard), alone(200), make_spec(limits=groups), resplits=1)
+    assert found.left_out == ("limits on groups",)
+
+
+def test_certified_plans_keep_a_latency_limit_on_the_other_half_and_naive_plans_do_not() -> None:
+    totals = {PLAN: np.zeros(2), NAIVE: np.zeros(2)}
+    for seed in range(10):
+        world = slow_world(seed)
+        spec = make_spec(objective="maximize accuracy", limits={"latency": {"p95_s": world.p95_s}})
+        found = simulate(world.outcomes, world.sorted_by, alone(), spec, resplits=10, seed=seed)
+        for name in totals:
+            totals[name] += kept(found, name, "latency.p95_s")
+    certified, naive = (totals[name][0] / totals[name][1] for name in (PLAN, NAIVE))
+    assert totals[PLAN][1] >= 90
+    assert certified >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / totals[PLAN][1])  # 0.02 each
+    assert naive < 0.7
+
+
+def test_a_latency_verdict_is_the_share_of_slow_answers_weighed_by_hand() -> None:
+    world = slow_world(3)
+    spec = make_spec(objective="maximize accuracy", limits={"latency": {"p95_s": world.p95_s}})
+    found = simulate(world.outcomes, world.sorted_by, alone(), spec, resplits=1, seed=4)
+    classes, outcomes = world.sorted_by.classes, world.outcomes
+    seen = first_half(world.sorted_by, 4)
+    profile = profile_of(outcomes, classes, world.sorted_by.names, np.flatnonzero(seen))
+    asked = spec.model_copy(update={"confidence": "none"})
+    rung = Planner(profile, asked).solve()
+    shares = np.array(
+        [
+            [rung.allocation[d].get(s, 0.0) for s in outcomes.strategies]
+            for d in world.sorted_by.names
+        ]
+    )[classes]
+    assert outcomes.answers is not None
+    slow = outcomes.answers.latencies_s.reshape(shares.shape) > world.p95_s
+    share = float((shares * slow)[~seen].sum(axis=1).mean())
+    assert kept(found, NAIVE, "latency.p95_s") == (share <= 0.05, 1)
+
+
+def test_certified_plans_keep_a_floor_of_a_group_on_the_other_half() -> None:
+    totals = {PLAN: np.zeros(2), NAIVE: np.zeros(2)}
+    promise = "accuracy.by_group.region.south"
+    for seed in range(8):
+        outcomes, sorted_by, floor = grouped_world(seed)
+        spec = make_spec(limits={"accuracy": {"by_group": {"region": {"south": floor}}}})
+        found = simulate(outcomes, sorted_by, alone(800), spec, resplits=6, seed=seed)
+        for name in totals:
+            totals[name] += kept(found, name, promise)
+    certified, naive = (totals[name][0] / totals[name][1] for name in (PLAN, NAIVE))
+    assert totals[PLAN][1] >= 40
+    assert certified >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / totals[PLAN][1])
+    assert naive < 0.75
+
+
+def test_groups_that_halves_cannot_share_lose_their_label_and_not_their_queries() -> None:
+    outcomes, sorted_by, _ = grouped_world(1, 200)
+    label = outcomes.labels["region"]
+    odd = Labels((*label.values, "west"), np.where(np.arange(200) == 7, 2, label.of))
+    rare = replace(outcomes, labels={"region": odd})
+    spec = make_spec(limits={"accuracy": {"max_gap": {"region": 0.9}}}, confidence="none")
+    found = simulate(rare, sorted_by, alone(200), spec, resplits=2)
+    assert found.queries == 200
+    assert found.left_out == (
+        "1 queries of groups region that two halves cannot share: west, as of no group",
+    )
+    asked = make_spec(limits={"accuracy": {"by_group": {"region": {"west": 0.1}}}})
+    with pytest.raises(InputError, match="group region west"):
+        simulate(rare, sorted_by, alone(200), asked, resplits=1)
+
+
+def test_both_halves_have_every_group_that_a_limit_is_about() -> None:
+    classes, few = np.zeros(40, dtype=np.intp), np.full(40, -1)
+    few[[3, 17]] = 0
+    dealt = Dealt(classes, ("all",), alone(40), (few,))
+    for seed in range(50):
+        profiled = halves(dealt, np.random.default_rng(seed))
+        assert profiled[3] != profiled[17]
 
 
 def test_a_plan_whose_cell_the_judges_lack_is_not_judged() -> None:

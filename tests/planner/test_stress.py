@@ -10,7 +10,17 @@ from group_worlds import COLUMN, grouped
 from worlds import make_profile, make_spec
 
 from planner.planner import Answer, Planner
-from planner.trials.stress import ACCURACIES, COSTS, LATENCIES, Stress, Stressed, stress
+from planner.trials.stress import (
+    ACCURACIES,
+    COSTS,
+    LATENCIES,
+    POINTS,
+    TRAFFIC,
+    Stress,
+    Stressed,
+    has_sums,
+    stress,
+)
 
 ACCURACY = [[0.9, 0.95], [0.4, 0.8]]
 COST = [[0.001, 0.010], [0.002, 0.020]]
@@ -37,7 +47,9 @@ def row(found: Stress, drift: str) -> Stressed:
 
 def test_the_plans_own_shares_are_worth_what_the_sums_say() -> None:
     planner, found = table({"accuracy": {"overall": 0.85}, "spend": {"usd_per_request": 0.009}})
-    assert [one.drift for one in found.rows] == ["as planned", COSTS, HARDER, ACCURACIES, LATENCIES]
+    assert [one.drift for one in found.rows] == [
+        "as planned", COSTS, HARDER, ACCURACIES, POINTS, LATENCIES,
+    ]  # fmt: skip
     assert found.left_out == ()
     planned = found.rows[0]
     assert planned.expected.accuracy == pytest.approx(0.6 * 0.9 + 0.4 * 0.8)
@@ -61,7 +73,39 @@ def test_the_plans_own_shares_are_worth_what_the_sums_say() -> None:
     assert errors == pytest.approx(np.sqrt(means * (1 - means) / 1000), rel=0.01)
     assert lower.expected.accuracy == pytest.approx(0.86 - 0.6 * errors[0] - 0.4 * errors[3])
     assert lower.breaks == ("accuracy.overall",)
+    assert row(found, POINTS).expected.accuracy == pytest.approx(0.84)
+    assert row(found, POINTS).breaks == ("accuracy.overall",)
     assert row(found, LATENCIES).expected.latency_p95_s == 6.0
+
+
+def test_half_as_many_requests_again_share_a_sum_of_dollars() -> None:
+    """8.6 dollars a thousand requests; a limit per request is no sum."""
+    spend = {"spend": {"usd": 10.0, "per": "day"}}
+    traffic = {"requests": 1000, "per": "day"}
+    _, found = table(spend, traffic=traffic, objective="maximize accuracy")
+    more = row(found, TRAFFIC)
+    assert more.expected == found.rows[0].expected
+    assert (found.rows[0].breaks, more.breaks) == ((), ("spend.usd_per_request",))
+    assert more.planned_anew is not None
+    assert more.planned_anew.cost_usd_per_request == pytest.approx(10 / 1500)
+    _, found = table({"spend": {"usd_per_request": 0.01}}, traffic=traffic)
+    assert TRAFFIC not in [one.drift for one in found.rows]
+    pool = {"gpu": {"a": {"gpus": 1.0}}}
+    planner = Planner(make_profile(ACCURACY, COST), make_spec(traffic=traffic))
+    asked = make_spec(limits=pool, traffic=traffic)
+    assert has_sums(asked)
+    assert not has_sums(planner.spec)
+
+
+def test_limits_that_have_no_figure_of_their_own_break_by_name_too() -> None:
+    limits = {
+        "latency": {"p99_s": 4.0},
+        "shares": [{"name": "dear", "strategies": ["m01/single"], "at_most": 0.5}],
+    }
+    _, found = table(limits)
+    assert found.rows[0].breaks == ()
+    assert row(found, HARDER).breaks == ("shares.dear.at_most",)  # 60 % of requests are hard
+    assert row(found, LATENCIES).breaks == ("latency.p99_s",)
 
 
 def test_planning_anew_costs_what_the_cheapest_mix_costs() -> None:
@@ -137,5 +181,7 @@ def test_limits_on_groups_break_by_name_and_leave_no_row_for_lower_accuracies() 
     planner = Planner(profile, make_spec(limits=limits, confidence="none"))
     found = stress(planner, Answer(np.array([1.0, 0.0, 0.0, 1.0]), 0.0, {}))
     floor = f"accuracy.by_group.{COLUMN}.g1"
-    assert [one.breaks for one in found.rows] == [(), (), (floor,)]  # 0.6 x 0.8 + 0.4 x 0.7 = 0.76
+    breaks = [one.breaks for one in found.rows]
+    assert breaks == [(), (), (floor,), (floor,)]  # 0.6 x 0.8 + 0.4 x 0.7 = 0.76
+    assert row(found, POINTS).expected.accuracy == pytest.approx(0.84)
     assert found.left_out[0] == f"{ACCURACIES}: limits on groups rest on cells of their own"

@@ -1,0 +1,90 @@
+"""A session whose answers have a shape: the support is chosen first, then solved for as ever."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.integers.choosing import choose
+from planner.integers.problem import Shape
+from planner.programme.margin import Margin
+from planner.programme.session import Question, Session, Solution
+from planner.spec import Allocation
+from profiles.errors import UnprovenError
+
+GAP = 3e-5
+"""Relative distance to the best plan of the shape that counts as proven."""
+
+
+class ShapedSession:
+    """Answers questions with allocations of one shape. Not thread-safe.
+
+    Shadow prices are those of the strategies that were chosen: whole numbers have none.
+
+    Args:
+        session: The continuous solver.
+        margins: The same as the session's.
+        class_of: Class per column.
+        strategy_of: Strategy per column.
+        allocation: The shape, as the spec asks for it.
+        time_limit_s: Seconds that one choice may take.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        margins: dict[str, Margin],
+        *,
+        class_of: NDArray[np.intp],
+        strategy_of: NDArray[np.intp],
+        allocation: Allocation,
+        time_limit_s: float,
+    ) -> None:
+        self._session = session
+        self._margins = dict(margins)
+        self._class_of = class_of
+        self._strategy_of = strategy_of
+        self._time_limit_s = time_limit_s
+        self._shape = Shape(
+            one_per_class=allocation.one_strategy_per_class,
+            at_most=allocation.at_most_strategies,
+            minimum_share=allocation.minimum_share,
+        )
+
+    def add_margin(self, name: str, margin: Margin) -> None:
+        """Make a margin known under a name; a name that is known stays as it is."""
+        self._session.add_margin(name, margin)
+        self._margins.setdefault(name, margin)
+
+    def knows(self, name: str) -> bool:
+        """Whether a margin has this name."""
+        return self._session.knows(name)
+
+    def solve(self, question: Question) -> Solution:
+        """Answer one question.
+
+        Raises:
+            InfeasibleError: No allocation of this shape keeps all limits.
+            UnprovenError: Time ran out before a proof; with the best plan found and its bound.
+        """
+        choice = choose(
+            self._session.programme,
+            self._margins,
+            self._class_of,
+            self._strategy_of,
+            len(self._class_of),
+            question,
+            self._shape,
+            time_limit_s=self._time_limit_s,
+            gap=GAP,
+        )
+        if not choice.proven:
+            raise UnprovenError(
+                f"no proof within {self._time_limit_s:g} s",
+                incumbent=choice.value,
+                bound=choice.bound,
+            )
+        least = np.where(choice.support, self._shape.least, 0.0)
+        return self._session.solve(replace(question, support=choice.support, least=least))
