@@ -27,6 +27,7 @@ from planner.programme.session import SOLVER, TIME_LIMIT_S
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError
 from profiles.money import PriceCard
+from profiles.observation import Evidence
 from profiles.profile import Cell, Profile
 
 NO_MARGIN = (
@@ -228,6 +229,7 @@ def _warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
     return (
         *warnings,
         *_partly_measured(planner, rungs),
+        *_not_measured_here(planner, rungs),
         *stood_in_for(planner.estimates, rungs[0]),
     )
 
@@ -241,6 +243,21 @@ def _partly_measured(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
         for cell in planner.estimates.cells
         if any(cell.strategy in rung.allocation[cell.class_name] for rung in rungs)
         and cell.queries < in_class.get(cell.class_name, 0)
+    ]
+
+
+def _not_measured_here(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
+    """Strategies in use whose figures others published: they hold for their prompts and models."""
+    classes: dict[str, list[str]] = {}
+    for cell in planner.estimates.cells:
+        used = any(cell.strategy in rung.allocation[cell.class_name] for rung in rungs)
+        if used and Evidence.PUBLISHED in cell.evidence:
+            named = classes.setdefault(cell.strategy, [])
+            named += [cell.class_name] if cell.class_name not in named else []
+    return [
+        f"{strategy} rests on published figures, which nobody measured here, in "
+        f"{'class' if len(named) == 1 else 'classes'} {', '.join(named)}"
+        for strategy, named in classes.items()
     ]
 
 

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from profiles.errors import InputError
 from profiles.visible import escaped, escaped_lines
+
+if TYPE_CHECKING:
+    from planner.plan import Figures
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -236,3 +239,9 @@ def usd(value: float | None) -> str:
 def share(value: float | None) -> str:
     """A share as per cent; 'n/a' where unknown."""
     return "n/a" if value is None else f"{100 * value:.1f} %"
+
+
+def figures(found: Figures) -> tuple[str, str, str]:
+    """Accuracy, dollars per request and p95; 'n/a' where unknown."""
+    p95 = "n/a" if found.latency_p95_s is None else f"{found.latency_p95_s:.3g}"
+    return share(found.accuracy), usd(found.cost_usd_per_request), p95

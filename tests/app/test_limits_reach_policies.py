@@ -125,3 +125,21 @@ def test_tenants_get_policies_of_their_own_that_check(folder: Path) -> None:
     assert json.loads(said)["findings"] == []
     assert "usd: 60" in (folder / "bolt.yaml").read_text()
     assert "usd: 60" not in (folder / "acme.yaml").read_text()
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_people_read_what_every_limit_asked_and_got(folder: Path, form: str) -> None:
+    (folder / "said.yaml").write_text(SPEC)
+    said = run("plan", folder / "said.yaml", "--profiles", folder / "store.duckdb",
+               "-o", folder / "said.json", "--format", form)  # fmt: skip
+    for words in ("latency.p50_s", "at most 4 s", "of 50.0 %", "gpu.h100", "GPU-s", "at least 0.05"):
+        assert words in said, words
+
+
+def test_people_read_what_every_tenant_gets(folder: Path) -> None:
+    (folder / "who.yaml").write_text(TENANTS)
+    said = run("plan", folder / "who.yaml", "--profiles", folder / "store.duckdb",
+               "-o", folder / "who.json")  # fmt: skip
+    assert "tenants.acme.accuracy.overall" in said
+    assert "at least 0.7" in said
+    assert "bolt" in said.split("promised")[-1]

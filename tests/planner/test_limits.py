@@ -315,3 +315,15 @@ def test_growth_is_planned_for_its_fullest_window_and_judged_on_its_emptiest() -
     assert spec.traffic.volumes == (100, 110, 121)
     assert spec.usd_per_request() == pytest.approx(0.01)
     assert spec.traffic.fewest == 100
+
+
+def test_a_plan_that_rests_on_published_figures_says_so() -> None:
+    profile = random_profile(np.random.default_rng(12), 2, 3)
+    spec = make_spec(confidence="none", objective="maximize accuracy", rungs=[1.0])
+    used = solve(profile, spec, prices=PriceCard(), estimator=None).rungs[0].allocation["c0"]
+    (best,) = used
+    cells = dict(profile.cells)
+    cells["c0", best] = replace(cells["c0", best], evidence=("measured", "published"))
+    plan = solve(replace(profile, cells=cells), spec, prices=PriceCard(), estimator=None)
+    told = [text for text in plan.warnings if "published" in text]
+    assert told == [f"{best} rests on published figures, which nobody measured here, in class c0"]

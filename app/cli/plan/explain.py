@@ -14,13 +14,13 @@ from app.cli.options import (
     INPUT,
     emit_json,
     emit_text,
+    figures,
     progress_bar,
     report_format_option,
     share,
     store_option,
     table,
 )
-from app.cli.plan.report import figures
 from profiles.visible import escaped
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from app.cli.fee_lines import fee_lines
 from app.cli.group_lines import group_lines
+from app.cli.limit_lines import limit_lines, tenant_lines
 from app.cli.markdown import Written, piped
-from app.cli.options import share, table, usd
+from app.cli.options import figures, share, table
 from profiles.visible import escaped
 
 if TYPE_CHECKING:
-    from planner.plan import Figures, Plan
+    from planner.plan import Plan
 
 
 def plan_text(solved: Plan) -> str:
@@ -19,6 +20,8 @@ def plan_text(solved: Plan) -> str:
     lines = [f"{solved.workload}: {solved.status}, digest {solved.digest[:19]}"]
     lines += [f"warning: {escaped(text)}" for text in solved.warnings]
     lines += ["", _promises(solved, table), "", _allocation(solved, table), ""]
+    lines += limit_lines(solved, table)
+    lines += tenant_lines(solved, table)
     lines += group_lines(solved, table)
     lines += fee_lines(solved, table)
     return "\n".join([*lines, _single(solved)])
@@ -33,6 +36,8 @@ def plan_markdown(solved: Plan) -> str:
         f"**{escaped(solved.workload)}**: {solved.status}, {sure}, digest `{solved.digest[:19]}`",
         _promises(solved, piped),
         _allocation(solved, piped),
+        *limit_lines(solved, piped),
+        *tenant_lines(solved, piped),
         *group_lines(solved, piped),
         *fee_lines(solved, piped),
         _single(solved),
@@ -71,9 +76,3 @@ def _single(solved: Plan) -> str:
         f"best single strategy within the limits: {single.strategy} "
         f"({accuracy}, {cost} USD/request, p95 {p95} s)"
     )
-
-
-def figures(found: Figures) -> tuple[str, str, str]:
-    """Accuracy, dollars per request and p95; 'n/a' where unknown."""
-    p95 = "n/a" if found.latency_p95_s is None else f"{found.latency_p95_s:.3g}"
-    return share(found.accuracy), usd(found.cost_usd_per_request), p95

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from app.cli.options import share, usd
-from app.cli.plan.report import figures
+from app.cli.options import figures, share, usd
 from app.cli.plan.trust_lines import kept_share, named, seconds
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from app.cli.options import (
     StorePath,
     emit_json,
     emit_text,
+    figures,
     progress_bar,
     report_format_option,
     store_option,
     table,
 )
-from app.cli.plan.report import figures
 from app.cli.plan.resplit_lines import resplit_lines, resplits_json, stress_rows
 from app.cli.plan.trust_lines import (
     SLOWER,
