@@ -8,12 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from planner.fleet.question import FleetQuestion
 from planner.plan import Plan
 from planner.spec import Spec
 from policies.policy import Policy
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _FORMATS: dict[str, tuple[type[BaseModel], str]] = {
+    "fleet": (FleetQuestion, "inferbudget fleet"),
     "plan": (Plan, "inferbudget plan"),
     "policy": (Policy, "inferbudget policy"),
     "spec": (Spec, "inferbudget spec"),
@@ -21,7 +23,7 @@ _FORMATS: dict[str, tuple[type[BaseModel], str]] = {
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema by format name: plan, policy, spec."""
+    """JSON Schema by format name: fleet, plan, policy, spec."""
     return {
         name: {"$schema": _DIALECT, **model.model_json_schema(), "title": title}
         for name, (model, title) in _FORMATS.items()

@@ -131,7 +131,7 @@ def check_command(ctx: click.Context, policy: Path, output_format: str) -> None:
 
 
 @click.command("schema")
-@click.argument("name", type=click.Choice(["spec", "plan", "policy"]))
+@click.argument("name", type=click.Choice(["spec", "plan", "policy", "fleet"]))
 def schema_command(name: str) -> None:
     """JSON Schema of a file format."""
     from policies.schema import schema_text

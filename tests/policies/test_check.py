@@ -303,7 +303,7 @@ def test_a_finding_reads_as_text_and_as_json(written: Path) -> None:
 
 
 def test_every_format_has_a_schema_that_explains_its_keys() -> None:
-    assert sorted(schemas()) == ["plan", "policy", "spec"]
+    assert sorted(schemas()) == ["fleet", "plan", "policy", "spec"]
     for name in schemas():
         assert schema_text(name) == schema_text(name)
         assert json.loads(schema_text(name))["$schema"].startswith("https://json-schema.org/")
