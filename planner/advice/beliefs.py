@@ -20,7 +20,6 @@ from planner.programme.margin import (
     left_unknown,
     lower_bounds,
     score_variances,
-    z_of,
 )
 from planner.spec import Spec
 
@@ -76,7 +75,7 @@ class Beliefs:
         cost_variance: Of one request's dollars.
         slow: Careful share of requests beyond the latency limit, as the plan counts it; nan where
             unknown or unasked.
-        z2: Square of the confidence's quantile; 0 for point estimates.
+        z2: Square of the quantile of accuracy's promises; 0 for point estimates.
         floor_alpha: Level of a class floor's bound; 1 for point estimates.
     """
 
@@ -203,7 +202,7 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
         cost_usd=np.concatenate([e.cost_usd, cost]),
         cost_variance=np.concatenate([e.cost_spread**2, cost**2]),
         slow=np.concatenate([slow, np.clip(slow_there, 0.01, 0.99)]),
-        z2=z_of(e.level) ** 2,
+        z2=e.accuracy_z**2,
         floor_alpha=1.0 if e.level is None else (1 - e.level) / (floors * choices),
     )
 

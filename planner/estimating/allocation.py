@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 
 from planner.estimating.bill import Bill
-from planner.estimating.choices import choices_of
 from planner.estimating.estimates import TAIL, Estimates, tail_of
 from planner.estimating.groups import GroupRow
 from planner.estimating.judged import JudgedSpread
@@ -39,7 +38,7 @@ class Accounts:
         self._judged = judged
         self.z = z_of(estimates.level)
         self.chosen_z = z_of_chosen(estimates.level, len(estimates.strategies))
-        self.accuracy_z = z_of_chosen(estimates.level, choices_of(estimates) if self.z else 1)
+        self.accuracy_z = estimates.accuracy_z
         self.accuracy_margin = self.accuracy_margin_of(
             estimates.accuracy_careful, estimates.accuracy_sd
         )

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
+from planner.estimating.choices import choices_of
 from planner.estimating.deployed import paid_for
 from planner.estimating.groups import Groups, groups_of
-from planner.programme.margin import Array, lower_bounds, score_variances, shrink, z_of, z_of_chosen
+from planner.programme.margin import Array, lower_bounds, score_variances, shrink, z_of_chosen
 from planner.spec import Spec
 from profiles.errors import InputError, UnknownValueError
 from profiles.profile import Cell, Profile
@@ -34,9 +36,6 @@ class Estimates:
         cells: Measured cell per column.
         accuracy: Planned mean score per column, shrunken unless planning on point estimates.
         accuracy_sd: Standard error of it.
-        accuracy_careful: What floors and promises start from: `accuracy`, but never more than
-            (n a + z^2 / 2) / (n + z^2) after the n queries that the strategy has in all classes,
-            so that "all went well" is not certainty.
         accuracy_floor: Lower bound per column for floors held class by class.
         score_variance: Of the score of one answer, between queries and between samples of one.
         cost_usd: Mean dollars per request.
@@ -61,7 +60,6 @@ class Estimates:
     cells: tuple[Cell, ...]
     accuracy: Array
     accuracy_sd: Array
-    accuracy_careful: Array
     accuracy_floor: Array
     score_variance: Array
     cost_usd: Array
@@ -86,6 +84,33 @@ class Estimates:
     def traffic_share(self) -> Array:
         """The class's share of traffic, per column."""
         return self.weights[self.class_of]
+
+    @cached_property
+    def accuracy_z(self) -> float:
+        """Quantile of promises about accuracy: Bonferroni's over the strategies that compete."""
+        return 0.0 if self.level is None else z_of_chosen(self.level, choices_of(self))
+
+    @cached_property
+    def accuracy_careful(self) -> Array:
+        """What floors and promises start from, per column: a normal margin near 1 is too short.
+
+        Wilson's centre ``(n a + z^2 / 2) / (n + z^2)`` lies below the mean a, so that "all went
+        well" is not certainty ("Probable inference, the law of succession, and statistical
+        inference", JASA 22 (1927)); z is `accuracy_z`. It is the centre of the whole traffic's
+        mean, spread over the cells: n are the queries that count as many as the strategy's in all
+        its classes, ``W^2 / sum w_d^2 / n_d``, where those classes have the share W of the traffic
+        (Kish, "Survey sampling", 1965). With each cell's own queries the doubt of a small sample
+        would be counted once per class.
+        """
+        share, z2 = self.traffic_share, self.accuracy_z**2
+        queries = _column([cell.queries for cell in self.cells])
+        measured, noise = (
+            np.bincount(self.strategy_of, values)[self.strategy_of]
+            for values in (share, share**2 / queries)
+        )
+        n = measured**2 / np.where(noise > 0, noise, np.inf)
+        centre = (n * self.accuracy + z2 / 2) / np.where(n > 0, n + z2, 1.0)
+        return np.where(n > 0, np.minimum(self.accuracy, centre), self.accuracy)
 
     def require_costs(self, reason: str) -> None:
         """Refuse to plan with an unknown cost.
@@ -155,20 +180,18 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
     class_of = np.array([d for d, _ in pairs], dtype=np.intp)
     strategy_of = np.array([s for _, s in pairs], dtype=np.intp)
     accuracy, accuracy_sd = _accuracies(cells, class_of, strategy_of, spec.level)
-    weights = _weights(profile, spec)
     slow, timed = timed_queries(cells, len(profile.latency_grid_s))
     cost_spread = _cost_spreads(cells)
     careful, exceedance_sd = tail_of(slow, timed, z_of_chosen(spec.level, len(strategies)))
     found = Estimates(
         classes=profile.classes,
         strategies=strategies,
-        weights=weights,
+        weights=_weights(profile, spec),
         class_of=class_of,
         strategy_of=strategy_of,
         cells=cells,
         accuracy=accuracy,
         accuracy_sd=accuracy_sd,
-        accuracy_careful=_careful(cells, accuracy, weights[class_of], strategy_of, spec.level),
         accuracy_floor=_floors(cells, spec),
         score_variance=_score_variances(cells, strategy_of),
         cost_usd=_column([cell.cost_usd for cell in cells]),
@@ -280,32 +303,6 @@ def _score_variances(cells: Sequence[Cell], strategy_of: NDArray[np.intp]) -> Ar
     """Of single answers, samples of one query counted one by one."""
     means, _, queries = _spreads(cells)
     return score_variances(means, _column([cell.score_sd for cell in cells]), queries, strategy_of)
-
-
-def _careful(
-    cells: Sequence[Cell],
-    accuracy: Array,
-    share: Array,
-    strategy_of: NDArray[np.intp],
-    level: float | None,
-) -> Array:
-    """A normal margin around a mean near 1 is too short; Wilson's centre lies below that mean.
-
-    It is the centre of the whole traffic's mean, spread over the cells, with the n queries that
-    count as many as the strategy's queries in all classes, ``W^2 / sum w_d^2 / n_d``, where those
-    classes have the share W of the traffic (Kish, "Survey sampling", 1965). With each cell's own
-    queries the doubt of a small sample would be counted once per class.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-    """
-    queries = _column([cell.queries for cell in cells])
-    z2 = z_of(level) ** 2
-    measured, noise = (
-        np.bincount(strategy_of, values)[strategy_of] for values in (share, share**2 / queries)
-    )
-    n = measured**2 / np.where(noise > 0, noise, np.inf)
-    centre = (n * accuracy + z2 / 2) / np.where(n + z2 > 0, n + z2, 1.0)
-    return np.where(n > 0, np.minimum(accuracy, centre), accuracy)
 
 
 def _floors(cells: Sequence[Cell], spec: Spec) -> Array:

@@ -51,10 +51,14 @@ class Tenants:
         self.accounts: list[Accounts] = []
         self._limits: list[LimitSet] = []
         self.limits: dict[str, Limits] = {}
+        measured: dict[tuple[str, ...], Estimates] = {}
         for number, name in enumerate(tenants):
             own = _spec_of(spec, name)
+            floored = tuple(own.limits.accuracy.by_class)  # the rest differs in weights alone
+            if floored not in measured:
+                measured[floored] = estimate(profile, own)
             estimates = replace(
-                estimate(profile, own),
+                measured[floored],
                 weights=mixes[number],
                 mix_queries=None if tenants[name].mix is not None else base.mix_queries,
             )

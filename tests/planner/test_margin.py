@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import beta, binom, norm
-from worlds import make_profile, make_spec, random_profile, shares
+from worlds import Array, make_profile, make_spec, random_profile, shares
 
 from planner.estimating.estimates import tail_of, timed_queries
 from planner.planner import Planner
@@ -61,6 +61,46 @@ def test_two_strategies_are_too_few_to_learn_how_strategies_differ() -> None:
     shrunken, sds = shrink(means, variances, np.array([0, 0]), np.array([0, 1]))
     assert shrunken.tolist() == means.tolist()
     assert sds == pytest.approx(np.sqrt(variances))
+
+
+def _promised(accuracy: Array, queries: int, requests: int = 10**9) -> float:
+    """What one strategy for everything promises, its means measured exactly so."""
+    profile = make_profile(accuracy, np.full_like(accuracy, 1e-5), queries=queries)
+    accounts = Planner(profile, make_spec(traffic={"requests": requests})).accounts
+    return accounts.promised(np.ones(len(accuracy))).accuracy
+
+
+def test_sixty_classes_cost_a_promise_no_more_than_half_a_point() -> None:
+    promised = {n: _promised(np.full((n, 1), 0.93), 900 // n) for n in (1, 5, 20, 60)}
+    assert promised[1] == pytest.approx(0.915, abs=0.002)
+    assert list(promised.values()) == sorted(promised.values(), reverse=True)
+    assert promised[60] > promised[1] - 0.005
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=5),
+    st.integers(2, 300),
+    st.integers(1, 300),
+    st.sampled_from([50, 10**9]),
+)
+def test_more_queries_of_the_same_mean_never_lower_the_promise(
+    means: list[float], queries: int, more: int, requests: int
+) -> None:
+    accuracy = np.array(means)[:, None]
+    few, many = (_promised(accuracy, n, requests) for n in (queries, queries + more))
+    assert many >= few - 1e-9
+
+
+def test_wilsons_centre_is_that_of_a_class_where_the_mix_leaves_no_other() -> None:
+    profile = make_profile([[1.0], [1.0]], [[1e-5]] * 2, queries=50)
+    centres = [
+        Planner(
+            profile, make_spec(traffic={"requests": 10, "mix": {"c0": c0, "c1": 1 - c0}})
+        ).estimates.accuracy_careful[0]
+        for c0 in (0.5, 1.0)
+    ]
+    z2 = norm.ppf(0.95) ** 2
+    assert centres == pytest.approx([(n + z2 / 2) / (n + z2) for n in (100, 50)])
 
 
 def test_a_cell_without_a_failure_keeps_doubt() -> None:

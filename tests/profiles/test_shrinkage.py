@@ -1,6 +1,8 @@
-"""Shrinkage by sparse normal equations against dense least squares by singular values."""
+"""Shrinkage by sparse normal equations against dense least squares under a full covariance."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,30 +11,53 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from profiles.cells.shrinkage import SHARED_NOISE, shrink
+from profiles.cells.shrinkage import SHARED_NOISE, left_unknown, score_variances, shrink
 
 Array = NDArray[np.float64]
 
 
-def _dense(means: Array, variances: Array, design: Array) -> tuple[Array, Array]:
-    """The same by pseudo-inverses of the weighted design, redundant columns and all."""
+def _dense(
+    means: Array, variances: Array, classes: Array, strategies: Array
+) -> tuple[Array, Array]:
+    """The same by the covariance of the means, redundant columns and all.
 
-    def fit(tau2: float) -> tuple[Array, Array]:
-        root = 1 / np.sqrt(variances + tau2)
-        inverse = np.linalg.pinv(design * root[:, None], rcond=1e-12)
-        return design @ (inverse @ (root * means)), ((design @ inverse) ** 2).sum(axis=1)
-
-    def excess(tau2: float) -> float:
-        return float(np.sum((means - fit(tau2)[0]) ** 2 / (variances + tau2))) - freedom
-
+    Least squares under the covariance ``diag(v + tau2) + sigma2 T T'``, with T a column of ones and
+    zeros per strategy, and Goldberger's best linear prediction (JASA 57 (1962)) of their effects.
+    """
+    alone = classes.shape[1] == 1
+    design = classes if alone else np.hstack([classes, strategies])
     freedom = len(means) - int(np.linalg.matrix_rank(design))
     if freedom < 3:
         return means, np.sqrt(variances)
-    tau2 = 0.0 if excess(0.0) <= 0 else 1.0 if excess(1.0) > 0 else brentq(excess, 0, 1, xtol=1e-9)
-    fitted, fitted_variance = fit(tau2)
+
+    def loss(fixed: Array, tau2: float, sigma2: float) -> float:
+        covariance = np.diag(variances + tau2) + sigma2 * strategies @ strategies.T
+        inverse = np.linalg.inv(covariance)
+        left = means - fixed @ np.linalg.pinv(fixed.T @ inverse @ fixed) @ fixed.T @ inverse @ means
+        return float(left @ inverse @ left)
+
+    def root(excess: Callable[[float], float], least: float) -> float:
+        if excess(least) <= 0:
+            return 0.0
+        return 1.0 if excess(1.0) > 0 else float(brentq(excess, least, 1.0, xtol=1e-9))
+
+    tau2 = root(lambda t: loss(design, t, 0.0) - freedom, 0.0)
+    of_strategies = int(np.linalg.matrix_rank(design)) - classes.shape[1]
+    fixed, sigma2 = design, 0.0
+    if of_strategies >= 3:
+        least = loss(design, tau2, 0.0) + of_strategies - 2
+        fixed, sigma2 = classes, root(lambda s: loss(classes, tau2, s) - least, 1e-9)
+    noise = np.diag(variances + tau2)
+    between = sigma2 * strategies @ strategies.T
+    inverse = np.linalg.inv(noise + between)
+    onto = fixed @ np.linalg.pinv(fixed.T @ inverse @ fixed) @ fixed.T @ inverse
+    predict = onto + between @ inverse @ (np.eye(len(means)) - onto)
+    off = predict - np.eye(len(means))
+    fitted_variance = np.diag(off @ between @ off.T + predict @ noise @ predict.T)
     pull = (freedom - 2) / freedom * variances / (variances + tau2)
-    left = (SHARED_NOISE + 1 - pull) * variances + pull**2 * fitted_variance
-    return np.clip(pull * fitted + (1 - pull) * means, 0, 1), np.sqrt(left)
+    kept = 1 - pull + SHARED_NOISE * (1 - (1 - pull) ** 2)
+    left = kept * variances + pull**2 * fitted_variance
+    return np.clip(pull * (predict @ means) + (1 - pull) * means, 0, 1), np.sqrt(left)
 
 
 @given(
@@ -53,14 +78,45 @@ def test_sparse_and_dense_least_squares_agree_also_where_cells_fall_into_parts(
     noise = rng.normal(0, rng.choice([0.0, 0.05, 0.2]), len(levels))
     means = np.clip(levels + noise, 0.02, 0.98)
     variances = means * (1 - means) / queries
-    common = len(np.unique(class_of)) == 1
-    design = (
-        np.ones((len(means), 1))
-        if common
-        else np.hstack(
-            [np.equal.outer(of, np.unique(of)) for of in (class_of, strategy_of)]
-        ).astype(np.float64)
-    )
-    ours, theirs = shrink(means, variances, class_of, strategy_of), _dense(means, variances, design)
-    assert ours[0] == pytest.approx(theirs[0], abs=1e-10)
-    assert ours[1] == pytest.approx(theirs[1], abs=1e-10)
+    ones = [np.equal.outer(of, np.unique(of)).astype(np.float64) for of in (class_of, strategy_of)]
+    ours, theirs = shrink(means, variances, class_of, strategy_of), _dense(means, variances, *ones)
+    assert ours[0] == pytest.approx(theirs[0], abs=1e-6)
+    assert ours[1] == pytest.approx(theirs[1], abs=1e-6)
+
+
+def test_strategies_that_differ_by_their_noise_alone_count_as_equal() -> None:
+    class_of, strategy_of = (i.ravel() for i in np.indices((5, 20)))
+    rng = np.random.default_rng(3)
+    means = 0.7 + rng.normal(0, 0.04, 100)
+    shrunken, _ = shrink(means, np.full(100, 0.04**2), class_of, strategy_of)
+    luckiest = np.bincount(strategy_of, means).max() / 5
+    assert luckiest > 0.72
+    assert np.bincount(strategy_of, shrunken).max() / 5 < 0.705
+
+
+def test_strategies_far_apart_stay_where_they_were_measured() -> None:
+    class_of, strategy_of = (i.ravel() for i in np.indices((5, 20)))
+    means = np.linspace(0.3, 0.9, 20)[strategy_of] + np.random.default_rng(3).normal(0, 0.02, 100)
+    shrunken, _ = shrink(means, np.full(100, 0.02**2), class_of, strategy_of)
+    moved = np.bincount(strategy_of, shrunken - means) / 5
+    assert np.abs(moved).max() < 0.002
+
+
+@given(st.floats(0, 1))
+def test_a_pull_never_leaves_more_doubt_than_no_pull(pull: float) -> None:
+    assert SHARED_NOISE <= left_unknown(np.array(pull)) <= 1
+
+
+def test_evenly_graded_scores_leave_less_doubt_the_more_of_them_were_seen() -> None:
+    ratios = [
+        float(
+            score_variances(
+                np.array([0.5]), np.array([0.05]), np.array([float(queries)]), np.array([0])
+            )[0]
+            / 0.25
+        )
+        for queries in (5, 50, 5000)
+    ]
+    assert ratios == sorted(ratios, reverse=True)
+    assert ratios[0] > 0.5
+    assert ratios[2] == pytest.approx(0.01, rel=0.3)
