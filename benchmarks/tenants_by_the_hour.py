@@ -29,7 +29,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -52,6 +52,7 @@ BUDGETS = 101
 SPARED = 10
 EVERY_BUDGET = ("planner", "session", "by_hand")
 PEERS = ("cvxpy", "linopy")
+ENDS = "ends"
 LONGEST_S = 60.0
 FLOORS = (0.3, 0.6)
 """Shares of the way from a part's cheapest allocation's score to its best one's."""
@@ -65,7 +66,7 @@ CERTIFIED = 11
 DEFINITIONS = {
     "first": "from tables (ours: profile and spec) in memory to the first answer, imports left "
     "out; our planner's has the figures of every part as well.",
-    "again": "all further budgets that the contender solved.",
+    "again": "all further budgets that the contender solved, once.",
     "per_budget_ms": "milliseconds per further budget, of one processor and by the wall.",
     "times_planner": "processor seconds over those of 'planner'; first answer and further budgets.",
     "worst_difference": "largest difference in score to 'by_hand' at the same budgets.",
@@ -134,21 +135,26 @@ class Day:
         return self._spread(self.shares[:, None] * self.mixes, self.table.scores)
 
     @cached_property
-    def ones(self) -> csr_array:
+    def ones(self) -> Any:
         """Shares of a part's class add up to 1."""
         classes, strategies = self.table.scores.shape
         return csr_array(kron(np.eye(len(self.floors) * classes), np.ones((1, strategies))))
 
     @cached_property
-    def scored(self) -> csr_array:
+    def scored(self) -> Any:
         """Mean score of every part."""
         values = self._spread(self.mixes, self.table.scores)
         part = np.repeat(np.arange(len(self.floors)), self.table.scores.size)
         return csr_array((values, (part, np.arange(len(values)))))
 
+    @cached_property
+    def bounded(self) -> Any:
+        """Sparse rows of what has a bound: the mean score of every part, then dollars of all."""
+        return csr_array(vstack([self.scored, csr_array(self.cost[None])]))
+
     def ends(self) -> tuple[float, float]:
         """Dollars of the cheapest allocation that keeps the floors, and of the best one."""
-        found = [
+        found: list[Any] = [
             linprog(costs, -self.scored, -self.floors, self.ones, np.ones(self.ones.shape[0])).x
             for costs in (self.cost, -self.worth)
         ]
@@ -245,7 +251,7 @@ def by_hand(day: Day) -> Callable[[], Solve]:
     import highspy  # noqa: PLC0415 - not beside other solvers
 
     def build() -> Solve:
-        matrix = csr_array(vstack([day.ones, day.scored, day.cost[None]]))
+        matrix = csr_array(vstack([day.ones, day.bounded]))
         ones, last = np.ones(day.ones.shape[0]), matrix.shape[0] - 1
         highs = highspy.Highs()
         highs.setOptionValue("output_flag", False)
@@ -279,12 +285,13 @@ def by_linprog(day: Day) -> Callable[[], Solve]:
     """One programme per budget."""
 
     def build() -> Solve:
-        rows = csr_array(vstack([-day.scored, day.cost[None]]))
-        ones = np.ones(day.ones.shape[0])
+        signs = np.append(np.full(len(day.floors), -1.0), 1.0)
+        rows, ones = day.bounded.multiply(signs[:, None]).tocsr(), np.ones(day.ones.shape[0])
 
         def solve(budget: float) -> float:
             limits = np.append(-day.floors, budget)
-            return -float(linprog(-day.worth, rows, limits, day.ones, ones).fun)
+            found: Any = linprog(-day.worth, rows, limits, day.ones, ones)
+            return -float(found.fun)
 
         return solve
 
@@ -295,7 +302,7 @@ def by_milp(day: Day) -> Callable[[], Solve]:
     """The same through `scipy.optimize.milp`, without integers."""
 
     def build() -> Solve:
-        matrix = csr_array(vstack([day.ones, day.scored, day.cost[None]]))
+        matrix = csr_array(vstack([day.ones, day.bounded]))
         ones, free = np.ones(day.ones.shape[0]), np.full(len(day.floors), np.inf)
 
         def solve(budget: float) -> float:
@@ -403,9 +410,10 @@ def contend(name: str, size: Size, low: float, high: float) -> dict[str, Any]:
     }
 
 
-def in_own_process(name: str, size: Size, ends: tuple[float, float], python: str) -> Any:
-    """One contender in a process of its own on one core."""
-    words = ["--one", name, "--size", str(size), "--between", *map(repr, ends)]
+def in_own_process(name: str, size: Size, ends: Sequence[float], python: str) -> Any:
+    """One contender in a process of its own on one core, its memory apart from ours."""
+    words = ["--one", name, "--size", str(size)]
+    words += ["--between", *map(repr, ends)] if ends else []
     done = subprocess.run(  # noqa: S603 - ourselves
         [python, "-m", "benchmarks.tenants_by_the_hour", *words],
         check=True,
@@ -426,15 +434,14 @@ def told(name: str, run: dict[str, Any], of_hand: dict[str, Any]) -> dict[str, A
     }
     if name != "certified":
         same = of_hand["values"][:: 1 if name in EVERY_BUDGET else SPARED][: len(run["values"])]
-        values = run["values"][: len(same)]
-        apart = np.abs(np.subtract(values, same[: len(values)])).max()
+        apart = np.abs(np.subtract(run["values"][: len(same)], same)).max()
         found["worst_difference"] = float(f"{apart:.2g}")
     return found
 
 
 def compared(size: Size, peers: str | None) -> dict[str, Any]:
     """All contenders at one size, in turn."""
-    ends = Day(size).ends()
+    ends = in_own_process(ENDS, size, (), sys.executable)
     names = [name for name in CONTENDERS if peers or name not in PEERS]
     runs = {}
     for name in names:
@@ -469,6 +476,9 @@ def _peak_mb() -> float:
 def main() -> None:
     """Time and write."""
     chosen = _arguments()
+    if chosen.one == ENDS:
+        print(json.dumps(Day(chosen.size).ends()))
+        return
     if chosen.one:
         print(json.dumps(contend(chosen.one, chosen.size, *chosen.between)))
         return
@@ -510,7 +520,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter with cvxpy and linopy")
     parser.add_argument("--size", type=Size.of, default=Size(), metavar="10x24x5x20")
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=(ENDS, *CONTENDERS), help=argparse.SUPPRESS)
     parser.add_argument("--between", type=float, nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 

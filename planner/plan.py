@@ -142,7 +142,7 @@ class Rung(_Part):
     def _without_groups(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A plan without groups reads, and is digested, as it was before there were any."""
         written: dict[str, Any] = write(self)
-        newer = {"by_group", "gaps", "by_tenant"}
+        newer = {"limits", "by_group", "gaps", "by_tenant"}
         return {k: v for k, v in written.items() if v or k not in newer}
 
 

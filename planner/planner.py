@@ -220,9 +220,10 @@ class Planner:
         """
         question = self._question(Objective.MAXIMIZE_ACCURACY, limits)
         best = self._solved(replace(question, then=None, free=name), limits)
-        unit = self._decisions.unit_of(name, limits)
+        unit_of = {row.limit: row.unit for row in self._decisions.rows(limits)}
+        unit = unit_of[name]
         prices = {
-            price_name(limit): float(dual) * unit / self._decisions.unit_of(limit, limits)
+            price_name(limit): float(dual) * unit / unit_of[limit]
             for limit, dual in self._by_limit(best.duals, limits).items()
         }
         x = tidy(best.x[: self._decided.columns], self._decided)
@@ -407,8 +408,9 @@ class Planner:
         self, solution: Solution, objective: Objective, limits: LimitSet
     ) -> dict[str, float]:
         prices = {}
+        unit_of = {row.limit: row.unit for row in self._decisions.rows(limits)}
         for name, dual in self._by_limit(solution.duals, limits).items():
-            price = self._natural(dual, objective) / self._decisions.unit_of(name, limits)
+            price = self._natural(dual, objective) / unit_of[name]
             if abs(dual) > 1e-7:
                 prices[price_name(name)] = float(f"{price:.9g}")
         return prices

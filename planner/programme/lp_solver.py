@@ -27,13 +27,13 @@ INFEASIBLE = frozenset(
 """What a programme without a point ends in: none of ours is unbounded."""
 
 _OUT_OF_TIME = highspy.HighsModelStatus.kTimeLimit
+_DUAL, _PRIMAL, _UNSCALED = 1, 4, 0
 _USUAL = {
     "presolve": "off",
     "solver": "simplex",
-    "simplex_strategy": 1,
+    "simplex_strategy": _DUAL,
     "simplex_scale_strategy": 2,
 }
-_PRIMAL, _UNSCALED = 4, 0
 _COLD: tuple[dict[str, Any], ...] = (
     {"presolve": "on"},
     {"presolve": "on", "solver": "ipm"},
@@ -66,14 +66,19 @@ def load(matrix: csr_array, lower: Array, upper: Array, most: Array) -> highspy.
     return highs
 
 
-def solve(highs: highspy.Highs, until_s: float) -> highspy.HighsModelStatus:
+def solve(
+    highs: highspy.Highs, until_s: float, *, still_feasible: bool = False
+) -> highspy.HighsModelStatus:
     """Solve warm, and where that ends in no verdict cold; the status.
 
     Args:
         highs: The solver; its clock counts the seconds that it has worked so far.
         until_s: Where on that clock to stop.
+        still_feasible: Since the last optimum costs moved or columns came in, no bounds: it is a
+            point to go on from by the primal method.
     """
     highs.setOptionValue("time_limit", until_s)
+    highs.setOptionValue("simplex_strategy", _PRIMAL if still_feasible else _DUAL)
     highs.run()
     for options in _COLD:
         if highs.getModelStatus() in {OPTIMAL, _OUT_OF_TIME, *INFEASIBLE}:

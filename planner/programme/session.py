@@ -162,7 +162,7 @@ class Session:
         self._lp.bound_row(row, high=cap)
         self._lp.set_costs(self.programme.objectives[question.then])
         try:
-            tie = self._converge(question, until_s)
+            tie = self._converge(question, until_s, still_feasible=True)
         except (InfeasibleError, UnprovenError):  # what comes first is proven already
             return solution
         else:
@@ -247,11 +247,14 @@ class Session:
             most[~question.support] = 0.0
         self._lp.bound_shares(least, most)
 
-    def _converge(self, question: Question, until_s: float) -> Array:
+    def _converge(
+        self, question: Question, until_s: float, *, still_feasible: bool = False
+    ) -> Array:
         """Solve and cut until no margin is missed. Before that every point may miss one."""
-        for _ in range(MAX_ROUNDS):
+        for number in range(MAX_ROUNDS):
+            left_s = max(until_s - time.monotonic(), 0.0)
             try:
-                x = self._lp.run(max(until_s - time.monotonic(), 0.0))
+                x = self._lp.run(left_s, still_feasible=still_feasible and number == 0)
             except UnprovenError as error:
                 raise UnprovenError(error.what, bound=error.bound) from error
             if not self._cut_off(x, question):

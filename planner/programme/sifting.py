@@ -156,11 +156,12 @@ class Sifted:
         held = self._costs[self._order]
         self._highs.changeColsCost(len(held), np.arange(len(held), dtype=np.int32), held)
 
-    def run(self, time_limit_s: float) -> Array:
+    def run(self, time_limit_s: float, *, still_feasible: bool = False) -> Array:
         """Solve; a value per column.
 
         Args:
             time_limit_s: Seconds that the solver may take for all columns together.
+            still_feasible: The last point still keeps all bounds: costs alone have moved.
 
         Raises:
             InfeasibleError: No point keeps all rows, whatever columns are used.
@@ -170,7 +171,8 @@ class Sifted:
         until_s = self._highs.getRunTime() + time_limit_s
         incumbent: float | None = None
         while True:
-            status = solve(self._highs, until_s)
+            status = solve(self._highs, until_s, still_feasible=still_feasible)
+            still_feasible = status == OPTIMAL
             if status == OPTIMAL:
                 if self._held.all() or not self._take(self._reduced(self._costs, self.duals)):
                     x = np.zeros(len(self._held))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ def test_on_point_estimates_breakpoints_are_what_the_solver_finds_at_their_budge
         for share in (0.0, 0.5):  # between breakpoints the frontier is straight
             usd = point.usd_per_request + share * (after.usd_per_request - point.usd_per_request)
             accuracy = point.accuracy + share * (after.accuracy - point.accuracy)
-            limits = replace(planner.limits, usd_per_request=usd * (1 + 1e-8))
+            limits = planner.limits.moved("spend.usd_per_request", usd * (1 + 1e-8))
             solved = planner.answer(Objective.MAXIMIZE_ACCURACY, limits)
             assert solved.value == pytest.approx(accuracy, abs=rounded)
         assert point.accuracy_per_usd == pytest.approx(slope, rel=1e-3)
