@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.estimating.choices import choices_of
 from planner.estimating.groups import GroupRow, Groups
 from planner.spec import Spec
 from profiles.errors import InfeasibleError, InputError
@@ -117,7 +118,8 @@ def _narrowed(e: Estimates, keep: NDArray[np.bool_]) -> Estimates:
         {name: tuple(_columns(one, keep) for one in of) for name, of in e.groups.of.items()},
     )
     cells = tuple(cell for cell, kept in zip(e.cells, keep, strict=True) if kept)
-    return replace(_columns(e, keep), cells=cells, groups=groups)
+    competing = None if e.level is None else choices_of(e)
+    return replace(_columns(e, keep), cells=cells, groups=groups, competing=competing)
 
 
 def _row(row: GroupRow, keep: NDArray[np.bool_]) -> GroupRow:

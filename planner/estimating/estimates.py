@@ -50,6 +50,8 @@ class Estimates:
         mix_queries: Queries that the weights were counted from, None where the spec gives the mix.
         level: Confidence of promises, None for point estimates.
         groups: What the spec's limits on groups need.
+        competing: Strategies that compete (`choices_of`), counted before some were left out; None
+            where none was.
     """
 
     classes: tuple[str, ...]
@@ -74,6 +76,7 @@ class Estimates:
     mix_queries: int | None
     level: float | None
     groups: Groups = field(default_factory=Groups)
+    competing: int | None = None
 
     @property
     def columns(self) -> int:
@@ -88,7 +91,9 @@ class Estimates:
     @cached_property
     def accuracy_z(self) -> float:
         """Quantile of promises about accuracy: Bonferroni's over the strategies that compete."""
-        return 0.0 if self.level is None else z_of_chosen(self.level, choices_of(self))
+        if self.level is None:
+            return 0.0
+        return z_of_chosen(self.level, self.competing or choices_of(self))
 
     @cached_property
     def accuracy_careful(self) -> Array:

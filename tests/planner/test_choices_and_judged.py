@@ -1,0 +1,121 @@
+"""How many strategies compete, and how much the judged scores can vary, against brute force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+from worlds import Array, make_profile, make_spec, random_profile
+
+from planner.estimating.choices import choices_of
+from planner.estimating.estimates import Estimates, estimate
+from planner.estimating.judged import JudgedSpread
+from profiles.profile import Profile
+
+
+def _estimates(profile: Profile, **keys: Any) -> Estimates:
+    return estimate(profile, make_spec(**keys))
+
+
+def _line(spacing: float, queries: int, strategies: int = 10) -> Estimates:
+    """Strategies that are all worth their price: accuracy is linear in cost."""
+    accuracy = 0.5 + spacing * np.arange(strategies)
+    cost = np.tile(1e-4 * (accuracy - 0.4), (4, 1))
+    return _estimates(make_profile(np.tile(accuracy, (4, 1)), cost, queries=queries))
+
+
+def test_strategies_on_one_line_of_cost_and_accuracy_all_compete() -> None:
+    assert choices_of(_line(0.03, 100)) == 9
+    assert choices_of(_line(0.03, 10_000)) == 9
+
+
+def test_equal_strategies_compete_at_any_cost_and_clearly_worse_ones_do_not() -> None:
+    cost = np.tile(1e-5 * np.arange(1, 13), (3, 1))
+    equal = make_profile(np.full((3, 12), 0.8), cost, queries=200)
+    assert choices_of(_estimates(equal)) == 11
+    falling = make_profile(np.tile(0.9 - 0.06 * np.arange(12), (3, 1)), cost, queries=2000)
+    assert choices_of(_estimates(falling)) == 1
+
+
+def test_two_strategies_leave_no_choice() -> None:
+    accuracy, cost = [[0.6, 0.9], [0.5, 0.8]], [[1e-5, 1e-4]] * 2
+    assert choices_of(_estimates(make_profile(accuracy, cost, queries=30))) == 1
+
+
+def test_more_queries_leave_fewer_that_compete() -> None:
+    accuracy = np.tile(1 - 0.5 * np.exp(-0.3 * np.arange(12)), (3, 1))
+    cost = np.tile(1e-5 * 2.0 ** np.arange(12), (3, 1))
+    found = [
+        choices_of(_estimates(make_profile(accuracy, cost, queries=queries)))
+        for queries in (20, 200, 2000, 200_000)
+    ]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > found[-1]
+
+
+def test_a_strategy_with_an_unknown_cost_or_class_competes() -> None:
+    accuracy = np.tile(0.9 - 0.06 * np.arange(6), (3, 1))
+    cost = np.tile(1e-5 * np.arange(1.0, 7.0), (3, 1))
+    known = choices_of(_estimates(make_profile(accuracy, cost, queries=2000)))
+    cost[0, 5] = np.nan
+    assert choices_of(_estimates(make_profile(accuracy, cost, queries=2000))) == known + 1
+    cost[:] = np.nan
+    assert choices_of(_estimates(make_profile(accuracy, cost, queries=2000))) == 6
+
+
+def _graded(seed: int) -> Estimates:
+    """Cells with spreads of their own, none above that of scores of 0 or 1."""
+    rng = np.random.default_rng(seed)
+    e = _estimates(random_profile(rng, 3, 4), confidence=0.95)
+    binary = e.accuracy * (1 - e.accuracy)
+    return replace(e, score_variance=binary * rng.uniform(0.05, 1, e.columns))
+
+
+def _variance(e: Estimates, x: Array) -> float:
+    mean = float(e.traffic_share * x @ e.accuracy)
+    return float(e.traffic_share * x @ (e.score_variance + e.accuracy**2)) - mean**2
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_no_plan_above_a_floor_varies_more_than_the_bound(seed: int, place: float) -> None:
+    e = _graded(seed)
+    rng = np.random.default_rng(seed + 1)
+    for sharpness in (0.1, 1.0, 10.0):
+        x = rng.gamma(sharpness, size=e.columns) + 1e-12
+        x = x / np.bincount(e.class_of, x)[e.class_of]
+        floor = place * float(e.traffic_share * x @ e.accuracy)
+        assert _variance(e, x) <= JudgedSpread.of(e).variance(floor) + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bound_is_what_scipy_finds(seed: int) -> None:
+    e = _graded(seed)
+    share, loss = e.traffic_share, e.score_variance + (1 - e.accuracy) ** 2
+    best = float(e.weights @ np.array([e.accuracy[e.class_of == d].max() for d in range(3)]))
+    one = np.equal.outer(np.arange(3), e.class_of).astype(float)
+    for floor in np.linspace(0.3, best - 1e-6, 7):
+        most = 0.0
+        for mean in np.linspace(floor, best - 1e-9, 60):
+            solved = linprog(
+                -share * loss,
+                A_ub=-(share * e.accuracy)[None],
+                b_ub=[-mean],
+                A_eq=one,
+                b_eq=np.ones(3),
+            )
+            most = max(most, -solved.fun - (1 - mean) ** 2)
+        bound = max(floor, 0.5) * (1 - max(floor, 0.5))
+        assert JudgedSpread.of(e).variance(floor) == pytest.approx(min(most, bound), abs=5e-4)
+
+
+@given(st.integers(0, 10_000), st.floats(0.5, 0.95))
+def test_scores_of_0_or_1_vary_as_their_mean_says(seed: int, floor: float) -> None:
+    e = _estimates(random_profile(np.random.default_rng(seed), 3, 4, queries=10**9))
+    spread = JudgedSpread.of(e)
+    least = max(floor, float(spread.means[0]))  # no plan is worse than the worst
+    assert spread.variance(floor) == pytest.approx(least * (1 - least), rel=1e-6)
