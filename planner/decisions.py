@@ -14,17 +14,18 @@ import numpy as np
 
 from planner.estimating.allocation import Accounts
 from planner.estimating.estimates import Estimates, estimate
-from planner.estimating.limit_rows import LimitRows
+from planner.estimating.limit_rows import LimitRows, refuse_unknown
 from planner.estimating.spending import Spending
 from planner.estimating.tenants import Tenants, is_tenants_latency, is_tenants_spend
 from planner.integers.shaped_session import ShapedSession
-from planner.limit_names import SPEND, is_latency
+from planner.limit_names import SPEND, is_latency, whose
 from planner.limits import LimitSet
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array, Margin
 from planner.programme.model import Programme, build_model, compile_model, cost_unit
 from planner.programme.session import TIME_LIMIT_S, Session
 from planner.spec import Spec
+from profiles.errors import InputError
 from profiles.profile import Profile
 
 ABSOLUTE = "doubt"
@@ -65,6 +66,8 @@ class Decisions:
         judged = spec.traffic.fewest if spec.traffic and self.estimates.level else None
         self.accounts = accounts or Accounts(self.estimates, judged)
         self.spending = Spending(self.accounts.bill, self.unit, self.segments)
+        for name in spec.value.by_class if spec.value else ():
+            refuse_unknown(name, profile.classes, "value.by_class", "class")
         self._spec = spec
         self._time_limit_s = time_limit_s
         self._limits = LimitSet.of(spec)
@@ -81,7 +84,9 @@ class Decisions:
         """
         seconds = {name: s for name, s in self._limits.values.items() if is_latency(name)}
         seconds |= {name: s for name, s in limits.values.items() if is_latency(name)}
-        key = tuple((name, self.estimates.latency_row(s)) for name, s in sorted(seconds.items()))
+        key = tuple(
+            (name, self.estimates.latency_row(s, name)) for name, s in sorted(seconds.items())
+        )
         if key not in self._rows_of:
             self._rows_of[key] = tuple(self._built(sorted(seconds.items())))
         return self._rows_of[key]
@@ -148,14 +153,20 @@ class Decisions:
         return np.array([value.of(name) for name in self.estimates.classes])
 
     def asked(self, limits: LimitSet) -> Iterator[tuple[LimitRow, float]]:
-        """Rows that the limits set, each with the limit's value."""
-        if SPEND in limits.values:
-            self.estimates.require_costs(SPEND)
-        return (
-            (row, limits.values[row.limit])
-            for row in self.rows(limits)
-            if row.limit in limits.values
-        )
+        """Rows that the limits set, each with the limit's value.
+
+        Raises:
+            UnknownValueError: A cost that a limit on spend needs is unknown.
+            InputError: A limit that the spec does not have and that no row is made for.
+        """
+        rows = self.rows(limits)
+        known = {row.limit for row in rows}
+        for name in limits.values:
+            if name not in known and whose(name)[1] == SPEND:
+                self.estimates.require_costs(name)
+            if name not in known:
+                raise InputError("the spec has no such limit", where=f"limits.{name}")
+        return ((row, limits.values[row.limit]) for row in rows if row.limit in limits.values)
 
     def missed(self, row: LimitRow, x: Array, value: float) -> float:
         """By how much a limit is missed, in units of its row; negative where it is kept."""

@@ -197,9 +197,9 @@ def _facts(planner: Planner, rungs: tuple[Rung, ...]) -> dict[str, dict[str, Cel
 
     A request whose strategy does not fit the money left is answered by a cheaper one of them.
     """
-    used = {
-        strategy for rung in rungs for shares in rung.allocation.values() for strategy in shares
-    }
+    allocations = [rung.allocation for rung in rungs]
+    allocations += [part.allocation for rung in rungs for part in rung.by_tenant.values()]
+    used = {text for one in allocations for shares in one.values() for text in shares}
     facts: dict[str, dict[str, CellFacts]] = {name: {} for name in planner.estimates.classes}
     for cell, planned in zip(planner.estimates.cells, planner.estimates.accuracy, strict=True):
         if cell.strategy in used:

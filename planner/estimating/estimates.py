@@ -143,7 +143,7 @@ class Estimates:
             next_step=f"measure its {field}, or list the other strategies under 'strategies'",
         )
 
-    def latency_row(self, p95_s: float) -> int:
+    def latency_row(self, limit_s: float, name: str = "latency.p95_s") -> int:
         """Index of the grid limit that stands for a latency limit: the largest not above it.
 
         Fewer requests exceed the true limit than this one, so the plan can only be too careful.
@@ -151,16 +151,16 @@ class Estimates:
         Raises:
             UnknownValueError: The limit is below the whole grid.
         """
-        row = int(np.searchsorted(self.grid_s, p95_s * (1 + 1e-12), side="right")) - 1
+        row = int(np.searchsorted(self.grid_s, limit_s * (1 + 1e-12), side="right")) - 1
         if row >= 0:
             return row
         raise UnknownValueError(
             "the profile counted no latencies at or below this limit",
-            where="limits.latency.p95_s",
+            where=f"limits.{name}",
             expected=f"at least {self.grid_s[0]:g} s"
             if self.grid_s
             else "a profile with latencies",
-            got=f"{p95_s:g} s",
+            got=f"{limit_s:g} s",
             next_step="build the profile with this limit in its latency grid",
         )
 

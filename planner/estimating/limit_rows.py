@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from planner.estimating.allocation import Accounts
 from planner.estimating.estimates import Estimates
+from planner.estimating.judged import LargestVariance
 from planner.estimating.resources import Resource, pooled, resource
 from planner.limit_names import (
     AT_LEAST,
@@ -48,7 +49,7 @@ from planner.limits import JOULES_PER_KWH
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array, Margin, aggregate_matrix, z_of_chosen
 from planner.spec import ShareLimit, Spec
-from profiles.errors import InputError
+from profiles.errors import InputError, UnknownValueError
 from profiles.strategy import parse
 
 RESOURCES = ("calls", "tokens_in", "tokens_out")
@@ -87,13 +88,13 @@ class LimitRows:
         """
         e = self._e
         for name, limit_s in limits_s:
-            row, one = e.latency_row(limit_s), class_of_latency(name)
-            e.require_latency(row, name)
+            row, one = e.latency_row(limit_s, name), class_of_latency(name)
             at = np.arange(e.columns) if one is None else self._columns_of(one, f"limits.{name}")
+            self._require_latencies(row, at, name)
             share = e.traffic_share if one is None else np.ones(e.columns)
             margin = self._accounts.latency_margin(row)
             if one is not None:
-                margin = self._of_class(one, e.exceedance_careful[row], e.exceedance_sd[row])
+                margin = self._of_class(one, row, at)
             body = (share * e.exceedance_careful[row])[at]
             yield LimitRow(name, name, at, body, margin, bound=tail_of_limit(name))
 
@@ -146,13 +147,19 @@ class LimitRows:
         used.require(f"limits.{limit}", self._e.cells)
         some = used.mean[used.mean > 0]
         unit = float(np.median(some)) if len(some) else 1.0
-        share = self._e.traffic_share * used.mean / unit
-        margin = self._accounts.margin_of(used.mean / unit, used.sd / unit)
-        return LimitRow(limit, limit, np.arange(len(share)), share, margin, unit)
+        mean, sd, spread = (values / unit for values in (used.mean, used.sd, used.spread))
+        share = self._e.traffic_share * mean
+        margin = self._accounts.margin_of(mean, sd)
+        largest = LargestVariance.of(self._e, mean, spread)
+
+        def offset(value: float) -> Array:
+            return self._accounts.use_offset(largest, value / unit)
+
+        return LimitRow(limit, limit, np.arange(len(share)), share, margin, unit, offset=offset)
 
     def _shares(self, part: ShareLimit, where: str) -> Iterator[LimitRow]:
         e = self._e
-        classes = part.classes or e.classes
+        classes = tuple(dict.fromkeys(part.classes or e.classes))
         of = np.unique(np.concatenate([self._columns_of(name, where) for name in classes]))
         total = float(e.weights[[e.classes.index(name) for name in classes]].sum())
         if total <= 0:
@@ -180,9 +187,22 @@ class LimitRows:
             refuse_unknown(model, every, f"{where}.models", "model")
         return np.array([bool(models[text] & set(part.models or ())) for text in known])
 
-    def _of_class(self, name: str, values: Array, sds: Array) -> Margin:
-        """The margin of one class's mean; all classes with such limits keep theirs together."""
+    def _require_latencies(self, row: int, at: NDArray[np.intp], name: str) -> None:
+        e = self._e
+        unknown = at[~np.isfinite(e.exceedance[row, at])]
+        if len(unknown):
+            cell = e.cells[unknown[0]]
+            raise UnknownValueError(
+                f"the latency of this cell is unknown and {name} needs it",
+                where=f"class {cell.class_name}, strategy {cell.strategy}",
+                next_step="measure its latency, or list the other strategies under 'strategies'",
+            )
+
+    def _of_class(self, name: str, row: int, at: NDArray[np.intp]) -> Margin:
+        """The margin of one class's tail; all classes with such limits keep theirs together."""
         e, latency = self._e, self._spec.limits.latency
+        values, sds = np.zeros(e.columns), np.zeros(e.columns)
+        values[at], sds[at] = e.exceedance_careful[row, at], e.exceedance_sd[row, at]
         weights = np.zeros(len(e.classes))
         weights[e.classes.index(name)] = 1.0
         together = max(len(latency.by_class) if latency else 1, 1)

@@ -44,11 +44,15 @@ class Segments:
 
     @property
     def factor(self) -> Array:
-        """``f_td`` per column of segments; 0 where a class has no traffic."""
+        """``f_td`` per column of segments.
+
+        A class without traffic is answered as the first tenant's would be.
+        """
         parts = self.shares[:, None] * self.mixes
         weights = self.base.weights
-        safe = np.where(weights > 0, weights, 1.0)
-        return np.asarray((parts / safe)[:, self.base.class_of].ravel())
+        factor = parts / np.where(weights > 0, weights, 1.0)
+        factor[0, weights <= 0] = 1.0
+        return np.asarray(factor[:, self.base.class_of].ravel())
 
     def estimates(self) -> Estimates:
         """Columns of segments as estimates of their own: for the programme, not for promises."""
@@ -70,13 +74,8 @@ class Segments:
         )
 
     def of_all(self, x: Array) -> Array:
-        """What an allocation of segments does over all traffic, per measured column.
-
-        A class without traffic is answered as the first tenant's would be.
-        """
-        pooled = np.bincount(self.source, self.factor * x, self.base.columns)
-        empty = self.base.weights[self.base.class_of] <= 0
-        return np.where(empty, x[: self.base.columns], pooled)
+        """What an allocation of segments does over all traffic, per measured column."""
+        return np.asarray(np.bincount(self.source, self.factor * x, self.base.columns), np.float64)
 
     def of_tenant(self, x: Array, number: int) -> Array:
         """One tenant's part of an allocation, per measured column."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from planner.estimating.allocation import Accounts
 from planner.estimating.estimates import Estimates, estimate
+from planner.estimating.groups import groups_of
 from planner.estimating.limit_rows import LimitRows, refuse_unknown
 from planner.estimating.segments import Segments
 from planner.limit_names import SPEND, is_latency, of_tenant, whose
@@ -37,6 +38,8 @@ class Tenants:
 
     def __init__(self, profile: Profile, spec: Spec, base: Estimates, unit: float) -> None:
         tenants = spec.tenants
+        for name, tenant in tenants.items():
+            _refuse_unknown_classes(base, name, tenant)
         mixes = np.array([_mix(base, name, tenant) for name, tenant in tenants.items()])
         shares = np.array([tenant.share for tenant in tenants.values()])
         stated = all(tenant.mix is not None for tenant in tenants.values())
@@ -45,6 +48,8 @@ class Tenants:
             weights=np.asarray(shares @ mixes / shares.sum()),
             mix_queries=None if stated else base.mix_queries,
         )
+        if spec.groups:
+            together = replace(together, groups=groups_of(together, profile, spec))
         self.segments = Segments(tuple(tenants), shares / shares.sum(), mixes, together)
         self._unit = unit
         self._rows: list[LimitRows] = []
@@ -120,6 +125,13 @@ def is_tenants_spend(limit: str) -> bool:
 def is_tenants_latency(limit: str) -> bool:
     """Whether it bounds one tenant's latency."""
     return whose(limit)[0] is not None and is_latency(limit)
+
+
+def _refuse_unknown_classes(base: Estimates, name: str, tenant: Tenant) -> None:
+    by_latency = tenant.latency.by_class if tenant.latency else {}
+    for key, named in (("accuracy", tenant.accuracy.by_class), ("latency", by_latency)):
+        for one in named:
+            refuse_unknown(one, base.classes, f"tenants.{name}.{key}.by_class", "class")
 
 
 def _mix(base: Estimates, name: str, tenant: Tenant) -> Array:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from planner.spec.parts import Name, Names, Number, Part, Positive, Share, Window, without
 
@@ -111,6 +117,8 @@ class GpuPool(Part):
     def _one_form(self) -> GpuPool:
         if (self.gpus is None) == (self.gpu_s_per_request is None):
             raise ValueError("give either gpus or gpu_s_per_request")
+        if self.gpus is None and "utilization" in self.model_fields_set:
+            raise ValueError("utilization is a share of gpus' time: it needs gpus")
         return self
 
 
@@ -181,6 +189,8 @@ class ShareLimit(Part):
             raise ValueError("give either strategies or models")
         if self.at_least is None and self.at_most is None:
             raise ValueError("give at_least, at_most or both")
+        if (self.at_least or 0.0) > (1.0 if self.at_most is None else self.at_most):
+            raise ValueError(f"at_least {self.at_least:g} is more than at_most {self.at_most:g}")
         return self
 
 
@@ -199,6 +209,15 @@ class Limits(Part):
     shares: tuple[ShareLimit, ...] = Field(
         default=(), description="Shares of traffic that strategies may or must answer."
     )
+
+    @field_validator("shares")
+    @classmethod
+    def _names_differ(cls, shares: tuple[ShareLimit, ...]) -> tuple[ShareLimit, ...]:
+        names = [part.name for part in shares]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two limits on shares are called {name!r}")
+        return shares
 
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -117,6 +117,10 @@ class Spec(Part):
     def _tenants_share_all(
         cls, tenants: dict[str, Tenant], info: ValidationInfo
     ) -> dict[str, Tenant]:
+        traffic: Traffic | None = info.data.get("traffic")
+        stated = [tenant.mix is not None for tenant in tenants.values()]
+        if stated and all(stated) and traffic is not None and traffic.mix is not None:
+            raise ValueError("every tenant has a mix of its own: leave traffic.mix out")
         total = sum(tenant.share for tenant in tenants.values())
         if tenants and not math.isclose(total, 1.0, abs_tol=1e-6):
             raise ValueError(f"the tenants' shares add up to {total:g}, not to 1")
