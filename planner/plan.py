@@ -17,7 +17,8 @@ from pydantic import (
     model_serializer,
 )
 
-from planner.limit_names import of_tenant, whose
+from planner.ladder import given_up, tenants_ladder
+from planner.limit_names import whose
 from planner.spec import Limits, Traffic, Window
 from profiles.digest import digest
 from profiles.errors import InputError
@@ -223,6 +224,10 @@ class Plan(_Part):
     def of_tenant(self, name: str) -> Plan:
         """One tenant's part as a plan of its own, under the limits that hold for it alone.
 
+        Its traffic has the mix that was planned for it, its ladder the rungs that spend less of its
+        own money, and its prices are per request of its own (`planner.ladder`). Fixed costs are
+        owed by all tenants together and stay with their plan.
+
         Raises:
             InputError: There is no such tenant.
         """
@@ -233,41 +238,29 @@ class Plan(_Part):
                 expected=f"one of {', '.join(self.tenants)}" if self.tenants else "no tenant",
             )
         tenant = self.tenants[name]
-        prefix = of_tenant(name, "")
-        rungs = tuple(
-            rung.model_copy(
-                update={
-                    **dict(rung.by_tenant[name]),
-                    "limits": {
-                        limit.removeprefix(prefix): figures
-                        for limit, figures in rung.limits.items()
-                        if limit.startswith(prefix)
-                    },
-                    "by_tenant": {},
-                    "by_group": {},
-                    "gaps": {},
-                }
-            )
-            for rung in self.rungs
-        )
+        rungs = tenants_ladder(self.rungs, name, tenant.share, self.confidence)
         traffic = self.traffic
         if traffic is not None:
             requests = max(round(traffic.requests * tenant.share), 1)
-            traffic = traffic.model_copy(update={"requests": requests})
+            mix = dict(zip(self.classes.names, tenant.weights, strict=True))
+            traffic = traffic.model_copy(update={"requests": requests, "mix": mix})
+        joint = given_up(self.rungs)
+        warnings = [warning for warning in self.warnings if warning not in joint]
+        warnings += given_up(rungs)
         shared = [limit for limit in self.rungs[0].limits if whose(limit)[0] is None]
-        warnings = self.warnings
         if shared:
-            warnings += (
+            warnings.append(
                 f"{' and '.join(shared)} hold over all tenants together: a policy for {name} alone "
-                "does not enforce them",
+                "does not enforce them"
             )
         return self.model_copy(
             update={
-                "warnings": warnings,
+                "warnings": tuple(warnings),
                 "classes": self.classes.model_copy(update={"weights": tenant.weights}),
                 "traffic": traffic,
                 "limits": tenant.limits,
                 "tenants": {},
+                "fixed_costs": None,
                 "rungs": rungs,
                 "best_single_strategy": None,
             }

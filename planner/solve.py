@@ -10,6 +10,7 @@ import pyomo.version
 
 from planner.estimating.group_figures import stood_in_for
 from planner.fees.fixed_costs import settled
+from planner.ladder import given_up
 from planner.limit_names import LATENCY, SPEND, is_accuracy
 from planner.plan import (
     CellFacts,
@@ -70,7 +71,7 @@ def solve(
         status="optimal",
         workload=profile.workload,
         confidence=spec.level,
-        warnings=(*_warnings(planner, rungs), *_given_up(rungs)),
+        warnings=(*_warnings(planner, rungs), *given_up(rungs)),
         classes=Classes(
             source=_source(spec, reads_labels=reads_labels),
             names=profile.classes,
@@ -259,23 +260,6 @@ def _not_measured_here(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
         f"{'class' if len(named) == 1 else 'classes'} {', '.join(named)}"
         for strategy, named in classes.items()
     ]
-
-
-def _given_up(rungs: tuple[Rung, ...]) -> list[str]:
-    """Which limits on accuracy each lower rung promises no longer."""
-    warnings = []
-    for rung in rungs[1:]:
-        lost = [
-            f"{name} {limit.asked:g}"
-            for name, limit in rung.limits.items()
-            if is_accuracy(name) and not limit.kept
-        ]
-        if lost:
-            warnings.append(
-                f"rung {rung.budget_fraction:g}, used when money runs short, gives up "
-                f"{' and '.join(lost)}"
-            )
-    return warnings
 
 
 def _thin_tails(planner: Planner, rung: Rung) -> list[str]:

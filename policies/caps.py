@@ -53,6 +53,9 @@ def choose_prices(draft: Draft) -> Draft:
 def choose_budgets(draft: Draft) -> Draft:
     """Turn the spend limit into money that is never exceeded.
 
+    Every window gets what the fullest one needs: a limit per request is paid for each of its
+    requests, and a sum is shared by them all, as it was when the plan was made.
+
     Raises:
         InputError: A sum of dollars without the traffic that shares it.
     """
@@ -64,10 +67,10 @@ def choose_budgets(draft: Draft) -> Draft:
             budget = Budget(usd_per_request=spend.usd_per_request, window=Window.TOTAL)
         else:
             budget = Budget(
-                limit_usd=float(exact(spend.usd_per_request) * traffic.requests),
+                limit_usd=float(exact(spend.usd_per_request) * traffic.most),
                 usd_per_request=spend.usd_per_request,
                 window=traffic.per,
-                requests=traffic.requests,
+                requests=traffic.most,
             )
         return replace(draft, budgets=(budget,))
     if spend.usd is None or spend.per is None or traffic is None or traffic.per is not spend.per:
@@ -79,9 +82,9 @@ def choose_budgets(draft: Draft) -> Draft:
             next_step="add 'traffic: {requests: ..., per: ...}' to the spec and plan again",
         )
     # Down, so that the mean times the requests stays within the sum.
-    mean = at_most(exact(spend.usd) / traffic.requests, 12)
+    mean = at_most(exact(spend.usd) / traffic.most, 12)
     budget = Budget(
-        limit_usd=spend.usd, usd_per_request=mean, window=spend.per, requests=traffic.requests
+        limit_usd=spend.usd, usd_per_request=mean, window=spend.per, requests=traffic.most
     )
     return replace(draft, budgets=(budget,))
 

@@ -140,7 +140,7 @@ class Budget(_Part):
     )
     window: Window = Field(default=Window.TOTAL, description="When the money renews (UTC).")
     requests: Annotated[int, Field(gt=0)] | None = Field(
-        default=None, description="Requests forecast per window; sets the pace."
+        default=None, description="Requests forecast per window, of the fullest one; sets the pace."
     )
 
 

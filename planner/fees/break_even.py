@@ -16,7 +16,7 @@ with the same sample sizes if every measured mean were the truth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,6 +32,12 @@ from profiles.profile import Profile
 
 LEVEL = 0.95
 """Confidence of intervals where the spec plans on point estimates."""
+
+_SUMS = {
+    "spend": ("limits.spend.usd", "dollars", "usd_per_request"),
+    "energy": ("limits.energy.kwh", "energy", "joules_per_request"),
+    "carbon": ("limits.carbon.kg", "carbon dioxide", "g_per_request"),
+}
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,8 @@ def break_even(
         advance: Told how many draws are done, of how many.
 
     Raises:
-        InputError: No fixed costs, a limit on spend that depends on the volume, or a volume that
-            is none.
+        InputError: No fixed costs, a limit that depends on the volume (a sum of dollars, energy or
+            carbon dioxide of a window, or GPUs), or a volume that is none.
         LimitsClashError: No deployment keeps the limits.
         UnknownValueError: A class without cells, or an unknown cost or tail that a limit needs.
         UnprovenError: The solver stopped early.
@@ -190,16 +196,28 @@ def _refuse_unfit(spec: Spec, volumes: Sequence[float]) -> Traffic:
         raise InputError(
             "the spec already says what is paid", where="pay", next_step="leave 'pay' out"
         )
-    if spec.limits.spend is not None and spec.limits.spend.usd is not None:
+    for limit, of_what, instead in _sums(spec):
         raise InputError(
-            "a sum of dollars is a limit for one volume, a break-even is about all volumes",
-            where="limits.spend.usd",
-            next_step="give usd_per_request, or leave the limit out",
+            f"a sum of {of_what} is a limit for one volume, a break-even is about all volumes",
+            where=limit,
+            next_step=f"give {instead}, or leave the limit out",
         )
     for volume in volumes:
         if not 0 < volume < np.inf:
             raise InputError("a volume is a number above 0", where="volumes", got=str(volume))
     return spec.traffic
+
+
+def _sums(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    """Limits that the requests of a window share: key, what it sums, and what to give instead."""
+    for key, _ in spec.limits.windows():
+        yield _SUMS[key]
+    for name, tenant in spec.tenants.items():
+        if tenant.spend is not None and tenant.spend.usd is not None:
+            yield f"tenants.{name}.spend.usd", "dollars", "usd_per_request"
+    for name, pool in spec.limits.gpu.items():
+        if pool.gpus is not None:
+            yield f"limits.gpu.{name}.gpus", "GPU time", "gpu_s_per_request"
 
 
 def _change(

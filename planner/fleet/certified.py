@@ -96,7 +96,7 @@ def _judged_noise(plan: Plan, rung: Rung) -> tuple[float, float]:
     # a score in 0..1 with mean m varies by at most m (1 - m), which falls from 1/2 upwards
     means = (rung.expected.accuracy, rung.promised.accuracy)
     spread = [math.sqrt(m * (1 - m)) for m in (min(max(mean, 0.5), 1.0) for mean in means)]
-    low, high = sorted(z * value / math.sqrt(plan.traffic.requests) for value in spread)
+    low, high = sorted(z * value / math.sqrt(plan.traffic.fewest) for value in spread)
     return low, high
 
 

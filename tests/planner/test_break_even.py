@@ -276,7 +276,6 @@ def test_where_nothing_keeps_the_limits_the_clash_is_explained() -> None:
     [
         ({"fixed_costs": []}, "needs a cost that requests do not change"),
         ({"pay": ["tuning"]}, "already says what is paid"),
-        ({"limits": {"spend": {"usd": 9.0, "per": "month"}}}, "a limit for one volume"),
     ],
 )
 def test_a_spec_that_has_no_break_even_is_refused(keys: dict[str, Any], message: str) -> None:
@@ -285,6 +284,47 @@ def test_a_spec_that_has_no_break_even_is_refused(keys: dict[str, Any], message:
     )
     with pytest.raises(InputError, match=message):
         break_even(make_profile(ACCURACY, COST), spec)
+
+
+@pytest.mark.parametrize(
+    ("keys", "where", "instead"),
+    [
+        (
+            {"limits": {"spend": {"usd": 9.0, "per": "month"}}},
+            "limits.spend.usd",
+            "usd_per_request",
+        ),
+        (
+            {"limits": {"energy": {"kwh": 1.0, "per": "month"}}},
+            "limits.energy.kwh",
+            "joules_per_request",
+        ),
+        (
+            {"limits": {"carbon": {"kg": 1.0, "per": "month", "g_per_kwh": 400}}},
+            "limits.carbon.kg",
+            "g_per_request",
+        ),
+        ({"limits": {"gpu": {"a100": {"gpus": 8}}}}, "limits.gpu.a100.gpus", "gpu_s_per_request"),
+        (
+            {"tenants": {"acme": {"share": 1.0, "spend": {"usd": 9.0, "per": "month"}}}},
+            "tenants.acme.spend.usd",
+            "usd_per_request",
+        ),
+    ],
+)
+def test_sums_of_one_volume_have_no_break_even(
+    keys: dict[str, Any], where: str, instead: str
+) -> None:
+    with pytest.raises(InputError, match="is a limit for one volume") as raised:
+        break_even(make_profile(ACCURACY, COST), spec_of([tuning()], **keys))
+    assert raised.value.where == where
+    assert f"give {instead}, or leave the limit out" in str(raised.value)
+
+
+def test_means_per_request_hold_at_any_volume() -> None:
+    limits = {"accuracy": {"overall": FLOOR}, "spend": {"usd_per_request": 1e-2}}
+    found = break_even(make_profile(ACCURACY, COST), spec_of([tuning()], limits=limits), draws=20)
+    assert found.changes[0].requests is not None
 
 
 def test_a_volume_of_nothing_is_refused() -> None:

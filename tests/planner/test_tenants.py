@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,13 @@ from scipy.optimize import linprog
 from worlds import make_spec, random_profile, shares, table
 
 from planner.explain import LimitsClashError
+from planner.plan import Figures, Plan
 from planner.planner import Planner
 from planner.solve import solve
+from planner.spec import Spec
+from policies.check import check
 from policies.compile import compile_plan
+from policies.file import write_policy
 from profiles.errors import InputError
 from profiles.money import PriceCard
 from profiles.profile import Profile
@@ -221,3 +226,187 @@ def test_each_tenant_gets_a_policy_of_its_own() -> None:
 def test_tenants_need_plain_names_and_shares_of_one(names: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="tenants"):
         make_spec(tenants={name: {"share": share} for name, share in names.items()})
+
+
+def plan_of(profile: Profile, spec: Spec) -> Plan:
+    return solve(profile, spec, prices=PriceCard(), estimator=None)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 10_000),
+    acme=st.floats(0.3, 0.9),
+    cask=st.floats(0.3, 0.9),
+    confidence=st.sampled_from(["none", 0.9]),
+)
+def test_every_rung_of_a_tenant_spends_less_of_its_own_money(
+    seed: int, acme: float, cask: float, confidence: Any
+) -> None:
+    profile = random_profile(np.random.default_rng(seed), 3, 5, queries=1000)
+    own = {"acme": {"accuracy": {"overall": acme}}, "cask": {"accuracy": {"overall": cask}}}
+    rungs = (1.0, 0.9, 0.75, 0.6, 0.5, 0.25, 0.1)
+    spec = make_spec(confidence=confidence, tenants=tenants(**own), rungs=rungs)
+    try:
+        plan = plan_of(profile, spec)
+    except LimitsClashError:
+        return
+    for name in SHARES:
+        ladder = plan.of_tenant(name).rungs
+        spent = [rung.expected.cost_usd_per_request or 0.0 for rung in ladder]
+        fractions = [rung.budget_fraction for rung in ladder]
+        assert fractions[0] == 1.0
+        for (usd, fraction), above in zip(
+            zip(spent[1:], fractions[1:], strict=True),
+            zip(spent, fractions, strict=False),
+            strict=False,
+        ):
+            assert usd < above[0]
+            assert fraction < above[1]
+            assert 0 <= fraction - usd / spent[0] <= 1e-4 + 1e-12
+        solved = [rung.by_tenant[name].allocation for rung in plan.rungs]
+        assert ladder[0].allocation == solved[0]
+        assert all(rung.allocation in solved for rung in ladder)
+
+
+def uneven() -> Plan:
+    """A plan whose middle rung is dearer for acme, and the same for cask; its last spends less."""
+
+    def figures(usd: float) -> Figures:
+        return Figures(accuracy=0.5, cost_usd_per_request=usd, latency_p95_s=None)
+
+    profile = random_profile(np.random.default_rng(9), 3, 5)
+    own = {"acme": {"accuracy": {"overall": 0.7}}, "bolt": {"accuracy": {"overall": 0.7}}}
+    plan = plan_of(profile, make_spec(tenants=tenants(**own), rungs=(1.0, 0.75, 0.5)))
+    spent = {"acme": (2.0, 3.0, 1.0), "bolt": (3.0, 2.0, 0.99), "cask": (1.0, 1.0, 0.25)}
+    rungs = tuple(
+        rung.model_copy(
+            update={
+                "by_tenant": {
+                    name: part.model_copy(update={"expected": figures(spent[name][number] / 1e4)})
+                    for name, part in rung.by_tenant.items()
+                }
+            }
+        )
+        for number, rung in enumerate(plan.rungs)
+    )
+    return plan.model_copy(update={"rungs": rungs})
+
+
+def test_rungs_that_are_dearer_for_a_tenant_are_left_out_of_its_ladder() -> None:
+    plan = uneven()
+    fractions = {
+        name: [rung.budget_fraction for rung in plan.of_tenant(name).rungs] for name in SHARES
+    }
+    assert fractions == {"acme": [1.0, 0.5], "bolt": [1.0, 0.6667, 0.33], "cask": [1.0, 0.25]}
+
+
+def test_what_a_tenants_lower_rungs_give_up_is_said_of_its_own_ladder_alone() -> None:
+    plan = uneven()
+    assert any("gives up tenants.acme.accuracy.overall" in line for line in plan.warnings)
+    said = [line for line in plan.of_tenant("acme").warnings if "gives up" in line]
+    assert said == ["rung 0.5, used when money runs short, gives up accuracy.overall 0.7"]
+    assert not [line for line in plan.of_tenant("cask").warnings if "gives up" in line]
+
+
+PRICED: list[tuple[str, Any, str, float]] = [
+    ("minimize cost", {"accuracy": {"overall": 0.6}}, "accuracy.overall", 1e-4),
+    ("minimize cost", {"accuracy": {"by_class": {"c1": 0.6}}}, "accuracy.by_class.c1", 1e-4),
+    ("maximize value", {"spend": {"usd_per_request": 2e-4}}, "spend.usd_per_request", 1e-7),
+    ("maximize accuracy", {"spend": {"usd_per_request": 2e-4}}, "spend.usd_per_request", 1e-7),
+]
+
+
+@pytest.mark.parametrize(("objective", "limit", "name", "step"), PRICED)
+def test_a_tenants_price_is_the_change_of_its_own_objective(
+    objective: str, limit: Any, name: str, step: float
+) -> None:
+    profile = random_profile(np.random.default_rng(12), 3, 5)
+    value = {"usd_per_correct": 1e-3}
+    spec = make_spec(
+        confidence="none",
+        objective=objective,
+        tenants=tenants(acme=limit),
+        **({"value": value} if objective == "maximize value" else {}),
+    )
+    planner = Planner(profile, spec)
+    own = f"tenants.acme.{name}"
+
+    def reached(by: float) -> float:
+        limits = planner.limits.moved(own, planner.limits.values[own] + by)
+        figures = planner.rung(planner.explained(limits), spec.objective).by_tenant["acme"].expected
+        usd = figures.cost_usd_per_request or 0.0
+        return {
+            "minimize cost": usd,
+            "maximize accuracy": figures.accuracy,
+            "maximize value": 1e-3 * figures.accuracy - usd,
+        }[objective]
+
+    plan = plan_of(profile, spec).of_tenant("acme")
+    assert set(plan.rungs[0].shadow_prices) == {name}
+    slope = (reached(step) - reached(-step)) / (2 * step)
+    assert plan.rungs[0].shadow_prices[name] == pytest.approx(slope, rel=1e-4)
+
+
+def test_a_tenants_latency_has_a_price_per_share_of_its_slower_requests() -> None:
+    profile = random_profile(np.random.default_rng(12), 3, 6)
+    spec = make_spec(
+        confidence="none",
+        tenants=tenants(acme={"latency": {"p95_s": 4.0}, "accuracy": {"overall": 0.6}}),
+    )
+    plan = plan_of(profile, spec)
+    prices = plan.of_tenant("acme").rungs[0].shadow_prices
+    joint = plan.rungs[0].shadow_prices["tenants.acme.latency.exceedance"]
+    assert prices["latency.exceedance"] == pytest.approx(joint / SHARES["acme"])
+    assert not plan.of_tenant("bolt").rungs[0].shadow_prices
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"limits": {"accuracy": {"overall": 0.7}}},
+        {"objective": "minimize cost per correct"},
+        {"objective": "maximize accuracy", "confidence": 0.95},
+    ],
+)
+def test_where_tenants_answer_together_no_price_is_one_tenants_own(keys: dict[str, Any]) -> None:
+    profile = random_profile(np.random.default_rng(12), 3, 5, queries=5000)
+    own = {"accuracy": {"overall": 0.65}, "spend": {"usd_per_request": 3e-4}}
+    plan = plan_of(
+        profile, make_spec(**{"confidence": "none", "tenants": tenants(acme=own), **keys})
+    )
+    assert any(name.startswith("tenants.acme.") for name in plan.rungs[0].shadow_prices)
+    assert not plan.of_tenant("acme").rungs[0].shadow_prices
+
+
+def test_a_tenants_traffic_has_its_own_mix_and_the_growth_of_all() -> None:
+    profile = random_profile(np.random.default_rng(13), 3, 4)
+    growth, shape = {"rate": 0.1, "windows": 6}, [1.0, 3.0]
+    traffic = {"requests": 1000, "per": "day", "growth": growth, "shape": shape,
+               "mix": {"c0": 0.2, "c1": 0.3, "c2": 0.5}}  # fmt: skip
+    who = {"own": {"share": 0.3, "mix": {"c0": 1.0}}, "alike": {"share": 0.7}}
+    plan = plan_of(profile, make_spec(confidence="none", traffic=traffic, tenants=who))
+    mixes = {"own": [1, 0, 0], "alike": [0.2, 0.3, 0.5]}
+    for name, mix in mixes.items():
+        own = plan.of_tenant(name).traffic
+        assert own is not None
+        assert own.mix is not None
+        assert list(own.mix) == ["c0", "c1", "c2"]
+        assert list(own.mix.values()) == pytest.approx(mix)
+        assert own.growth is not None
+        assert own.growth.model_dump() == growth
+        assert own.shape == tuple(shape)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_policies_of_tenants_pass_their_own_check(seed: int, tmp_path: Path) -> None:
+    profile = random_profile(np.random.default_rng(seed), 3, 5)
+    own = {
+        "acme": {"accuracy": {"overall": 0.65}},
+        "bolt": {"spend": {"usd": 60.0, "per": "month"}},
+        "cask": {"spend": {"usd_per_request": 1e-3}},
+    }
+    traffic = {"requests": 100_000, "per": "month", "growth": {"rate": 0.2, "windows": 6}}
+    plan = plan_of(profile, make_spec(confidence="none", traffic=traffic, tenants=tenants(**own)))
+    for name in SHARES:
+        write_policy(compile_plan(plan.of_tenant(name), estimator=None), tmp_path / f"{name}.yaml")
+        assert {finding.code for finding in check(tmp_path / f"{name}.yaml")} <= {"prices-none"}

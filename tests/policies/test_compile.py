@@ -165,6 +165,23 @@ def test_dollars_per_request_without_traffic_limit_only_the_mean() -> None:
     ]
 
 
+GROWING = {"requests": 1000, "per": "day", "growth": {"rate": 0.5, "windows": 3}}
+SHRINKING = {**GROWING, "growth": {"rate": -0.5, "windows": 3}}
+
+
+@pytest.mark.parametrize(("traffic", "most"), [(GROWING, 2250), (SHRINKING, 1000)])
+def test_budgets_of_growing_traffic_are_those_of_its_fullest_window(
+    traffic: dict[str, Any], most: int
+) -> None:
+    volume = Traffic.model_validate(traffic)
+    assert budgets({"usd_per_request": 0.01}, volume) == [
+        {"limit_usd": most / 100, "usd_per_request": 0.01, "window": "day", "requests": most}
+    ]
+    assert budgets({"usd": 9.0, "per": "day"}, volume) == [
+        {"limit_usd": 9.0, "usd_per_request": 9 / most, "window": "day", "requests": most}
+    ]
+
+
 def test_no_spend_limit_means_no_budget() -> None:
     assert budgets(None, None) == []
 
