@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planner.estimating.estimates import timed_queries
-from planner.limit_names import LATENCY, OVERALL, in_words, is_floor, is_latency, is_share
+from planner.limit_names import (
+    OVERALL,
+    class_of_latency,
+    in_words,
+    is_floor,
+    is_latency,
+    is_share,
+    tail_of_limit,
+    whose,
+)
 from planner.limits import LimitSet
 from planner.programme.margin import Array
 from planner.spec import Objective
@@ -163,24 +172,37 @@ def _at_no_value(planner: Planner, limits: LimitSet, name: str) -> list[str]:
     lines: list[str] = []
     if name == OVERALL:
         lines = _for_want_of_evidence(planner, limits, 0.0)
-    if name == LATENCY:
-        lines = _for_want_of_latencies(planner, limits)
+    if is_latency(name):
+        lines = _for_want_of_latencies(planner, limits, name)
     return lines or ["  with what was measured it cannot be promised at any value"]
 
 
-def _for_want_of_latencies(planner: Planner, limits: LimitSet) -> list[str]:
+def _for_want_of_latencies(planner: Planner, limits: LimitSet, name: str) -> list[str]:
     """About how many more latencies the fastest allocation needs, where more would help."""
-    e = planner.estimates
-    row = e.latency_row(limits.values[LATENCY])
+    tenant, inner = whose(name)
+    one = class_of_latency(inner)
+    accounts = planner.accounts
+    asked = planner.spec.limits.latency
+    if tenant is not None and planner.tenants is not None:
+        accounts = planner.tenants.accounts_of(tenant)
+        asked = planner.spec.tenants[tenant].latency
+    e = accounts.estimates
+    row = e.latency_row(limits.values[name])
     slow, timed = timed_queries(e.cells, len(e.grid_s))
-    x = planner.fastest(limits, LATENCY)
+    x = planner.fastest(limits, name)
+    if one is not None:
+        x = np.where(e.class_of == e.classes.index(one), x, 0.0)
+    together = max(len(asked.by_class) if asked else 1, 1)
     for factor in np.geomspace(1.0, MOST_TIMES, 200):
-        if planner.accounts.tail_missed(x, factor * slow[row], factor * timed) <= 0:
+        counts = factor * slow[row], factor * timed
+        missed = accounts.tail_missed(x, counts, tail_of_limit(name), one, together)
+        if missed <= 0:
             measured = sum(_fewest(planner, x, "latency_queries").values())
             more = math.ceil(measured * (factor - 1))
+            alike = "the same traffic" if one is None else f"class {escaped(one)}"
             return [
                 f"  with only {measured} timed queries it cannot be promised; about {more} more of "
-                "the same traffic would do"
+                f"{alike} would do"
             ]
     return [f"  even {e.grid_s[-1]:g} s, the slowest limit of the profile, cannot be promised"]
 

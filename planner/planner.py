@@ -12,7 +12,7 @@ import numpy as np
 from planner.decisions import ABSOLUTE, Decisions
 from planner.estimating.allocation import SMALLEST_SHARE, Accounts, tidy
 from planner.explain import explain
-from planner.limit_names import LATENCY, OVERALL, SPEND, price_name
+from planner.limit_names import LATENCY, OVERALL, SPEND, price_name, whose
 from planner.limits import Keep, LimitSet
 from planner.plan import Rung
 from planner.programme.limit_row import LimitRow
@@ -224,17 +224,21 @@ class Planner:
         unit = unit_of[name]
         prices = {
             price_name(limit): float(dual) * unit / unit_of[limit]
-            for limit, dual in self._by_limit(best.duals, limits).items()
+            for limit, dual in self._by_limit(best, limits).items()
         }
         x = tidy(best.x[: self._decided.columns], self._decided)
         return self._answer(x, best.value * unit, prices)
 
     def fastest(self, limits: LimitSet, name: str) -> Array:
-        """The allocation nearest to keeping one latency limit, whatever else it costs."""
+        """The allocation nearest to keeping one latency limit, of the tenant that it is about."""
         alone = limits.only(name)
         question = self._question(Objective.MAXIMIZE_ACCURACY, alone)
         solution = self._solved(replace(question, then=None, free=name), alone)
-        return self._decisions.of_all(tidy(solution.x[: self._decided.columns], self._decided))
+        x = tidy(solution.x[: self._decided.columns], self._decided)
+        tenant, segments = whose(name)[0], self._decisions.segments
+        if tenant is None or segments is None:
+            return self._decisions.of_all(x)
+        return segments.of_tenant(x, segments.names.index(tenant))
 
     def feasible(self, limits: LimitSet) -> bool:
         """Whether any allocation keeps the limits."""
@@ -395,13 +399,13 @@ class Planner:
             return -value
         return (-value if objective is Objective.MAXIMIZE_VALUE else value) * self._decisions.unit
 
-    def _by_limit(self, duals: dict[str, float], limits: LimitSet) -> dict[str, float]:
-        """Prices of limits: all rows of one cap on a gap move together."""
-        limit_of = {row.name: row.limit for row in self._decisions.rows(limits)}
+    def _by_limit(self, solution: Solution, limits: LimitSet) -> dict[str, float]:
+        """Prices of limits: all rows of one cap on a gap move together, as far as each follows."""
+        x = solution.x[: self._decided.columns]
         prices: dict[str, float] = {}
-        for name, dual in duals.items():
-            limit = limit_of[name]
-            prices[limit] = prices.get(limit, 0.0) + dual
+        for row, value in self._decisions.asked(limits):
+            dual = solution.duals[row.name] * row.follows(x, value)
+            prices[row.limit] = prices.get(row.limit, 0.0) + dual
         return prices
 
     def _shadow_prices(
@@ -409,7 +413,7 @@ class Planner:
     ) -> dict[str, float]:
         prices = {}
         unit_of = {row.limit: row.unit for row in self._decisions.rows(limits)}
-        for name, dual in self._by_limit(solution.duals, limits).items():
+        for name, dual in self._by_limit(solution, limits).items():
             price = self._natural(dual, objective) / unit_of[name]
             if abs(dual) > 1e-7:
                 prices[price_name(name)] = float(f"{price:.9g}")

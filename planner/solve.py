@@ -11,7 +11,7 @@ import pyomo.version
 from planner.estimating.group_figures import stood_in_for
 from planner.fees.fixed_costs import settled
 from planner.ladder import given_up
-from planner.limit_names import LATENCY, SPEND, is_accuracy
+from planner.limit_names import SPEND, is_accuracy
 from planner.plan import (
     CellFacts,
     Classes,
@@ -26,6 +26,7 @@ from planner.plan import (
 from planner.planner import Answer, Planner
 from planner.programme.session import SOLVER, TIME_LIMIT_S
 from planner.spec import Objective, Spec
+from planner.thin import thin_spreads, thin_tails
 from profiles.errors import InfeasibleError
 from profiles.money import PriceCard
 from profiles.observation import Evidence
@@ -225,8 +226,8 @@ def _warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
     warnings = [NO_MARGIN] if planner.spec.level is None else []
     if not planner.costs_known and len(planner.spec.rungs) > 1:
         warnings.append("no cheaper rungs: the cost of some strategy is unknown")
-    if planner.limits.p95_s is not None:
-        warnings += _thin_tails(planner, rungs[0])
+    warnings += thin_tails(planner, rungs[0])
+    warnings += thin_spreads(planner, rungs[0])
     return (
         *warnings,
         *_partly_measured(planner, rungs),
@@ -259,14 +260,4 @@ def _not_measured_here(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:
         f"{strategy} rests on published figures, which nobody measured here, in "
         f"{'class' if len(named) == 1 else 'classes'} {', '.join(named)}"
         for strategy, named in classes.items()
-    ]
-
-
-def _thin_tails(planner: Planner, rung: Rung) -> list[str]:
-    """A tail of 5 % needs about 200 timed queries: ten beyond the limit."""
-    return [
-        f"{LATENCY} rests on {cell.latency_queries} timed queries of {cell.strategy} in class "
-        f"{cell.class_name}; measure at least 200"
-        for cell in planner.estimates.cells
-        if cell.strategy in rung.allocation[cell.class_name] and cell.latency_queries < 200
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from planner.estimating.bill import Bill
 from planner.estimating.estimates import TAIL, Estimates, tail_of
 from planner.estimating.groups import GroupRow
-from planner.estimating.judged import JudgedSpread
+from planner.estimating.judged import JudgedSpread, LargestVariance
 from planner.plan import Figures
 from planner.programme.margin import Array, Margin, aggregate_matrix, z_of, z_of_chosen
 from planner.programme.rows import Rows
@@ -62,18 +62,34 @@ class Accounts:
         """The margin of any other mean over the traffic."""
         return self._margin(self.chosen_z, means, sds)
 
-    def tail_missed(self, x: Array, slow: Array, timed: Array) -> float:
-        """By how much too many requests are slow, had `slow` of `timed` queries been, per column.
+    def class_margin(self, name: str, together: int, values: Array, sds: Array) -> Margin:
+        """The margin of one class's mean, of so many classes whose promises hold together."""
+        e = self.estimates
+        weights = np.zeros(len(e.classes))
+        weights[e.classes.index(name)] = 1.0
+        z = z_of_chosen(e.level, together * len(e.strategies))
+        return Margin(z, aggregate_matrix(values, sds, weights, e.class_of, None))
 
-        Negative where the promise of a 95th percentile would hold.
+    def tail_missed(
+        self, x: Array, counts: tuple[Array, Array], tail: float, one: str | None, together: int
+    ) -> float:
+        """By how much too many requests are slow; negative where a percentile can be promised.
+
+        Args:
+            x: Allocation.
+            counts: Queries slower than the limit and queries with a latency, per column.
+            tail: Share of requests that may be slower.
+            one: The class that the promise is about, None for all traffic.
+            together: How many classes have such a promise.
         """
         e = self.estimates
-        share, sds = tail_of(slow, timed, self.chosen_z)
-        return (
-            _dot(e.traffic_share * x, share)
-            + self._margin(self.chosen_z, share, sds).value(x)
-            - TAIL
-        )
+        values, sds = tail_of(*counts, self.chosen_z)
+        share, margin = e.traffic_share, self._margin(self.chosen_z, values, sds)
+        if one is not None:
+            own = e.class_of == e.classes.index(one)
+            x, share = np.where(own, x, 0.0), np.ones(e.columns)
+            margin = self.class_margin(one, together, values, sds)
+        return _dot(share * x, values) + self._known(margin, x) - tail
 
     def difference_margin(self, single: Array) -> Margin:
         """The margin of an allocation's accuracy over that of one strategy for everything.
@@ -127,6 +143,14 @@ class Accounts:
     @cached_property
     def _judged_spread(self) -> JudgedSpread:
         return JudgedSpread.of(self.estimates)
+
+    def use_offset(self, largest: LargestVariance, most: float) -> Array:
+        """The same for a mean use of at most `most`, in units of `largest`."""
+        offset = np.zeros(len(self.accuracy_margin.matrix))
+        if self._judged is not None and self.chosen_z:
+            spread = np.sqrt(largest.at_most(most) / self._judged)
+            offset[-1] = self.z / self.chosen_z * spread
+        return offset
 
     def group_offset(self, row: GroupRow, mean: float) -> Array:
         """The same for a row about groups: of the judged traffic, only their requests count."""

@@ -14,6 +14,7 @@ from scipy.special import betaincinv, ndtr
 from planner.estimating.choices import choices_of
 from planner.estimating.deployed import paid_for
 from planner.estimating.groups import Groups, groups_of
+from planner.estimating.spreads import spreads_of
 from planner.programme.margin import Array, lower_bounds, score_variances, shrink, z_of_chosen
 from planner.spec import Spec
 from profiles.errors import InputError, UnknownValueError
@@ -40,7 +41,7 @@ class Estimates:
         score_variance: Of the score of one answer, between queries and between samples of one.
         cost_usd: Mean dollars per request.
         cost_sd: Standard error of it.
-        cost_spread: Standard deviation of one request's dollars; the mean where not measured.
+        cost_spread: Standard deviation of one request's dollars, see `spreads_of`.
         exceedance: Shape (grid, columns): share of requests slower than each grid limit.
         exceedance_careful: What latency limits and promises start from, see `tail_of`.
         exceedance_sd: Standard errors of that.
@@ -186,7 +187,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
     strategy_of = np.array([s for _, s in pairs], dtype=np.intp)
     accuracy, accuracy_sd = _accuracies(cells, class_of, strategy_of, spec.level)
     slow, timed = timed_queries(cells, len(profile.latency_grid_s))
-    cost_spread = _cost_spreads(cells)
+    cost_spread = _cost_spreads(cells, strategy_of)
     careful, exceedance_sd = tail_of(slow, timed, z_of_chosen(spec.level, len(strategies)))
     found = Estimates(
         classes=profile.classes,
@@ -320,14 +321,17 @@ def _floors(cells: Sequence[Cell], spec: Spec) -> Array:
     return lower_bounds(means, sds, queries, (1 - spec.level) / (floors * choices))
 
 
-def _cost_spreads(cells: Sequence[Cell]) -> Array:
-    """Spread of one request's dollars, between queries and between samples of one.
+def _cost_spreads(cells: Sequence[Cell], strategy_of: NDArray[np.intp]) -> Array:
+    """Spread of one request's dollars, between queries and between samples of one, by `spreads_of`.
 
-    A spread that was not measured is taken as the mean. Over the root of the queries it is the
-    standard error of the mean cost; several samples of a query make that too long, never too short.
+    Over the root of the queries it is the standard error of the mean cost; several samples of a
+    query make that too long, never too short.
     """
-    return _column(
-        [cell.cost_usd if cell.cost_sd_usd is None else cell.cost_sd_usd for cell in cells]
+    return spreads_of(
+        _column([cell.cost_usd for cell in cells]),
+        _column([cell.cost_sd_usd for cell in cells]),
+        _column([cell.queries for cell in cells]),
+        strategy_of,
     )
 
 

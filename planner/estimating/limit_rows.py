@@ -47,7 +47,7 @@ from planner.limit_names import (
 )
 from planner.limits import JOULES_PER_KWH
 from planner.programme.limit_row import LimitRow
-from planner.programme.margin import Array, Margin, aggregate_matrix, z_of_chosen
+from planner.programme.margin import Array, Margin
 from planner.spec import ShareLimit, Spec
 from profiles.errors import InputError, UnknownValueError
 from profiles.strategy import parse
@@ -203,11 +203,8 @@ class LimitRows:
         e, latency = self._e, self._spec.limits.latency
         values, sds = np.zeros(e.columns), np.zeros(e.columns)
         values[at], sds[at] = e.exceedance_careful[row, at], e.exceedance_sd[row, at]
-        weights = np.zeros(len(e.classes))
-        weights[e.classes.index(name)] = 1.0
         together = max(len(latency.by_class) if latency else 1, 1)
-        z = z_of_chosen(e.level, together * len(e.strategies))
-        return Margin(z, aggregate_matrix(values, sds, weights, e.class_of, None))
+        return self._accounts.class_margin(name, together, values, sds)
 
     def _columns_of(self, name: str, where: str) -> NDArray[np.intp]:
         e = self._e

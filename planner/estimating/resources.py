@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
+from planner.estimating.spreads import spreads_of
 from planner.programme.margin import Array
 from profiles.errors import InputError, UnknownValueError
 from profiles.profile import Cell
@@ -22,15 +23,19 @@ class Resource:
         name: What it is, in words.
         mean: Mean of a request in the resource's unit, nan where unknown.
         sd: Standard error of it, nan where unknown.
+        spread: Standard deviation of one request's use, nan where unknown. Of a query that was
+            sampled several times only its mean is known: then it is the spread of those means.
     """
 
     name: str
     mean: Array
     sd: Array
+    spread: Array
 
     def times(self, factor: float) -> Resource:
         """The same in another unit."""
-        return replace(self, mean=self.mean * factor, sd=self.sd * factor)
+        mean, sd, spread = (factor * values for values in (self.mean, self.sd, self.spread))
+        return replace(self, mean=mean, sd=sd, spread=spread)
 
     def require(self, reason: str, cells: Sequence[Cell]) -> None:
         """Refuse to plan with an unknown use.
@@ -91,8 +96,8 @@ _MEASURED: Mapping[str, _Measured] = {
 def resource(cells: Sequence[Cell], name: str) -> Resource:
     """One resource of these cells.
 
-    The standard error is the spread of query means over the root of the queries behind them. A
-    spread that was not measured is taken as the mean, as that of dollars is.
+    The standard error is the spread of query means over the root of the queries behind them, by
+    `spreads_of`.
 
     Args:
         cells: What was measured.
@@ -100,10 +105,11 @@ def resource(cells: Sequence[Cell], name: str) -> Resource:
     """
     own = _MEASURED[name]
     mean = _column([own.mean(cell) for cell in cells])
-    spread = _column([own.spread(cell) for cell in cells])
     queries = _column([own.queries(cell) for cell in cells])
-    sd = np.where(np.isnan(spread), mean, spread) / np.sqrt(queries)
-    return Resource(own.words, mean, sd)
+    _, strategy_of = np.unique([cell.strategy for cell in cells], return_inverse=True)
+    measured = _column([own.spread(cell) for cell in cells])
+    spread = spreads_of(mean, measured, queries, strategy_of)
+    return Resource(own.words, mean, spread / np.sqrt(queries), spread)
 
 
 def pooled(cells: Sequence[Cell], models: Sequence[str] | None, where: str) -> Resource:
@@ -126,8 +132,8 @@ def pooled(cells: Sequence[Cell], models: Sequence[str] | None, where: str) -> R
     _refuse_unused(models, sorted(set().union(*used.values())), where)
     counts = {text: _counts(text, names, set(models), where) for text, names in used.items()}
     inside = np.array([counts[cell.strategy] for cell in cells], dtype=np.bool_)
-    mean, sd = (np.where(inside, values, 0.0) for values in (gpu_s.mean, gpu_s.sd))
-    return Resource(gpu_s.name, mean, sd)
+    own = (gpu_s.mean, gpu_s.sd, gpu_s.spread)
+    return Resource(gpu_s.name, *(np.where(inside, values, 0.0) for values in own))
 
 
 def _counts(strategy: str, used: set[str], models: set[str], where: str) -> bool:

@@ -100,6 +100,10 @@ class Tenants:
             found += (self.segments.about_tenant(row, number, limit) for row in rows)
         return found
 
+    def accounts_of(self, tenant: str) -> Accounts:
+        """Figures and margins of one tenant, at its share of the confidence."""
+        return self.accounts[self.segments.names.index(tenant)]
+
     def spend_missed(self, limit: str, x: Array, usd: float) -> float:
         """By how many units of cost a tenant's promised bill exceeds its limit."""
         tenant, _ = whose(limit)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from planner.limit_names import is_floor
 from planner.programme.margin import Array, Margin
 
+OFFSET_STEP = 1e-5
+"""Share of a limit's value over which the change of its offset is measured."""
+
 
 @dataclass(frozen=True)
 class LimitRow:
@@ -49,6 +52,19 @@ class LimitRow:
     def offset_at(self, value: float) -> Array | float:
         """Constant part of the margin where the limit has this value."""
         return 0.0 if self.offset is None else self.offset(value)
+
+    def follows(self, x: Array, value: float) -> float:
+        """What a unit of the limit's value moves the row by at x, in units of the bound.
+
+        1 where the offset stays. The noise of judged requests hangs on the limit: a higher floor
+        leaves scores less room to vary, so the row moves by less than the floor does.
+        """
+        if self.margin is None or self.offset is None or self.bound is not None:
+            return 1.0
+        step = OFFSET_STEP * max(abs(value), OFFSET_STEP * self.unit)
+        more, less = (self.margin.value(x, self.offset(value + way * step)) for way in (1, -1))
+        change = (more - less) * self.unit / (2 * step)
+        return 1.0 + change if self.is_floor else 1.0 - change
 
     def total(self, x: Array) -> float:
         """``body x[at]``, in units of the body."""

@@ -132,7 +132,14 @@ def test_people_read_what_every_limit_asked_and_got(folder: Path, form: str) -> 
     (folder / "said.yaml").write_text(SPEC)
     said = run("plan", folder / "said.yaml", "--profiles", folder / "store.duckdb",
                "-o", folder / "said.json", "--format", form)  # fmt: skip
-    for words in ("latency.p50_s", "at most 4 s", "of 50.0 %", "gpu.h100", "GPU-s", "at least 0.05"):
+    for words in (
+        "latency.p50_s",
+        "at most 4 s",
+        "of 50.0 %",
+        "gpu.h100",
+        "GPU-s",
+        "at least 0.05",
+    ):
         assert words in said, words
 
 

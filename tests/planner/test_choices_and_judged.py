@@ -117,5 +117,5 @@ def test_the_bound_is_what_scipy_finds(seed: int) -> None:
 def test_scores_of_0_or_1_vary_as_their_mean_says(seed: int, floor: float) -> None:
     e = _estimates(random_profile(np.random.default_rng(seed), 3, 4, queries=10**9))
     spread = JudgedSpread.of(e)
-    least = max(floor, float(spread.means[0]))  # no plan is worse than the worst
+    least = max(floor, 1 - float(spread.lost.means[-1]))  # no plan is worse than the worst
     assert spread.variance(floor) == pytest.approx(least * (1 - least), rel=1e-6)
