@@ -117,12 +117,9 @@ class Planner:
             return self.answer(self.spec.objective, limits)
         except InfeasibleError as error:
             raise explain(self, limits) from error
-        except UnprovenError as error:
-            raise self._told(error) from error
 
-    def _told(self, error: UnprovenError) -> UnprovenError:
+    def _told(self, error: UnprovenError, objective: Objective) -> UnprovenError:
         """What a solver that stopped early had proven, in people's units."""
-        objective = self.spec.objective
         if error.bound is None or objective is Objective.MINIMIZE_COST_PER_CORRECT:
             return UnprovenError(error.what)
         found, least = (
@@ -158,6 +155,12 @@ class Planner:
             InfeasibleError: No allocation keeps all limits.
             UnprovenError: The solver stopped early.
         """
+        try:
+            return self._best(objective, limits)
+        except UnprovenError as error:
+            raise self._told(error, objective) from error
+
+    def _best(self, objective: Objective, limits: LimitSet) -> Answer:
         if objective is Objective.MINIMIZE_COST_PER_CORRECT:
             return self._cheapest_correct(limits)
         question = self._question(objective, limits)
@@ -356,7 +359,7 @@ class Planner:
         if needed <= 0 or (asked is not None and needed > asked):
             return None  # nothing is cheaper, or by less than the solver can tell
         try:
-            return self.answer(objective, limits.moved(SPEND, needed * (1 - 1e-6)))
+            return self._best(objective, limits.moved(SPEND, needed * (1 - 1e-6)))
         except InfeasibleError:
             return None
 

@@ -27,7 +27,7 @@ from planner.planner import Answer, Planner
 from planner.programme.session import SOLVER, TIME_LIMIT_S
 from planner.spec import Objective, Spec
 from planner.thin import thin_spreads, thin_tails
-from profiles.errors import InfeasibleError
+from profiles.errors import InfeasibleError, UnprovenError
 from profiles.money import PriceCard
 from profiles.observation import Evidence
 from profiles.profile import Cell, Profile
@@ -66,13 +66,14 @@ def solve(
     asked, spec = spec, settled(profile, spec)
     planner = Planner(profile, spec, time_limit_s=time_limit_s)
     first = planner.explained(planner.limits)
-    answers = [(1.0, spec.objective, first), *_ladder(planner, first)]
+    ladder, unproven = _ladder(planner, first)
+    answers = [(1.0, spec.objective, first), *ladder]
     rungs = tuple(planner.rung(answer, kind, fraction) for fraction, kind, answer in answers)
     return Plan(
         status="optimal",
         workload=profile.workload,
         confidence=spec.level,
-        warnings=(*_warnings(planner, rungs), *given_up(rungs)),
+        warnings=(*_warnings(planner, rungs), *given_up(rungs), *unproven),
         classes=Classes(
             source=_source(spec, reads_labels=reads_labels),
             names=profile.classes,
@@ -134,20 +135,30 @@ def _source(spec: Spec, *, reads_labels: bool) -> ClassSource:
     return "text+label" if reads_labels else "text"
 
 
-def _ladder(planner: Planner, first: Answer) -> list[tuple[float, Objective, Answer]]:
-    """Rungs that really spend less: accuracy floors give way, budget and latency are hard."""
-    if not planner.costs_known:
-        return []
+def _ladder(
+    planner: Planner, first: Answer
+) -> tuple[list[tuple[float, Objective, Answer]], list[str]]:
+    """Rungs that really spend less: accuracy floors give way, budget and latency are hard.
+
+    A rung that was not proven in time is left out, and a warning says so.
+    """
     ladder: list[tuple[float, Objective, Answer]] = []
+    unproven: list[str] = []
+    if not planner.costs_known:
+        return ladder, unproven
     spent = full = _expected_usd(planner, first)
     for fraction in planner.spec.rungs[1:] if full > 0 else ():
-        rung = _rung(planner, fraction, full)
+        try:
+            rung = _rung(planner, fraction, full)
+        except UnprovenError as error:
+            unproven.append(f"rung {fraction:g} is left out: {error}")
+            continue
         usd = _expected_usd(planner, rung[2])
         above = ladder[-1][0] if ladder else 1.0
         if usd < spent * (1 - 1e-6) and rung[0] < above:
             ladder.append(rung)
             spent = usd
-    return ladder
+    return ladder, unproven
 
 
 def _rung(planner: Planner, fraction: float, full: float) -> tuple[float, Objective, Answer]:

@@ -52,12 +52,13 @@ def drawbacks(planner: Planner) -> list[tuple[str, Array]]:
     """What strategies can be worse in: a name, and numbers per column of the estimates.
 
     Dollars and expected accuracy, the latter with its sign turned, and the body of every row that
-    the planner's limits set, the more the worse; with tenants that of each. A cost that is unknown
-    is infinite.
+    the planner's limits set, the more the worse; with tenants that of each. Dollars are left out
+    where some cost is unknown.
     """
     e = planner.estimates
-    usd = np.where(np.isfinite(e.cost_usd), e.cost_usd, np.inf)
-    found = [("accuracy", -e.accuracy), ("dollars", usd)]
+    found = [("accuracy", -e.accuracy)]
+    if planner.costs_known:
+        found.append(("dollars", e.cost_usd))
     values = asked(planner.limits)
     tenants = len(planner.spec.tenants) or 1
     for row in planner.rows(planner.limits):

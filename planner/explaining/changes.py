@@ -14,7 +14,7 @@ from planner.explaining.asked import asked
 from planner.explaining.report import Kind
 from planner.limit_names import is_latency, is_share
 from planner.planner import Answer, Planner
-from profiles.errors import InfeasibleError
+from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Cell
 
 Cells = frozenset[tuple[str, str]]
@@ -43,7 +43,7 @@ class Change:
 
 
 class Enough(Exception):  # noqa: N818 -- a signal, never shown
-    """As many re-solves as allowed were made."""
+    """As many re-solves as allowed were made, or one was not proven."""
 
 
 class Asked:
@@ -86,6 +86,8 @@ class Asked:
             answer = planner.answer(planner.spec.objective, limits)
         except InfeasibleError:
             return None
+        except UnprovenError as error:
+            raise Enough from error
         return used_cells(planner, answer)
 
 

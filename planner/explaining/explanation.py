@@ -57,13 +57,23 @@ def explanation(
     strategies = strategy_facts(planner, answer, Asked(planner, most_solves, counter.one))
     trial = Asked(planner, most_solves, counter.one)
     notes: list[str] = []
-    flipping, untried = flips(planner, used_cells(planner, answer), trial)
+    flipping, untried, fixed = flips(planner, used_cells(planner, answer), trial)
     if planner.estimates.level is not None and all(one.without != CONFIDENCE for one in without):
         notes.append("on point estimates no plan keeps the limits")
     if planner.spec.groups:
         notes.append("accuracies were not changed: limits on groups rest on cells of their own")
     if planner.tenants is not None:
         notes.append("class shares were not changed: tenants have their own")
+    if planner.spec.fixed_costs:
+        notes.append(
+            "fixed costs stay as paid: what is said of a strategy holds while they do, and one "
+            "whose fixed cost is not paid is not considered"
+        )
+    if planner.spec.allocation:
+        notes.append(
+            "with whole numbers a small step may change nothing: whether a limit binds is said of "
+            "the step that was tried; what it costs in full is said below"
+        )
     bend, place = _knee(planner, answer, notes)
     return Explanation(
         workload=planner.profile.workload,
@@ -79,6 +89,7 @@ def explanation(
         strategies=tuple(strategies),
         flips=tuple(flipping),
         untried=tuple(untried),
+        fixed=tuple(fixed),
         most_change=SIZES[-1],
         tolerance=TOLERANCE,
         seen=SEEN,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from planner.explaining.asked import asked
 from planner.explaining.changes import Asked, Cells, Change, Enough, possible, shares
 from planner.explaining.report import Flip, Kind
+from planner.limit_names import is_latency
 from planner.planner import Planner
 
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -23,10 +24,11 @@ TOLERANCE = 1e-3
 KINDS: tuple[Kind, ...] = ("price", "accuracy", "class share", "limit")
 
 
-def flips(planner: Planner, used: Cells, trial: Asked) -> tuple[list[Flip], list[Kind]]:
+def flips(planner: Planner, used: Cells, trial: Asked) -> tuple[list[Flip], list[Kind], list[Kind]]:
     """The smallest change of every kind that flips the plan, the smallest first.
 
-    Kinds that re-solves did not suffice for come second.
+    Kinds that re-solves did not suffice for come second, kinds of which nothing could be changed
+    third. Latency limits are not moved: a plan knows only those that its profile counted.
 
     Args:
         planner: Of the plan.
@@ -38,7 +40,11 @@ def flips(planner: Planner, used: Cells, trial: Asked) -> tuple[list[Flip], list
     """
     found: list[Flip] = []
     untried: list[Kind] = []
+    fixed: list[Kind] = []
     for kind in KINDS:
+        if not any(_changes(planner, used, kind, size) for size in SIZES):
+            fixed.append(kind)
+            continue
         try:
             smallest = _smallest(planner, used, trial, kind)
         except Enough:
@@ -46,20 +52,24 @@ def flips(planner: Planner, used: Cells, trial: Asked) -> tuple[list[Flip], list
             continue
         if smallest is not None:
             found.append(smallest)
-    return sorted(found, key=lambda flip: abs(flip.change)), untried
+    return sorted(found, key=lambda flip: abs(flip.change)), untried, fixed
+
+
+def _changes(planner: Planner, used: Cells, kind: Kind, size: float) -> list[Change]:
+    """Every number of a kind, larger and smaller by one size, where it can take that value."""
+    tried = [
+        Change(kind, name, sign * size)
+        for name, signs in _directions(planner, used, kind).items()
+        for sign in signs
+    ]
+    return [change for change in tried if possible(planner, change)]
 
 
 def _smallest(planner: Planner, used: Cells, trial: Asked, kind: Kind) -> Flip | None:
     below = 0.0
     for size in SIZES:
-        tried = [
-            Change(kind, name, sign * size)
-            for name, signs in _directions(planner, used, kind).items()
-            for sign in signs
-        ]
-        flipped = [
-            change for change in tried if possible(planner, change) and trial.cells(change) != used
-        ]
+        tried = _changes(planner, used, kind, size)
+        flipped = [change for change in tried if trial.cells(change) != used]
         if flipped:
             ends = [_bisected(change, below, used, trial) for change in flipped]
             return _flip(min(ends, key=lambda end: abs(end.by)), used, trial)
@@ -87,7 +97,7 @@ def _directions(planner: Planner, used: Cells, kind: Kind) -> dict[str, tuple[in
     """
     both = (1, -1)
     if kind == "limit":
-        return dict.fromkeys(asked(planner.limits), both)
+        return dict.fromkeys((n for n in asked(planner.limits) if not is_latency(n)), both)
     if kind == "class share":
         return dict.fromkeys(shares(planner), both)
     better = (-1,) if kind == "price" else (1,)

@@ -143,7 +143,9 @@ class Explanation:
         compared: In what strategies were compared for dominance.
         strategies: Every strategy that the spec allows.
         flips: Per kind the smallest change that flips the plan, the smallest first.
-        untried: Kinds of change that could not be tried to the end: too many re-solves.
+        untried: Kinds of change that could not be tried to the end: too many re-solves, or one
+            that was not proven.
+        fixed: Kinds of change of which there was nothing to try.
         most_change: Changes up to this were tried, relative.
         tolerance: Of relative changes, see `Flip` and `StrategyFacts`.
         seen: Share of its class from which on a cell counts as used, in flips.
@@ -166,6 +168,7 @@ class Explanation:
     strategies: tuple[StrategyFacts, ...]
     flips: tuple[Flip, ...]
     untried: tuple[Kind, ...]
+    fixed: tuple[Kind, ...]
     most_change: float
     tolerance: float
     seen: float

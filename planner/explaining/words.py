@@ -193,14 +193,17 @@ def flip_words(flip: Flip, tolerance: float) -> str:
 def quiet_words(explained: Explanation) -> str:
     """Which kinds of change flip nothing, and which could not be tried."""
     found = {flip.kind for flip in explained.flips}
-    quiet = [kind for kind in KINDS if kind not in found and kind not in explained.untried]
+    other = {*found, *explained.untried, *explained.fixed}
+    quiet = [kind for kind in KINDS if kind not in other]
     parts = []
     if quiet:
         most = f"{100 * explained.most_change:g} %"
         parts.append(f"no change of one {' or '.join(quiet)} by up to {most} does")
     if explained.untried:
         kinds = " and ".join(explained.untried)
-        parts.append(f"not tried to the end, too many re-solves: changes of one {kinds}")
+        parts.append(f"not tried to the end: changes of one {kinds}")
+    if explained.fixed:
+        parts.append(f"nothing to change: {' and '.join(explained.fixed)}")
     return "; ".join(parts)
 
 

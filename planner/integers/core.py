@@ -74,13 +74,14 @@ class Core:
                 bound=relaxed.value,
                 start=None if best is None else best.support[core],
             )
-            best = _wider(found.best, core) if found.best is not None else best
+            if found.best is not None:
+                wider = _wider(found.best, core)
+                best = wider if best is None or wider.value <= best.value else best
             bound = min(found.bound, relaxed.value + outside)
             if best is None:
                 if not found.finished:
                     raise UnprovenError(
-                        f"{SOLVER} found no allocation of this shape in time\n"
-                        "  next: give it more time with --time-limit",
+                        f"{SOLVER} found no allocation of this shape in time",
                         bound=bound,
                     )
                 if outside == math.inf:
