@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No example is too slow: a busy machine proves nothing.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 MEASURED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
