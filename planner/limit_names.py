@@ -57,11 +57,6 @@ def is_latency(limit: str) -> bool:
     return whose(limit)[1].startswith(LATENCIES)
 
 
-def is_of_groups(limit: str) -> bool:
-    """Whether it speaks about groups of requests."""
-    return limit.startswith((BY_GROUP, MAX_GAP))
-
-
 def tail_of_limit(limit: str) -> float:
     """Share of requests that may be slower than a latency limit."""
     return PERCENTILES[limit.rpartition(".")[2]]

@@ -150,8 +150,8 @@ def _ladder(
     for fraction in planner.spec.rungs[1:] if full > 0 else ():
         try:
             rung = _rung(planner, fraction, full)
-        except UnprovenError as error:
-            unproven.append(f"rung {fraction:g} is left out: {error}")
+        except UnprovenError:
+            unproven.append(f"rung {fraction:g} is left out: no plan was proven in time")
             continue
         usd = _expected_usd(planner, rung[2])
         above = ladder[-1][0] if ladder else 1.0

@@ -126,14 +126,6 @@ class Estimates:
         """
         self._require(np.isfinite(self.cost_usd), "cost", reason)
 
-    def require_latency(self, row: int, reason: str) -> None:
-        """Refuse to plan with an unknown tail.
-
-        Raises:
-            UnknownValueError: Names the first cell without latencies.
-        """
-        self._require(np.isfinite(self.exceedance[row]), "latency", reason)
-
     def _require(self, known: NDArray[np.bool_], field: str, reason: str) -> None:
         if known.all():
             return
