@@ -156,9 +156,8 @@ def ours(world: World, case: Case) -> dict[str, Any]:
             n.class_of,
             n.strategy_of,
             n.columns,
-            world.question,
+            replace(world.question, until_s=time.monotonic() + case.limit_s),
             case.shape,
-            time_limit_s=case.limit_s,
             gap=GAP,
         )
     except UnprovenError:

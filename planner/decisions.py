@@ -23,7 +23,7 @@ from planner.limits import LimitSet
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array, Margin
 from planner.programme.model import Programme, build_model, compile_model, cost_unit
-from planner.programme.session import TIME_LIMIT_S, Session
+from planner.programme.session import Session
 from planner.spec import Spec
 from profiles.errors import InputError
 from profiles.profile import Profile
@@ -55,7 +55,6 @@ class Decisions:
         profile: Profile,
         spec: Spec,
         accounts: Accounts | None = None,
-        time_limit_s: float = TIME_LIMIT_S,
     ) -> None:
         found = accounts.estimates if accounts else estimate(profile, spec)
         self.unit = cost_unit(found)
@@ -69,7 +68,6 @@ class Decisions:
         for name in spec.value.by_class if spec.value else ():
             refuse_unknown(name, profile.classes, "value.by_class", "class")
         self._spec = spec
-        self._time_limit_s = time_limit_s
         self._limits = LimitSet.of(spec)
         self._limit_rows = LimitRows(self.accounts, spec, self.unit, self.spending.margin)
         self._rows_of: dict[_Key, tuple[LimitRow, ...]] = {}
@@ -126,9 +124,7 @@ class Decisions:
             margins = {row.name: row.margin for row in rows if row.margin is not None}
             margins[ABSOLUTE] = self.about_all(self.accounts.accuracy_margin)
             columns = self.decided.columns
-            session = Session(
-                self.programme(limits), margins, columns, time_limit_s=self._time_limit_s
-            )
+            session = Session(self.programme(limits), margins, columns)
             self._sessions[key] = self._shaped(session, margins)
         return self._sessions[key]
 
@@ -141,7 +137,6 @@ class Decisions:
             class_of=self.decided.class_of,
             strategy_of=self.decided.strategy_of,
             allocation=self._spec.allocation,
-            time_limit_s=self._time_limit_s,
         )
 
     @property

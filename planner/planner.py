@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -18,13 +19,15 @@ from planner.plan import Rung
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array
 from planner.programme.model import OBJECTIVE_SCALE, Programme
-from planner.programme.session import TIME_LIMIT_S, Question, Solution
+from planner.programme.session import Question, Solution
 from planner.rungs import ROUNDED, Answer, rung_of
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
 
 __all__ = ["Answer", "Planner"]
+
+TIME_LIMIT_S = 60.0
 
 REFERENCES = 3
 """How many single strategies are tried as the one to beat."""
@@ -54,7 +57,7 @@ class Planner:
         spec: What is asked. Its objective and confidence hold for every question.
         accounts: Other estimates and margins than those of the profile and the spec, for studies
             of them; not with tenants.
-        time_limit_s: Seconds that one solve may take.
+        time_limit_s: Seconds that one answer may take, all solves behind it together.
 
     Raises:
         UnknownValueError: A class without cells, or an unknown cost or tail that a limit needs.
@@ -71,7 +74,8 @@ class Planner:
     ) -> None:
         self.profile = profile
         self.spec = spec
-        self._decisions = Decisions(profile, spec, accounts, time_limit_s)
+        self.time_limit_s = time_limit_s
+        self._decisions = Decisions(profile, spec, accounts)
         self.estimates = self._decisions.estimates
         self.accounts = self._decisions.accounts
         self.tenants = self._decisions.tenants
@@ -156,14 +160,13 @@ class Planner:
             UnprovenError: The solver stopped early.
         """
         try:
-            return self._best(objective, limits)
+            return self._best(self._question(objective, limits), objective, limits)
         except UnprovenError as error:
             raise self._told(error, objective) from error
 
-    def _best(self, objective: Objective, limits: LimitSet) -> Answer:
+    def _best(self, question: Question, objective: Objective, limits: LimitSet) -> Answer:
         if objective is Objective.MINIMIZE_COST_PER_CORRECT:
-            return self._cheapest_correct(limits)
-        question = self._question(objective, limits)
+            return self._cheapest_correct(question, limits)
         variants = self._variants(question, limits)
         if len(variants) > 1:
             session = self._decisions.session(limits)
@@ -174,7 +177,7 @@ class Planner:
         single = self._unbeaten(self._decisions.of_all(x), objective, limits)
         if single is not None:
             accuracy = float(self.estimates.traffic_share * single @ self.estimates.accuracy)
-            cheaper = self._below(single, objective, limits)
+            cheaper = self._below(single, question, objective, limits)
             if cheaper and cheaper.value > accuracy:
                 return cheaper
             return self._answer(self._decisions.alike(single), accuracy, {})
@@ -210,7 +213,11 @@ class Planner:
 
     def on_point_estimates(self) -> Planner:
         """The same question as if every measured mean were the truth."""
-        return Planner(self.profile, self.spec.model_copy(update={"confidence": "none"}))
+        return self.about(self.profile, self.spec.model_copy(update={"confidence": "none"}))
+
+    def about(self, profile: Profile, spec: Spec) -> Planner:
+        """A planner for another profile or spec, with the same time for each answer."""
+        return Planner(profile, spec, time_limit_s=self.time_limit_s)
 
     def nearest(self, limits: LimitSet, name: str) -> Answer:
         """The allocation that misses one limit by the least while keeping all others.
@@ -299,16 +306,16 @@ class Planner:
             {row.name: row.bound_at(value) for row, value in asked},
             {row.name: row.offset(value) for row, value in asked if row.offset is not None},
             then=_THEN[own] if self.costs_known else None,
+            until_s=time.monotonic() + self.time_limit_s,
         )
 
-    def _cheapest_correct(self, limits: LimitSet) -> Answer:
+    def _cheapest_correct(self, question: Question, limits: LimitSet) -> Answer:
         """The least cost per correct answer.
 
         Dinkelbach, "On nonlinear fractional programming", Management Science 13 (1967): with the
         reward r that the last plan paid per correct answer, minimise ``cost - r accuracy``; where
         that is 0, no plan pays less.
         """
-        question = self._question(Objective.MINIMIZE_COST_PER_CORRECT, limits)
         best = self._solved(question, limits)
         for _ in range(MAX_RATIOS):
             ratio = self._usd_per_correct(best.x[: self._decided.columns]) / self._decisions.unit
@@ -350,7 +357,9 @@ class Planner:
         single = next(kept, None)
         return None if single is None or self.accounts.shows(x, single) else single
 
-    def _below(self, single: Array, objective: Objective, limits: LimitSet) -> Answer | None:
+    def _below(
+        self, single: Array, question: Question, objective: Objective, limits: LimitSet
+    ) -> Answer | None:
         """The answer for less money than a single strategy needs, None where there is none."""
         if not self.costs_known:
             return None
@@ -358,8 +367,10 @@ class Planner:
         asked = limits.usd_per_request
         if needed <= 0 or (asked is not None and needed > asked):
             return None  # nothing is cheaper, or by less than the solver can tell
+        limits = limits.moved(SPEND, needed * (1 - 1e-6))
+        question = replace(self._question(objective, limits), until_s=question.until_s)
         try:
-            return self._best(objective, limits.moved(SPEND, needed * (1 - 1e-6)))
+            return self._best(question, objective, limits)
         except InfeasibleError:
             return None
 

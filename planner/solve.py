@@ -23,8 +23,8 @@ from planner.plan import (
     Rung,
     SingleStrategy,
 )
-from planner.planner import Answer, Planner
-from planner.programme.session import SOLVER, TIME_LIMIT_S
+from planner.planner import TIME_LIMIT_S, Answer, Planner
+from planner.programme.session import SOLVER
 from planner.spec import Objective, Spec
 from planner.thin import thin_spreads, thin_tails
 from profiles.errors import InfeasibleError, UnprovenError
@@ -55,7 +55,7 @@ def solve(
         prices: Prices that the runtime charges by; copied into the plan.
         estimator: File of the difficulty graph, None for labels.
         reads_labels: The difficulty graph takes a label beside the text.
-        time_limit_s: Seconds that one solve may take.
+        time_limit_s: Seconds that each rung may take, all solves behind it together.
 
     Raises:
         LimitsClashError: No allocation keeps the limits; says which clash and what would help.
@@ -63,7 +63,7 @@ def solve(
         UnknownValueError: A cell, cost or tail that the question needs was never measured.
         InputError: Spec and profile do not belong together.
     """
-    asked, spec = spec, settled(profile, spec)
+    asked, spec = spec, settled(profile, spec, time_limit_s)
     planner = Planner(profile, spec, time_limit_s=time_limit_s)
     first = planner.explained(planner.limits)
     ladder, unproven = _ladder(planner, first)

@@ -19,7 +19,7 @@ from planner.estimating.segments import Segments
 from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
 from planner.programme.session import Question, Solution, Solver
-from profiles.errors import InfeasibleError
+from profiles.errors import InfeasibleError, UnprovenError
 
 MAX_CENTRES = 30
 GAIN = 1e-6
@@ -54,16 +54,19 @@ class Spending:
             return session.solve(question)
         if question.free == SPEND:
             return self._least(session, question)
-        found = session.solve(question)
+        first = replace(question, then=None)
+        found = session.solve(first)
         if self._promised(found) <= question.limits[SPEND]:
-            return found
+            found = found if question.then is None else session.solve(question)
+            if self._promised(found) <= question.limits[SPEND]:
+                return found
         try:
-            return self._settled(session, question, found)
+            return self._settled(session, question, found, bound=found.value)
         except InfeasibleError:
             cheapest = self._least(session, self._without_free(question))
             if cheapest.value > 0:
                 raise
-            return self._settled(session, question, cheapest)
+            return self._settled(session, question, cheapest, bound=found.value)
 
     def _least(self, session: Solver, question: Question) -> Solution:
         """The least bill, found alike for every limit: a higher one is never harder to keep."""
@@ -75,20 +78,30 @@ class Spending:
             doubt=None,
             then=None,
         )
-        found = self._settled(session, from_zero, session.solve(from_zero))
+        start = session.solve(from_zero)
+        found = self._settled(session, from_zero, start, bound=start.value)
         return replace(found, value=max(found.value - limit, 0.0))
 
-    def _settled(self, session: Solver, question: Question, start: Solution) -> Solution:
-        """The end of the procedure from one allocation on."""
+    def _settled(
+        self, session: Solver, question: Question, start: Solution, *, bound: float
+    ) -> Solution:
+        """The end of the procedure from one allocation on.
+
+        `bound` is the value without the noise of the judged requests: no plan's is below it.
+        """
         best, gain = start, math.inf
         once = replace(question, then=None)
-        for _ in range(MAX_CENTRES):
-            once = replace(once, noise=self._noise_around(best))
-            found = session.solve(once)
-            gain = math.inf if best is start else best.value - found.value
-            best = found
-            if gain <= GAIN * max(1.0, abs(found.value)):
-                break
+        try:
+            for _ in range(MAX_CENTRES):
+                once = replace(once, noise=self._noise_around(best))
+                found = session.solve(once)
+                gain = math.inf if best is start else best.value - found.value
+                best = found
+                if gain <= GAIN * max(1.0, abs(found.value)):
+                    break
+        except UnprovenError as error:
+            kept = None if best is start else best.value
+            raise UnprovenError(error.what, incumbent=kept, bound=bound) from error
         return best if question.then is None else session.solve(replace(once, then=question.then))
 
     def _noise_around(self, found: Solution) -> Array:

@@ -126,7 +126,7 @@ def _changed(planner: Planner, change: Change) -> Planner:
         key: scale(cell, 1 + change.by) if cell.strategy == change.name else cell
         for key, cell in planner.profile.cells.items()
     }
-    return Planner(replace(planner.profile, cells=cells), planner.spec)
+    return planner.about(replace(planner.profile, cells=cells), planner.spec)
 
 
 def _dearer(cell: Cell, factor: float) -> Cell:
@@ -145,6 +145,6 @@ def _mixed(planner: Planner, change: Change) -> Planner:
     mix = {name: own if name == change.name else rest * now[name] for name in now}
     profile, spec = planner.profile, planner.spec
     if spec.traffic is None or not spec.traffic.mix:
-        return Planner(replace(profile, weights=tuple(mix.values())), spec)
+        return planner.about(replace(profile, weights=tuple(mix.values())), spec)
     traffic = spec.traffic.model_copy(update={"mix": mix})
-    return Planner(profile, spec.model_copy(update={"traffic": traffic}))
+    return planner.about(profile, spec.model_copy(update={"traffic": traffic}))

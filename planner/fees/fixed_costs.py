@@ -30,7 +30,7 @@ import numpy as np
 from planner.estimating.deployed import fees_of
 from planner.estimating.estimates import Estimates, estimate
 from planner.plan import Rung
-from planner.planner import Planner
+from planner.planner import TIME_LIMIT_S, Planner
 from planner.programme.margin import Array
 from planner.spec import Spec
 from profiles.errors import InfeasibleError, InputError
@@ -69,12 +69,12 @@ class Hope(Protocol):
         """`least_usd` bounds its dollars per request from below."""
 
 
-def settled(profile: Profile, spec: Spec) -> Spec:
+def settled(profile: Profile, spec: Spec, time_limit_s: float = TIME_LIMIT_S) -> Spec:
     """The spec with `pay` filled in: the set of fixed costs that is cheapest for its traffic.
 
     Where no set keeps the limits it is the largest that money is left for, so that a planner can
     say what clashes. A spec that says itself what is paid, or has no fixed costs, comes back as it
-    is.
+    is. Every set that is planned for may take `time_limit_s`.
 
     Raises:
         UnknownValueError: A class without cells, or an unknown cost or tail that a limit needs.
@@ -89,7 +89,7 @@ def settled(profile: Profile, spec: Spec) -> Spec:
         best = min((one.total_usd(requests) for one in solved), default=_NEVER)
         return fees_usd + requests * least_usd < best
 
-    found = deployments(profile, spec, hope)
+    found = deployments(profile, spec, hope, time_limit_s)
     if not found:
         return _largest(profile, spec)
     best = min(found, key=lambda one: (_digits(one.total_usd(requests)), *_rank(one)))
@@ -133,7 +133,7 @@ def paying(spec: Spec, names: Iterable[str]) -> Spec:
     return spec.model_copy(update={"pay": tuple(names)})
 
 
-def deployment(profile: Profile, spec: Spec) -> Deployment:
+def deployment(profile: Profile, spec: Spec, time_limit_s: float = TIME_LIMIT_S) -> Deployment:
     """The cheapest plan for what `spec.pay` pays.
 
     Raises:
@@ -142,7 +142,7 @@ def deployment(profile: Profile, spec: Spec) -> Deployment:
         InputError: The spec names something that the profile lacks.
         UnprovenError: The solver stopped early.
     """
-    planner = Planner(profile, spec)
+    planner = Planner(profile, spec, time_limit_s=time_limit_s)
     answer = planner.answer(spec.objective, planner.limits)
     e = planner.estimates
     usd = float(e.traffic_share * answer.x @ e.cost_usd)
@@ -150,7 +150,9 @@ def deployment(profile: Profile, spec: Spec) -> Deployment:
     return Deployment(spec.pay or (), spec.fees_usd, _digits(usd), _shares(e, answer.x), rung)
 
 
-def deployments(profile: Profile, spec: Spec, hope: Hope) -> list[Deployment]:
+def deployments(
+    profile: Profile, spec: Spec, hope: Hope, time_limit_s: float = TIME_LIMIT_S
+) -> list[Deployment]:
     """Every set of fixed costs that keeps the limits and has hope, in the order of `paid`.
 
     Raises:
@@ -176,7 +178,7 @@ def deployments(profile: Profile, spec: Spec, hope: Hope) -> list[Deployment]:
         hopeful = bound < _NEVER and _leaves_money(asked)
         if hopeful and hope(asked.fees_usd, bound, solved.values()):
             try:
-                solved[paid] = deployment(profile, asked)
+                solved[paid] = deployment(profile, asked, time_limit_s)
                 least[paid] = solved[paid].usd_per_request
             except InfeasibleError:
                 least[paid] = _NEVER

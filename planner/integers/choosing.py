@@ -17,7 +17,7 @@ Shares, margins and shadow prices come from the continuous session, with all oth
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +59,8 @@ def choose(  # noqa: PLR0917 - one question's parts, as the session has them
     question: Question,
     shape: Shape,
     *,
-    time_limit_s: float,
     gap: float,
+    known: Sequence[NDArray[np.bool_]] = (),
 ) -> Choice:
     """The best support of a shape.
 
@@ -73,8 +73,9 @@ def choose(  # noqa: PLR0917 - one question's parts, as the session has them
         question: What is asked. Its second objective decides between equally good supports; its
             own support and least shares are what is sought, and are not read.
         shape: What the allocation may look like.
-        time_limit_s: Seconds for everything.
         gap: Share of its value by which the answer may be too high and still count as proven.
+        known: Supports of answers to like questions, to start from. They need not keep this
+            question's limits.
 
     Raises:
         InfeasibleError: No allocation of this shape keeps all limits.
@@ -90,8 +91,8 @@ def choose(  # noqa: PLR0917 - one question's parts, as the session has them
     if len(np.unique(class_of[:columns][fits])) < len(np.unique(class_of[:columns])):
         raise InfeasibleError("no allocation of this shape keeps all limits")
     problem = whole.of_columns(fits)
-    end = time.monotonic() + time_limit_s
-    found = Core(problem, gap, lambda: max(end - time.monotonic(), 0.0)).search()
+    core = Core(problem, gap, lambda: max(question.until_s - time.monotonic(), 0.0))
+    found = core.search([support[fits] for support in known])
     support = np.zeros(columns, dtype=np.bool_)
     support[np.flatnonzero(fits)] = found.support
     left = (found.value - found.bound) / abs(found.value) if found.value else 0.0

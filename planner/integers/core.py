@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.integers.cones import Cut
-from planner.integers.master import Answer, Master
+from planner.integers.master import Answer, Master, Searched
 from planner.integers.problem import Problem
 from planner.integers.relaxing import Relaxed, relax
 from planner.integers.together import go_together
@@ -18,8 +18,8 @@ from planner.programme.lp_solver import SOLVER, TOLERANCE
 from planner.programme.margin import Array
 from profiles.errors import InfeasibleError, UnprovenError
 
-CORE = 1_000
-"""Columns that the first core holds."""
+CORE = 5
+"""Columns per class that the first core holds."""
 
 CORE_STRATEGIES = 12
 """The same where strategies are limited."""
@@ -56,8 +56,11 @@ class Core:
         self._left_s = left_s
         self._cuts: list[Cut] = []
 
-    def search(self) -> Found:
+    def search(self, known: Sequence[NDArray[np.bool_]] = ()) -> Found:
         """The best support.
+
+        Args:
+            known: Supports of answers to like questions.
 
         Raises:
             InfeasibleError: No allocation of this shape keeps all limits.
@@ -65,15 +68,12 @@ class Core:
         """
         relaxed = relax(self._problem, self._left_s)
         self._cuts = relaxed.cuts
-        core = self._first(relaxed)
-        best: Answer | None = None
+        settled = filter(None, map(self._settled, known))
+        best = min(settled, key=lambda answer: answer.value, default=None)
+        core = self._first(relaxed) if best is None else self._better(best, relaxed)
         while True:
             outside = float(relaxed.added[~core].min(initial=math.inf))
-            found = self._master(core).search(
-                self._gap,
-                bound=relaxed.value,
-                start=None if best is None else best.support[core],
-            )
+            found = self._searched(core, relaxed.value, best)
             if found.best is not None:
                 wider = _wider(found.best, core)
                 best = wider if best is None or wider.value <= best.value else best
@@ -88,17 +88,37 @@ class Core:
                     raise InfeasibleError("no allocation of this shape keeps all limits")
                 core = core | _least(relaxed.added, GROWTH * int(core.sum()))
                 continue
-            wanted = best.value - self._gap * abs(best.value)
+            wanted = self._wanted(best)
             if relaxed.value + outside >= wanted or not found.finished:
                 tied = self._tied(best, relaxed)
                 proven = found.finished or bound >= wanted
                 return Found(tied.support, best.value, min(bound, best.value), proven)
-            core = relaxed.added <= wanted - relaxed.value
+            core = self._better(best, relaxed)
+
+    def _searched(self, core: NDArray[np.bool_], bound: float, best: Answer | None) -> Searched:
+        """The best answer over a core; none, where it is empty."""
+        if not core.any():
+            return Searched(None, math.inf, finished=True)
+        start = None if best is None else best.support[core]
+        return self._master(core).search(self._gap, bound=bound, start=start)
+
+    def _settled(self, support: NDArray[np.bool_]) -> Answer | None:
+        """The best answer over a support, None where there is none."""
+        answer = self._master(support).settled(support[support]) if support.any() else None
+        return None if answer is None else _wider(answer, support)
+
+    def _wanted(self, best: Answer) -> float:
+        """Whatever is not below this is no better."""
+        return best.value - self._gap * abs(best.value)
+
+    def _better(self, best: Answer, relaxed: Relaxed) -> NDArray[np.bool_]:
+        """Columns that could be in a better answer."""
+        return np.asarray(relaxed.added < self._wanted(best) - relaxed.value)
 
     def _first(self, relaxed: Relaxed) -> NDArray[np.bool_]:
         at_most = self._problem.shape.at_most
         if at_most is None:
-            return _least(relaxed.added, CORE)
+            return _least(relaxed.added, CORE * len(np.unique(self._problem.class_of)))
         return go_together(self._problem, relaxed.prices, at_most, CORE_STRATEGIES)
 
     def _tied(self, best: Answer, relaxed: Relaxed) -> Answer:

@@ -138,7 +138,7 @@ class Master:
             bound: What is known to be below every answer.
             start: Support of an answer that is known already.
         """
-        best = None if start is None else self._settled(self._numbers(start))
+        best = None if start is None else self.settled(start)
         tried: set[bytes] = set()
         target = PART_OF_GAP * gap
         step = COARSE if self._problem.margins and best is None else target
@@ -165,6 +165,10 @@ class Master:
                     return Searched(best, bound, finished=True)
                 step = step / 10 if step > FINE else 0.0
         raise UnprovenError(f"the margins did not settle within {MAX_ROUNDS} rounds")
+
+    def settled(self, support: NDArray[np.bool_]) -> Answer | None:
+        """The best shares over a support, None where there are none or time is out."""
+        return self._settled(self._numbers(support))
 
     def _settled(self, numbers: Array) -> Answer | None:
         """The best shares with these whole numbers, None where there are none or time is out."""

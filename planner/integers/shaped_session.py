@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 from planner.integers.choosing import choose
 from planner.integers.problem import Shape
 from planner.programme.margin import Margin
-from planner.programme.session import Question, Session, Solution
+from planner.programme.session import SOLVER, Question, Session, Solution
 from planner.spec import Allocation
 from profiles.errors import UnprovenError
 
 GAP = 3e-5
 """Relative distance to the best plan of the shape that counts as proven."""
+
+
+KNOWN = 4
+"""Supports of earlier answers that the next choice starts from."""
 
 
 class ShapedSession:
@@ -29,7 +34,6 @@ class ShapedSession:
         class_of: Class per column.
         strategy_of: Strategy per column.
         allocation: The shape, as the spec asks for it.
-        time_limit_s: Seconds that one choice may take.
     """
 
     def __init__(
@@ -40,13 +44,12 @@ class ShapedSession:
         class_of: NDArray[np.intp],
         strategy_of: NDArray[np.intp],
         allocation: Allocation,
-        time_limit_s: float,
     ) -> None:
         self._session = session
         self._margins = dict(margins)
         self._class_of = class_of
         self._strategy_of = strategy_of
-        self._time_limit_s = time_limit_s
+        self._known: deque[NDArray[np.bool_]] = deque(maxlen=KNOWN)
         self._shape = Shape(
             one_per_class=allocation.one_strategy_per_class,
             at_most=allocation.at_most_strategies,
@@ -77,12 +80,14 @@ class ShapedSession:
             len(self._class_of),
             question,
             self._shape,
-            time_limit_s=self._time_limit_s,
             gap=GAP,
+            known=self._known,
         )
+        if not any(np.array_equal(choice.support, support) for support in self._known):
+            self._known.append(choice.support)
         if not choice.proven:
             raise UnprovenError(
-                f"no proof within {self._time_limit_s:g} s",
+                f"{SOLVER} stopped without a proof: Time limit reached",
                 incumbent=choice.value,
                 bound=choice.bound,
             )

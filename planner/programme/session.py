@@ -31,8 +31,6 @@ DEPTH = 1e-7
 DOUBT_TOLERANCE = 1e-6
 """By how much the doubt of an objective may be too small; no promise rests on it."""
 
-TIME_LIMIT_S = 60.0
-
 MAX_ROUNDS = 500
 MAX_KEPT_CUTS = 40
 """Cuts kept for the next question; with more of them, starting afresh is faster."""
@@ -54,6 +52,7 @@ class Question:
         reward: Units of the objective that a unit of the accuracy objective is worth beside it.
         support: Columns that may be used, shape (columns,); None: all.
         least: Smallest share of each column, shape (columns,); None: 0.
+        until_s: Where on `time.monotonic` to stop; questions of one answer share it.
     """
 
     objective: str
@@ -66,6 +65,7 @@ class Question:
     reward: float = 0.0
     support: NDArray[np.bool_] | None = None
     least: Array | None = None
+    until_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,6 @@ class Session:
         programme: Compiled arrays.
         margins: By limit name; any other name is a margin of the accuracy objective.
         columns: How many leading columns the margins speak about.
-        time_limit_s: Seconds that one solve may take.
         whole: Columns up to which all of them are held, see `planner.programme.sifting`.
     """
 
@@ -114,13 +113,11 @@ class Session:
         margins: Mapping[str, Margin],
         columns: int,
         *,
-        time_limit_s: float = TIME_LIMIT_S,
         whole: int = WHOLE,
     ) -> None:
         self.programme = programme
         self._margins = {name: margin for name, margin in margins.items() if margin.z > 0}
         self._columns = columns
-        self._time_limit_s = time_limit_s
         self._cuts: list[_Cut] = []
         self._caps: dict[str, int] = {}
         self._lp = Sifted(programme, columns, whole=whole)
@@ -146,14 +143,13 @@ class Session:
             InfeasibleError: No allocation keeps all limits.
             UnprovenError: Time or rounds ran out before a proof; its bound is in model units.
         """
-        until_s = time.monotonic() + self._time_limit_s
         self._drop_old_cuts()
         self._set_noise(question.noise)
         self._set_limits(question)
         self._set_shares(question)
         costs = self._costs_of(question)
         self._lp.set_costs(costs)
-        x = self._converge(question, until_s)
+        x = self._converge(question)
         solution = Solution(x, self._lp.objective, self._duals(question.limits))
         if question.then is None:
             return solution
@@ -162,7 +158,7 @@ class Session:
         self._lp.bound_row(row, high=cap)
         self._lp.set_costs(self.programme.objectives[question.then])
         try:
-            tie = self._converge(question, until_s, still_feasible=True)
+            tie = self._converge(question, still_feasible=True)
         except (InfeasibleError, UnprovenError):  # what comes first is proven already
             return solution
         else:
@@ -247,12 +243,10 @@ class Session:
             most[~question.support] = 0.0
         self._lp.bound_shares(least, most)
 
-    def _converge(
-        self, question: Question, until_s: float, *, still_feasible: bool = False
-    ) -> Array:
+    def _converge(self, question: Question, *, still_feasible: bool = False) -> Array:
         """Solve and cut until no margin is missed. Before that every point may miss one."""
         for number in range(MAX_ROUNDS):
-            left_s = max(until_s - time.monotonic(), 0.0)
+            left_s = max(question.until_s - time.monotonic(), 0.0)
             try:
                 x = self._lp.run(left_s, still_feasible=still_feasible and number == 0)
             except UnprovenError as error:

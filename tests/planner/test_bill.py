@@ -18,9 +18,9 @@ from planner.limit_names import SPEND
 from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.programme.model import OBJECTIVE_SCALE, cost_unit
-from planner.programme.session import Question, Session
+from planner.programme.session import Question, Session, Solution
 from planner.spec import Objective, Spec
-from profiles.errors import InfeasibleError
+from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
 
 ACCURATE = Objective.MAXIMIZE_ACCURACY
@@ -159,6 +159,55 @@ def test_small_plans_are_as_good_as_the_best_on_a_grid_that_keep_the_exact_bill(
             found = spending.solve(session, Question("accuracy", {SPEND: limit / unit}, {}))
             assert bill.promised(found.x[: e.columns]) <= limit
             assert -found.value / OBJECTIVE_SCALE >= accuracy[bills <= limit].max() - 1e-4
+
+
+class Stopping:
+    """A session whose clock runs out after so many solves."""
+
+    def __init__(self, session: Session, solves: int) -> None:
+        self._session = session
+        self._left = solves
+
+    def solve(self, question: Question) -> Solution:
+        self._left -= 1
+        return self._session.solve(question if self._left >= 0 else replace(question, until_s=0.0))
+
+
+@pytest.mark.parametrize("solves", [1, 2, 3])
+def test_out_of_time_the_best_plan_known_to_keep_the_bill_has_a_value_and_a_bound(
+    solves: int,
+) -> None:
+    planner = asking(0, 300, 2.0)
+    e, bill, unit = planner.estimates, planner.accounts.bill, cost_unit(planner.estimates)
+    spending = Spending(bill, unit)
+    session = Session(planner.programme(LimitSet()), {SPEND: spending.margin}, e.columns)
+    question = Question("accuracy", {SPEND: 2.5 * cheapest_usd(planner) / unit}, {})
+    proven = spending.solve(session, question).value
+    with pytest.raises(UnprovenError) as raised:
+        spending.solve(Stopping(session, solves), question)
+    error = raised.value
+    assert error.bound is not None
+    assert error.bound <= proven * (1 - np.sign(proven) * 1e-9)
+    assert (error.incumbent is None) == (solves == 1)
+    assert error.incumbent is None or error.incumbent >= proven - 1e-7 * abs(proven)
+
+
+def test_all_solves_behind_one_answer_share_its_time() -> None:
+    profile = spread_out(random_profile(np.random.default_rng(2), 6, 12, queries=300), 1.5)
+    planner = Planner(profile, judged_on(500), time_limit_s=30.0)
+    asked: list[float] = []
+    session = planner._decisions.session(planner.limits)
+    solve = session.solve
+
+    def watched(question: Question) -> Solution:
+        asked.append(question.until_s)
+        return solve(question)
+
+    session.solve = watched  # type: ignore[method-assign] # the real one, watched
+    planner.solve(usd_per_request=2.5 * cheapest_usd(planner))
+    assert len(asked) > 3
+    assert len(set(asked)) == 1
+    assert np.isfinite(asked[0])
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
