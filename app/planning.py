@@ -38,15 +38,20 @@ class Question:
     estimator: Path | None
     prices: PriceCard
 
-    def planner(self) -> Planner:
+    def planner(self, time_limit_s: float | None = None) -> Planner:
         """A planner over this profile, built once and solved many times.
 
         Of the spec's fixed costs it pays the set that is cheapest for the spec's own traffic.
+
+        Args:
+            time_limit_s: Seconds that one answer may take, the planner's own limit where absent.
         """
         from planner.fees.fixed_costs import settled
-        from planner.planner import Planner
+        from planner.planner import TIME_LIMIT_S, Planner
 
-        return Planner(self.profile, settled(self.profile, self.spec))
+        limit_s = TIME_LIMIT_S if time_limit_s is None else time_limit_s
+        spec = settled(self.profile, self.spec, limit_s)
+        return Planner(self.profile, spec, time_limit_s=limit_s)
 
 
 def open_profile(store_path: Path, workload: str, classes: Path | None) -> Profile:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from planner.plan import Rung
+    from planner.planner import Planner
     from planner.sorting.cells_of_outcomes import Indices
     from planner.trials.held_out import HeldOut
     from planner.trials.simulate import Simulation
@@ -51,6 +52,7 @@ class Trust:
 
 def trust(
     question: Question,
+    planner: Planner,
     store_path: Path,
     *,
     resplits: int,
@@ -59,16 +61,23 @@ def trust(
 ) -> Trust:
     """Plan, stress the plan, and plan again from halves of the store's outcomes.
 
+    Args:
+        question: What is asked.
+        planner: Of the question; its time limit holds for every answer.
+        store_path: The store that it was measured in.
+        resplits: How often its queries are dealt to two halves.
+        seed: Of the halves.
+        advance: Told after each resplit how many are done, and of how many.
+
     Raises:
         LimitsClashError: No allocation keeps the limits; says which clash and what would help.
-        UnprovenError: The solver stopped early.
+        UnprovenError: The plan itself was not proven in time; of other plans that is counted.
         UnknownValueError: A cell, cost or tail that the question needs was never measured.
         InputError: The store has no outcomes of single queries, or too few in some class.
     """
     from planner.trials.simulate import simulate
     from planner.trials.stress import stress
 
-    planner = question.planner()
     answer = planner.explained(planner.limits)
     spec = planner.spec
     found = measured(question, planner, store_path)
@@ -80,6 +89,7 @@ def trust(
         spec,
         resplits=resplits,
         seed=seed,
+        time_limit_s=planner.time_limit_s,
         advance=advance,
     )
     remarks = [f"left out of the resplits: {text}" for text in simulation.left_out]
@@ -104,6 +114,7 @@ def trust(
 
 def judged_anew(
     question: Question,
+    planner: Planner,
     store_path: Path,
     judge_path: Path | None,
     arrivals: Sequence[Arrival],
@@ -114,6 +125,7 @@ def judged_anew(
 
     Args:
         question: What is asked, of the store that it was measured in.
+        planner: Of the question; its time limit holds for every answer.
         store_path: That store: answers to recorded traffic come from it where no other judges.
         judge_path: Store of queries that the plan was not made from.
         arrivals: Recorded traffic; empty without any.
@@ -121,7 +133,7 @@ def judged_anew(
 
     Raises:
         LimitsClashError: No allocation keeps the limits; says which clash and what would help.
-        UnprovenError: The solver stopped early.
+        UnprovenError: The plan was not proven in time.
         UnknownValueError: A cell, cost or tail that the question needs was never measured.
         InputError: The judging store lacks the workload, its classes, or a cell that the plan uses.
     """
@@ -131,8 +143,13 @@ def judged_anew(
 
     if judge_path is not None:
         _refuse_one_store(store_path, judge_path)
-    planner = question.planner()
-    plan = solve(question.profile, question.spec, prices=question.prices, estimator=None)
+    plan = solve(
+        question.profile,
+        question.spec,
+        prices=question.prices,
+        estimator=None,
+        time_limit_s=planner.time_limit_s,
+    )
     found = measured(question, planner, judge_path or store_path)
     return Trust(
         workload=plan.workload,
@@ -152,6 +169,7 @@ def judged_anew(
         )
         if arrivals
         else None,
+        remarks=plan.warnings if arrivals else (),
     )
 
 

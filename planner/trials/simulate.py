@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planner.limits import LimitSet
+from planner.planner import TIME_LIMIT_S
 from planner.sorting.cells_of_outcomes import Indices, Outcomes
 from planner.sorting.plan_questions import judgeable
 from planner.spec import Spec
@@ -76,7 +77,8 @@ class Contender:
     Attributes:
         name: Of `resplit`: the plan, the naive one on point estimates, the best single
             strategy, or the oracle: on the judges' own means.
-        refused: Resplits in which it made no plan that keeps the limits.
+        refused: Resplits in which no plan keeps the limits.
+        unproven: Resplits in which none was proven in time.
         unjudged: Resplits whose plan uses a cell that the judges have no outcome of.
         promises: The spec's limits in their order, then what the plans promised themselves; empty
             for the oracle, which knows.
@@ -87,6 +89,7 @@ class Contender:
 
     name: str
     refused: int
+    unproven: int
     unjudged: int
     promises: tuple[Kept, ...]
     accuracy: float | None
@@ -135,6 +138,11 @@ class Simulation:
     premiums: tuple[Premium, ...]
     left_out: tuple[str, ...]
 
+    @property
+    def none_proven(self) -> bool:
+        """Whether time ran out on the plan in every resplit, so that these say nothing of it."""
+        return self.contenders[0].unproven == self.resplits
+
 
 def simulate(
     outcomes: Outcomes,
@@ -144,6 +152,7 @@ def simulate(
     *,
     resplits: int = 200,
     seed: int = 0,
+    time_limit_s: float = TIME_LIMIT_S,
     advance: Callable[[int, int], None] | None = None,
 ) -> Simulation:
     """Make the spec's plan from random halves of the queries and judge it by the others.
@@ -155,7 +164,8 @@ def simulate(
         group_of: Group per query from 0, shape (n,); a group is never divided.
         spec: What is asked, with `pay` filled in where it has fixed costs.
         resplits: How often, at least 1.
-        seed: Same outcomes and seed, same answer.
+        seed: Same outcomes and seed, same answer, unless time runs out.
+        time_limit_s: Seconds that each answer may take; what is not proven by then is counted.
         advance: Told after each resplit how many are done, and of how many.
 
     Raises:
@@ -167,7 +177,8 @@ def simulate(
     found: dict[str, list[Verdict | NoVerdict]] = {}
     for number in range(resplits):
         profiled = halves(dealt, np.random.default_rng([seed, number]))
-        for name, verdict in resplit(known, dealt, profiled, asked).items():
+        verdicts = resplit(known, dealt, profiled, asked, time_limit_s=time_limit_s)
+        for name, verdict in verdicts.items():
             found.setdefault(name, []).append(verdict)
         if advance is not None:
             advance(number + 1, resplits)
@@ -199,6 +210,7 @@ def _contender(name: str, found: list[Verdict | NoVerdict], limits: LimitSet) ->
     return Contender(
         name=name,
         refused=found.count(NoVerdict.REFUSED),
+        unproven=found.count(NoVerdict.UNPROVEN),
         unjudged=found.count(NoVerdict.UNSEEN),
         promises=tuple(promises),
         accuracy=_median([one.worth.accuracy for one in verdicts]),

@@ -27,7 +27,7 @@ from planner.limit_names import (
 )
 from planner.planner import Answer, Planner
 from planner.spec import Spec
-from profiles.errors import InfeasibleError
+from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Cell, Profile
 
 if TYPE_CHECKING:
@@ -55,13 +55,15 @@ class Stressed:
         expected: Figures of the plan's own allocation.
         breaks: Names of the limits that these miss.
         planned_anew: Expected figures of the plan for the changed inputs, None where no plan can
-            promise the limits.
+            promise the limits, or none was proven in time.
+        unproven: Whether time ran out while planning anew.
     """
 
     drift: str
     expected: Figures
     breaks: tuple[str, ...]
     planned_anew: Figures | None
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +83,29 @@ def stress(planner: Planner, answer: Answer) -> Stress:
     """What an allocation and its limits would become.
 
     Args:
-        planner: Of the plan, its spec's fixed costs settled.
+        planner: Of the plan, its spec's fixed costs settled; its time limit holds for each plan.
         answer: Of that planner to its spec.
-
-    Raises:
-        UnprovenError: The solver stopped early while planning anew.
     """
     rows, left_out = [_stressed(AS_PLANNED, planner, answer)], []
     for drift, inputs in _drifts(planner):
         if isinstance(inputs, str):
             left_out.append(f"{drift}: {inputs}")
         else:
-            rows.append(_stressed(drift, Planner(*inputs), answer))
+            rows.append(_stressed(drift, planner.about(*inputs), answer))
     return Stress(tuple(rows), tuple(left_out))
 
 
 def _stressed(drift: str, planner: Planner, answer: Answer) -> Stressed:
     objective = planner.spec.objective
     rung = planner.rung(answer, objective)
+    anew, unproven = None, False
     try:
         anew = planner.rung(planner.answer(objective, planner.limits), objective).expected
     except InfeasibleError:
-        anew = None
-    return Stressed(drift, rung.expected, tuple(_broken(rung, planner, answer)), anew)
+        pass
+    except UnprovenError:
+        unproven = True
+    return Stressed(drift, rung.expected, tuple(_broken(rung, planner, answer)), anew, unproven)
 
 
 def _broken(rung: Rung, planner: Planner, answer: Answer) -> Iterator[str]:

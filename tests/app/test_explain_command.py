@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
@@ -102,6 +103,18 @@ def test_limits_that_clash_end_with_the_menu_of_plan(store: Path) -> None:
     solved = CliRunner().invoke(cli, call, standalone_mode=False)
     assert "move only this limit: accuracy.overall to " in str(done.exception)
     assert str(done.exception) == str(solved.exception)
+
+
+def test_no_time_ends_with_code_4_and_what_is_no_time_is_refused(store: Path) -> None:
+    done = run(store, "--time-limit", "1e-9")
+    assert getattr(done.exception, "exit_code", None) == 4
+    assert "without a proof" in str(done.exception)
+    for word in ("0", "-1", "nan", "inf"):
+        done = run(store, "--time-limit", word)
+        assert getattr(done.exception, "exit_code", None) == 2
+        assert isinstance(done.exception, click.BadParameter)
+        assert done.exception.param is not None
+        assert done.exception.param.opts == ["--time-limit"]
 
 
 def test_the_best_accuracy_is_explained_in_points(store: Path) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.parser
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import cli
-from app.simulating import groups
+from app.cli.plan import simulate as command
+from app.planning import ask
+from app.simulating import groups, trust
+from app.sorted_outcomes import measured
+from planner.trials.simulate import simulate
+from planner.trials.stress import stress
 from profiles.aggregate import Aggregate
 from profiles.digest import digest_bytes
+from profiles.errors import UnprovenError
 from profiles.observation import Observation
 from profiles.query import Query
 from profiles.store.store import Store
@@ -202,6 +210,8 @@ def test_recorded_traffic_is_judged_window_by_window(store: Path, trace: Path) -
     assert "requests are left out: the trace ends within their window" in said
     assert said == run(store, "--trace", str(trace), spec=PACED).stdout
     assert said != run(store, "--trace", str(trace), "--seed", "1", spec=PACED).stdout
+    said = run(store, "--trace", str(trace), spec=PACED + "confidence: none\n").stdout
+    assert "note: planned on point estimates" in said  # a warning of the plan
 
 
 def test_a_trace_can_be_answered_by_new_queries(store: Path, trace: Path, tmp_path: Path) -> None:
@@ -220,6 +230,74 @@ def test_a_trace_needs_windows_and_a_mapping_needs_a_trace(store: Path, trace: P
     assert "give --trace" in str(done.exception)
     done = run(store, "--trace", str(trace), "--mapping", "paretobandit")
     assert getattr(done.exception, "exit_code", None) == 2
+
+
+SHARED = """format_version: "1.0"
+workload: w
+traffic: {requests: 180, per: minute}
+limits:
+  accuracy: {overall: 0.6}
+  shares: [{name: large, models: [large], at_least: 0.4}]
+"""
+
+
+def test_a_binding_limit_on_shares_is_judged_by_the_plans_own_mix_and_says_so(
+    store: Path, trace: Path, tmp_path: Path
+) -> None:
+    said = run(store, spec=SHARED).stdout
+    assert re.search(r"kept shares.large.at_least at least 0.4 +(100.0 \+- 10.6 % +){2}", said)
+    assert "holds on the mix of classes that its plan was made for" in said
+    judge = str(store_of(tmp_path, 8, "new"))
+    said = run(store, "--judge", judge, spec=SHARED).stdout
+    assert re.search(r"shares.large.at_least at least 0.4 +0.4 +n/a +kept", said)
+    assert "holds on the mix of classes that its plan was made for" in said
+    said = run(store, "--trace", str(trace), spec=SHARED).stdout
+    assert "windows do not tell of shares.large.at_least" in said
+    assert "the draws of a window scatter around it" in said
+    assert "shares of traffic" not in run(store).stdout
+
+
+def test_no_time_for_the_plan_ends_with_exit_code_4(store: Path, trace: Path) -> None:
+    for words in ((), ("--trace", str(trace))):
+        done = run(store, "--time-limit", "1e-9", *words, spec=PACED)
+        assert getattr(done.exception, "exit_code", None) == 4
+        assert "without a proof" in str(done.exception)
+        assert done.stdout == ""
+    fees = "fixed_costs:\n  - {name: rent, pays_for: [large], usd: 0.1, per: minute}\n"
+    done = run(store, "--time-limit", "1e-9", spec=SHARED + fees)
+    assert getattr(done.exception, "exit_code", None) == 4
+
+
+def test_where_no_half_has_a_proven_plan_everything_says_so_and_ends_with_code_4(
+    store: Path,
+) -> None:
+    """The plan from all queries is proven, those from halves are not."""
+    (store.parent / "spec.yaml").write_text(SPEC)
+    question = ask(store.parent / "spec.yaml", store)
+    planner = question.planner(60.0)
+    found = trust(question, planner, store, resplits=2, seed=0, advance=lambda done, total: None)
+    command.refuse_unproven(found)
+    own = measured(question, planner, store)
+    alone = np.arange(len(own.query_ids))
+    none = simulate(own.outcomes, own.sorted_by, alone, planner.spec, resplits=2, time_limit_s=1e-9)
+    hurried = replace(found, simulation=none)
+    for said in (command.text(hurried), command.markdown(hurried)):
+        (row,) = [line for line in said.splitlines() if "not proven in time" in line]
+        assert re.findall(r"\d of \d", row) == ["2 of 2", "2 of 2", "0 of 2", "2 of 2"]
+        (row,) = [line for line in said.splitlines() if "kept accuracy.overall" in line]
+        assert row.count("n/a") >= 3
+    assert "not proven in time" not in command.text(found)
+    ways = command.as_json(hurried)["resplits"]["ways_of_planning"]
+    assert [way["unproven"] for way in ways] == [2, 2, 0, 2]
+    assert [way["refused"] for way in ways][:2] == [0, 0]
+    with pytest.raises(UnprovenError, match="not one of 2 plans from halves was proven") as error:
+        command.refuse_unproven(hurried)
+    assert error.value.exit_code == 4
+    assert "--time-limit" in str(error.value)
+    short = stress(question.planner(1e-9), planner.explained(planner.limits))
+    hurried = replace(found, stress=short)
+    assert command.text(hurried).count("not proven in time") == len(short.rows)
+    assert all(row["unproven"] for row in command.as_json(hurried)["stress"])
 
 
 def test_limits_that_clash_end_with_exit_code_3(store: Path) -> None:

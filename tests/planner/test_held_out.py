@@ -194,13 +194,20 @@ def test_limits_of_tenants_are_judged_by_each_tenants_own_shares() -> None:
     assert one.low is None
 
 
-def test_shares_of_strategies_are_judged_without_an_interval() -> None:
+def test_a_binding_limit_on_shares_of_traffic_is_judged_by_the_mix_that_was_planned_for() -> None:
     hard, outcomes = easy_and_hard(np.random.default_rng(8), 400)
-    sorted_by, (own, new) = sorted_into(hard), halves_of(400)
-    limits = {"shares": [{"name": "good", "strategies": ["good/single"], "at_most": 0.9}]}
-    planner = planned(with_answers(outcomes), sorted_by, own, limits=limits)
+    sorted_by = sorted_into(hard)
+    easy_first = np.argsort(hard, kind="stable")
+    own = easy_first[:300]  # new queries are all hard, but for a few
+    new = np.concatenate([easy_first[:20], easy_first[300:]])
+    limits = {"shares": [{"name": "good", "strategies": ["good/single"], "at_most": 0.2}]}
+    planner = planned(
+        with_answers(outcomes), sorted_by, own, objective="maximize accuracy", limits=limits
+    )
     one = of(judge(planner, with_answers(outcomes), sorted_by, new), "shares.good.at_most")
+    shares = [planner.solve().allocation[d].get("good/single", 0.0) for d in ("c0", "c1")]
+    weights, fresh = (np.bincount(hard[rows]) / len(rows) for rows in (own, new))
+    assert weights @ shares == pytest.approx(0.2)
+    assert fresh @ shares > 0.25
+    assert one.found == pytest.approx(0.2)
     assert (one.kept, one.low, one.surely) == (True, None, None)
-    share = [planner.solve().allocation[d].get("good/single", 0.0) for d in ("c0", "c1")]
-    weights = np.bincount(hard[new]) / 200
-    assert one.found == pytest.approx(float(weights @ share))

@@ -218,6 +218,49 @@ def test_floors_of_classes_and_spend_are_judged_each_alone() -> None:
     assert kept(found, PLAN, "spend.usd_per_request") == (5, 5)
 
 
+def test_a_binding_limit_on_shares_is_kept_on_the_mix_of_each_plan_whatever_the_judges_mix() -> (
+    None
+):
+    hard, outcomes = easy_and_hard(np.random.default_rng(4), 400)
+    sorted_by = sorted_into(hard)
+    good = {"name": "good", "strategies": ["good/single"]}
+    cheap = {"name": "cheap", "strategies": ["cheap/single"], "at_least": 0.6}
+    keys: dict[str, Any] = {"objective": "maximize accuracy", "limits": {}}
+    for shares in ([{**good, "at_most": 0.3}], [cheap, {**good, "at_least": 0.1}]):
+        keys["limits"] = {"shares": shares}
+        found = simulate(outcomes, sorted_by, alone(400), make_spec(**keys), resplits=8, seed=2)
+        for name in (PLAN, NAIVE):
+            promises = [one for one in of(found, name).promises if one.limit is not None]
+            assert [(one.kept, one.judged) for one in promises] == [(8, 8)] * len(shares)
+    by_judges = []
+    for number in range(8):
+        dealt = Dealt(sorted_by.classes, sorted_by.names, alone(400))
+        seen = halves(dealt, np.random.default_rng([2, number]))
+        profile = profile_of(outcomes, hard, sorted_by.names, np.flatnonzero(seen))
+        keys["limits"] = {"shares": [{**good, "at_most": 0.3}]}
+        rung = Planner(profile, make_spec(**keys, traffic={"requests": int((~seen).sum())})).solve()
+        share = np.array([rung.allocation[d].get("good/single", 0.0) for d in sorted_by.names])
+        assert share[hard[seen]].mean() == pytest.approx(0.3)
+        by_judges.append(share[hard[~seen]].mean())
+    assert min(by_judges) < 0.3 < max(by_judges)  # why the judges' own mix says nothing
+
+
+def test_plans_that_were_not_proven_in_time_are_no_refusals() -> None:
+    hard, outcomes = easy_and_hard(np.random.default_rng(3), 200)
+    asked = outcomes, sorted_into(hard), alone(200), make_spec(**FLOOR)
+    found = simulate(*asked, resplits=3, time_limit_s=1e-9)
+    assert found.none_proven
+    for name in (PLAN, NAIVE, ORACLE):
+        way = of(found, name)
+        assert (way.refused, way.unproven, way.unjudged) == (0, 3, 0)
+        assert [(one.kept, one.judged, one.share) for one in way.promises] in ([], [(0, 0, None)])
+    assert of(found, SINGLE).unproven == 0  # it needs no solver
+    assert all(premium.usd_per_request is None for premium in found.premiums)
+    in_time = simulate(*asked, resplits=3)
+    assert not in_time.none_proven
+    assert [of(in_time, name).unproven for name in (PLAN, NAIVE, ORACLE)] == [0, 0, 0]
+
+
 def test_the_mix_of_the_spec_weighs_the_judges() -> None:
     hard, outcomes = easy_and_hard(np.random.default_rng(5), 400)
     sorted_by = sorted_into(hard)

@@ -41,6 +41,17 @@ def table(limits: dict[str, Any], *, slow: Any = SLOW, **keys: Any) -> tuple[Pla
     return planner, stress(planner, Answer(np.array([1.0, 0.0, 0.0, 1.0]), 0.0, {}))
 
 
+def test_what_is_not_proven_in_time_anew_is_not_called_infeasible() -> None:
+    profile = make_profile(ACCURACY, COST, weights=[0.6, 0.4], slow=SLOW, grid_s=GRID)
+    spec = make_spec(limits={"accuracy": {"overall": 0.8}})
+    answer = Answer(np.array([1.0, 0.0, 0.0, 1.0]), 0.0, {})
+    hurried = stress(Planner(profile, spec, time_limit_s=1e-9), answer)
+    in_time = stress(Planner(profile, spec), answer)
+    assert {(one.planned_anew, one.unproven) for one in hurried.rows} == {(None, True)}
+    assert not any(one.unproven for one in in_time.rows)
+    assert [one.expected for one in hurried.rows] == [one.expected for one in in_time.rows]
+
+
 def row(found: Stress, drift: str) -> Stressed:
     return next(one for one in found.rows if one.drift == drift)
 

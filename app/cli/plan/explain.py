@@ -21,6 +21,7 @@ from app.cli.options import (
     store_option,
     table,
 )
+from app.cli.plan.in_time import time_limit_option
 from profiles.visible import escaped
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Most re-solves for prices at which strategies enter, and for what flips the plan, each.",
 )
+@time_limit_option
 @report_format_option
-def explain_command(spec: Path, store_path: Path, solves: int, output_format: str) -> None:
+def explain_command(
+    spec: Path, store_path: Path, solves: int, time_limit_s: float, output_format: str
+) -> None:
     """Explain SPEC's plan: what limits cost, why strategies are left out, what would flip it.
 
     SPEC is a file, or - for standard input; its paths are then relative to the working directory.
@@ -47,7 +51,7 @@ def explain_command(spec: Path, store_path: Path, solves: int, output_format: st
     from app.planning import ask
     from planner.explaining.explanation import explanation
 
-    planner = ask(spec, store_path).planner()
+    planner = ask(spec, store_path).planner(time_limit_s)
     with progress_bar("re-solves") as advance:
         found = explanation(planner, most_solves=solves, advance=advance)
     if output_format == "json":

@@ -32,6 +32,8 @@ def _of_resplits(done: Simulation) -> Iterator[tuple[str, ...]]:
     """A row per figure, a column per way of planning."""
     ways = done.contenders
     yield "refused", *(share(way.refused / done.resplits) for way in ways)
+    if any(way.unproven for way in ways):
+        yield "not proven in time", *(f"{way.unproven} of {done.resplits}" for way in ways)
     if any(way.unjudged for way in ways):
         yield "not measured", *(share(way.unjudged / done.resplits) for way in ways)
     for promise in ways[0].promises:
@@ -67,7 +69,7 @@ def _in_words(premium: Premium) -> str:
 def stress_rows(found: Stress) -> Iterator[tuple[str, ...]]:
     """A row per drift: the plan's own figures, those of planning anew, and what breaks."""
     for row in found.rows:
-        anew = ("no plan", "n/a")
+        anew = ("not proven in time" if row.unproven else "no plan", "n/a")
         if row.planned_anew is not None:
             anew = figures(row.planned_anew)[:2]
         yield row.drift, *figures(row.expected), *anew, ", ".join(row.breaks) or "nothing"

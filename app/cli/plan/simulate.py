@@ -21,15 +21,19 @@ from app.cli.options import (
     store_option,
     table,
 )
+from app.cli.plan.in_time import time_limit_option
 from app.cli.plan.resplit_lines import resplit_lines, resplits_json, stress_rows
 from app.cli.plan.trust_lines import (
+    OF_SHARES,
     SLOWER,
+    about_shares,
     held_out_json,
     held_out_lines,
     trace_json,
     trace_lines,
     trace_remarks,
 )
+from profiles.errors import UnprovenError
 from profiles.visible import escaped
 
 if TYPE_CHECKING:
@@ -72,6 +76,7 @@ ONE_TABLE = (
 @click.option("--trace", type=FILE, help="Instead: recorded traffic, window by window.")
 @click.option("--mapping", help="How the trace is read: a file, or a name of --list-mappings.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all draws.")
+@time_limit_option
 @report_format_option
 def simulate_command(
     spec: Path,
@@ -81,12 +86,14 @@ def simulate_command(
     trace: Path | None,
     mapping: str | None,
     seed: int,
+    time_limit_s: float,
     output_format: str,
 ) -> None:
     """How far SPEC's plan can be trusted: promises kept on held-out halves, and under drift.
 
-    With --judge new queries judge it instead, with --trace recorded traffic does, answered from the
-    store's outcomes or from those of --judge.
+    Plans from halves that are not proven in time are counted apart; where none is, it is exit
+    code 4. With --judge new queries judge the plan instead, with --trace recorded traffic does,
+    answered from the store's outcomes or from those of --judge.
 
     SPEC is a file, or - for standard input; its paths are then relative to the working directory.
     """
@@ -97,18 +104,36 @@ def simulate_command(
     if mapping and not trace:
         raise click.UsageError("--mapping says how a trace is read: give --trace")
     question = ask(spec, store_path)
+    planner = question.planner(time_limit_s)
     if judge_path is None and trace is None:
         with progress_bar("resplits") as advance:
-            found = trust(question, store_path, resplits=resplits, seed=seed, advance=advance)
+            found = trust(
+                question, planner, store_path, resplits=resplits, seed=seed, advance=advance
+            )
     else:
         arrivals, notes = read_trace(trace, mapping) if trace else ([], [])
         for note in notes:
             click.echo(f"note: {note}", err=True)
-        found = judged_anew(question, store_path, judge_path, arrivals, seed=seed)
+        found = judged_anew(question, planner, store_path, judge_path, arrivals, seed=seed)
     if output_format == "json":
         emit_json(as_json(found))
     else:
         emit_text(markdown(found) if output_format == "markdown" else text(found))
+    refuse_unproven(found)
+
+
+def refuse_unproven(found: Trust) -> None:
+    """Refuse to call it done where time ran out on the plan of every resplit.
+
+    Raises:
+        UnprovenError: It did.
+    """
+    if found.simulation is not None and found.simulation.none_proven:
+        raise UnprovenError(
+            f"time ran out: not one of {found.simulation.resplits} plans from halves was proven, "
+            "so how often such plans keep their promises is not known\n"
+            "  next: give more time with --time-limit"
+        )
 
 
 def text(found: Trust) -> str:
@@ -161,11 +186,13 @@ def _remarks(found: Trust) -> list[str]:
             SHARES,
             *([CLASS_FLOORS] if of_classes else []),
             *([LATENCIES] if timed else []),
+            *([OF_SHARES] if about_shares(names) else []),
         ]
         remarks.append(ONE_TABLE)
     if found.held_out is not None:
         timed = any(one.limit != one.allowed for one in found.held_out.promises)
-        remarks += [SHARES, *([SLOWER] if timed else [])]
+        shares = about_shares(one.promise for one in found.held_out.promises)
+        remarks += [SHARES, *([SLOWER] if timed else []), *([OF_SHARES] if shares else [])]
     if found.trace is not None:
         remarks += trace_remarks(found.trace)
     return remarks
@@ -186,6 +213,7 @@ def as_json(found: Trust) -> dict[str, Any]:
                 "expected": row.expected.model_dump(),
                 "breaks": row.breaks,
                 "planned_anew": row.planned_anew.model_dump() if row.planned_anew else None,
+                "unproven": row.unproven,
             }
             for row in found.stress.rows
         ]

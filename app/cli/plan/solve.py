@@ -17,6 +17,7 @@ from app.cli.options import (
     store_option,
     writing,
 )
+from app.cli.plan.in_time import time_limit_option
 from app.cli.plan.report import plan_markdown, plan_text
 
 if TYPE_CHECKING:
@@ -34,14 +35,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The plan; '-' is stdout, and what people read then goes to stderr.",
 )
-@click.option(
-    "--time-limit",
-    "time_limit_s",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds that one solve may take; without a proof by then it is exit code 4.",
-)
+@time_limit_option
 @report_format_option
 def solve_command(
     spec: Path, store_path: Path, output: Path, time_limit_s: float, output_format: str

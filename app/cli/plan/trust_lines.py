@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,24 @@ PACED = (
     "a lower rung answers where the money left in a window cannot carry a higher one to its end; "
     "an answer that costs more than is left is refused, and counts in no mean"
 )
+
+
+OF_SHARES = (
+    "a limit on shares of traffic holds on the mix of classes that its plan was made for: it is "
+    "the plan's own arithmetic, and judged by that mix; another mix moves the share"
+)
+
+SHARES_IN_WINDOWS = (
+    "a limit on shares of traffic holds on the planned mix of classes, on every rung: it is the "
+    "plan's own arithmetic; the draws of a window scatter around it"
+)
+
+
+def about_shares(promises: Iterable[str]) -> bool:
+    """Whether one is a limit on shares of traffic."""
+    from planner.limit_names import SHARES
+
+    return any(name.startswith(SHARES) for name in promises)
 
 
 def named(name: str, limit: float | None) -> str:
@@ -126,6 +144,8 @@ def trace_remarks(found: TraceTrial) -> Iterator[str]:
     elif found.unfinished:
         yield f"{found.unfinished} requests are left out: the trace ends within their window"
     yield from (f"windows do not tell of {name}" for name in found.not_judged)
+    if about_shares(found.not_judged):
+        yield SHARES_IN_WINDOWS
     if any("by_class" in one.promise for one in found.promises):
         yield OF_CLASSES
     yield FROM_TABLE
