@@ -214,18 +214,22 @@ def _facts(planner: Planner, rungs: tuple[Rung, ...]) -> dict[str, dict[str, Cel
     allocations += [part.allocation for rung in rungs for part in rung.by_tenant.values()]
     used = {text for one in allocations for shares in one.values() for text in shares}
     facts: dict[str, dict[str, CellFacts]] = {name: {} for name in planner.estimates.classes}
-    for cell, planned in zip(planner.estimates.cells, planner.estimates.accuracy, strict=True):
+    e = planner.estimates
+    errors = zip(e.accuracy.tolist(), e.accuracy_sd.tolist(), e.cost_sd.tolist(), strict=True)
+    for cell, (planned, accuracy_se, cost_se) in zip(e.cells, errors, strict=True):
         if cell.strategy in used:
-            facts[cell.class_name][cell.strategy] = _fact(cell, float(planned))
+            facts[cell.class_name][cell.strategy] = _fact(cell, planned, accuracy_se, cost_se)
     return facts
 
 
-def _fact(cell: Cell, planned_accuracy: float) -> CellFacts:
+def _fact(cell: Cell, planned: float, accuracy_se: float, cost_se: float) -> CellFacts:
     return CellFacts(
         queries=cell.queries,
         accuracy=cell.accuracy,
-        planned_accuracy=float(f"{planned_accuracy:.9g}"),
+        planned_accuracy=float(f"{planned:.9g}"),
+        accuracy_se=float(f"{accuracy_se:.9g}"),
         cost_usd=cell.cost_usd,
+        cost_se_usd=float(f"{cost_se:.9g}") if math.isfinite(cost_se) else None,
         cost_max_usd=cell.cost_max_usd,
         latency_p95_s=cell.latency_p95_s,
         tokens_out_max=cell.tokens_out_max,

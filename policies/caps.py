@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from planner.plan import CellFacts
 from planner.spec import Window
 from policies.decimals import at_least, at_most, exact, nearest
 from policies.draft import Draft
-from policies.policy import Budget, StrategyEntry
-from policies.shares import MONEY_DIGITS
+from policies.policy import Budget, CellFigures, StrategyEntry
+from policies.shares import ACCURACY_DECIMALS, MONEY_DIGITS
 from profiles.errors import InputError, UnknownValueError
 from profiles.money import PriceCard
 from profiles.strategy import Strategy, Value, parse
@@ -112,17 +113,24 @@ def _entry(draft: Draft, text: str) -> StrategyEntry:
     return StrategyEntry(
         text=text,
         max_tokens=token_cap(parse(text), max(seen, default=None)),
-        expected_cost_usd={
-            name: nearest(cell.cost_usd, MONEY_DIGITS)
-            for name, cell in cells.items()
-            if cell and cell.cost_usd is not None
-        },
-        cost_bound_usd={
-            name: at_least(cell.cost_max_usd, MONEY_DIGITS)
-            for name, cell in cells.items()
-            if cell and cell.cost_max_usd is not None
-        },
+        by_class={name: _figures(cell) for name, cell in cells.items() if cell},
     )
+
+
+def _figures(cell: CellFacts) -> CellFigures:
+    return CellFigures(
+        queries=cell.queries,
+        accuracy=round(cell.planned_accuracy, ACCURACY_DECIMALS),
+        accuracy_se=round(cell.accuracy_se, ACCURACY_DECIMALS),
+        cost_usd=None if cell.cost_usd is None else nearest(cell.cost_usd, MONEY_DIGITS),
+        cost_se_usd=None if cell.cost_se_usd is None else nearest(cell.cost_se_usd, MONEY_DIGITS),
+        cost_max_usd=_most(cell.cost_max_usd),
+        latency_p95_s=cell.latency_p95_s,
+    )
+
+
+def _most(usd: float | None) -> float | None:
+    return None if usd is None else at_least(usd, MONEY_DIGITS)
 
 
 def _calling(strategy: Strategy) -> Iterator[Strategy]:

@@ -61,6 +61,7 @@ def _assemble(draft: Draft, graph_file: str) -> CompiledPolicy:
     classes = PolicyClasses(
         source=source,
         names=plan.classes.names,
+        weights=plan.classes.weights,
         labels=known_labels(estimator, source) if estimator else (),
         encoder=pinned_encoder(estimator) if estimator else None,
     )
@@ -72,6 +73,7 @@ def _assemble(draft: Draft, graph_file: str) -> CompiledPolicy:
         graph=Graph(file=graph_file, sha256=""),
         strategies=draft.entries,
         rungs=draft.rungs,
+        traffic=plan.traffic,
         limits=plan.limits,
         budgets=draft.budgets,
         prices=draft.prices,

@@ -49,8 +49,8 @@ class Tables:
             for index, rung in enumerate(policy.rungs)
         ]
         costs = [
-            [entry.expected_cost_usd.get(name, np.nan) for entry in policy.strategies]
-            for name in names
+            [np.nan if cost is None else cost for cost in costs]
+            for costs in ([entry.cost_usd(name) for entry in policy.strategies] for name in names)
         ]
         return cls(np.array(rows, dtype=np.float32), np.array(costs, dtype=np.float32))
 

@@ -7,24 +7,22 @@ and is pinned by its sha256.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
-from planner.plan import ClassSource, Figures
-from planner.spec import Limits, Window
+from planner.plan import ClassSource, Figures, LimitFigures
+from planner.spec import Limits, Traffic, Window
 from profiles.digest import digest
 from profiles.money import PriceCard
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION: Literal["1.1"] = "1.1"
 EMBEDDING = "embedding"
 """The graphs' input for an encoder's vector of each text, float32[N, D]."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -59,6 +57,9 @@ class PolicyClasses(_Part):
         "'text+label': the graph reads the prompt and a label that the caller sends."
     )
     names: tuple[str, ...] = Field(min_length=1, description="Class names, easiest first.")
+    weights: tuple[Share, ...] = Field(
+        min_length=1, description="Planned share of requests per class, in the same order."
+    )
     labels: tuple[str, ...] = Field(
         default=(), description="Labels that the graph knows; only with 'text+label'."
     )
@@ -76,15 +77,6 @@ class PolicyClasses(_Part):
             raise ValueError("a label stands twice")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_absent_parts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Policies without a part say what they said before there was any, digests included."""
-        found: dict[str, Any] = dump(self)
-        for name in ("labels", "encoder"):
-            if not getattr(self, name):
-                found.pop(name, None)
-        return found
-
     @property
     def inputs(self) -> tuple[str, ...]:
         """What a request is sorted by: `text`, `label` or both, as the decision graph takes it.
@@ -99,6 +91,21 @@ class PolicyClasses(_Part):
         return self.names if self.source == "label" else self.labels
 
 
+class CellFigures(_Part):
+    """One strategy in one class: what the plan counted on, how sure that is, and on how much."""
+
+    queries: int = Field(ge=0, description="Distinct queries measured.")
+    accuracy: float = Field(description="Mean score that the plan counted on, 0..1.")
+    accuracy_se: float = Field(ge=0, description="Standard error of it.")
+    cost_usd: float | None = Field(description="Mean dollars per request; null where unknown.")
+    cost_se_usd: float | None = Field(description="Standard error of it.")
+    cost_max_usd: float | None = Field(
+        description="Dearest measured request, dollars: held before a replayed request starts. "
+        "Live requests are bounded by prices and caps instead."
+    )
+    latency_p95_s: float | None = Field(description="Measured 95th percentile, seconds.")
+
+
 class StrategyEntry(_Part):
     """One strategy that some rung uses, with what the runtime must know before it starts one."""
 
@@ -107,25 +114,38 @@ class StrategyEntry(_Part):
         default=None,
         description="Cap on completion tokens of every call, written into forwarded requests.",
     )
-    expected_cost_usd: dict[str, float] = Field(
-        default_factory=dict, description="Mean measured dollars per request, per class."
+    by_class: dict[str, CellFigures] = Field(
+        default_factory=dict, description="Per class in which it was measured."
     )
-    cost_bound_usd: dict[str, float] = Field(
-        default_factory=dict,
-        description="Dearest measured request per class, dollars: held before a replayed request "
-        "starts. Live requests are bounded by prices and caps instead.",
-    )
+
+    def cost_usd(self, class_name: str) -> float | None:
+        """Mean dollars of a request of a class, None where unknown."""
+        cell = self.by_class.get(class_name)
+        return None if cell is None else cell.cost_usd
+
+    def cost_max_usd(self, class_name: str) -> float | None:
+        """Dollars of the dearest request measured in a class, None where unknown."""
+        cell = self.by_class.get(class_name)
+        return None if cell is None else cell.cost_max_usd
 
 
 class PolicyRung(_Part):
     """One step of the ladder."""
 
     budget_fraction: float = Field(description="Share of the first rung's spend.")
+    objective: str = Field(description="What was optimised, in the spec's words.")
     shares: dict[str, dict[str, Share]] = Field(
         description="Per class, the share of requests each strategy answers; sums to 1."
     )
     expected: Figures = Field(description="Best estimate of the outcome.")
     promised: Figures = Field(description="What holds with the plan's confidence.")
+    by_class: dict[str, Figures] = Field(description="Best estimate of the outcome per class.")
+    limits: dict[str, LimitFigures] = Field(
+        description="What is promised of every limit, and whether that keeps it."
+    )
+    shadow_prices: dict[str, float] = Field(
+        description="Change of the objective per unit of a binding limit, by limit name."
+    )
 
 
 class Budget(_Part):
@@ -165,8 +185,9 @@ class Graph(_Part):
 class Policy(_Part):
     """A reviewed, enforceable policy."""
 
-    format_version: Literal["1.0"] = Field(
-        default="1.0", description="Version of this format: minor additive, major breaks."
+    format_version: Literal["1.1"] = Field(
+        default=FORMAT_VERSION,
+        description="Version of this format. Older minor versions are read, newer ones refused.",
     )
     workload: str = Field(description="The traffic that was planned for.")
     digest: str = Field(default="", description="Content digest of everything else in this file.")
@@ -178,6 +199,7 @@ class Policy(_Part):
     rungs: tuple[PolicyRung, ...] = Field(
         min_length=1, description="Dearest first; the runtime steps down as money runs short."
     )
+    traffic: Traffic | None = Field(description="Volume that limits and budgets were made for.")
     limits: Limits
     budgets: tuple[Budget, ...] = Field(
         default=(), description="Money limits; none where the spec gave no spend limit."

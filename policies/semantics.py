@@ -36,8 +36,17 @@ class _Reader:
 def semantic_findings(policy: Policy, source: Source) -> list[Finding]:
     """Everything in a policy that does not make sense together."""
     reader = _Reader(policy, source)
-    parts = (_strategies, _shares, _ladder, _prices, _budgets)
+    parts = (_classes, _strategies, _shares, _ladder, _prices, _budgets)
     return [finding for part in parts for finding in part(reader)]
+
+
+def _classes(reader: _Reader) -> Iterator[Finding]:
+    classes = reader.policy.classes
+    if len(set(classes.names)) != len(classes.names):
+        yield reader.error("class-twice", "a class stands twice", "classes", "names")
+    if len(classes.weights) != len(classes.names):
+        message = f"expected a weight for each of the {len(classes.names)} classes"
+        yield reader.error("class-weights", message, "classes", "weights")
 
 
 def _strategies(reader: _Reader) -> Iterator[Finding]:
@@ -51,15 +60,15 @@ def _strategies(reader: _Reader) -> Iterator[Finding]:
             yield reader.error("strategy-twice", f"{entry.text} stands twice", *keys)
         if entry.text not in used:
             yield reader.error("strategy-unused", f"no rung uses {entry.text}", *keys)
-        for name in (*entry.expected_cost_usd, *entry.cost_bound_usd):
+        for name, cell in entry.by_class.items():
+            where = ("strategies", index, "by_class", name)
             if name not in policy.classes.names:
                 message = f"{name!r} is not a class of this policy"
-                yield reader.error("class-unknown", message, "strategies", index)
-        for name, mean in entry.expected_cost_usd.items():
-            bound = entry.cost_bound_usd.get(name)
-            if bound is not None and bound < mean * (1 - COST_TOLERANCE):
+                yield reader.error("class-unknown", message, *where)
+            mean, bound = cell.cost_usd, cell.cost_max_usd
+            if mean is not None and bound is not None and bound < mean * (1 - COST_TOLERANCE):
                 message = f"the dearest request ({bound} USD) is cheaper than the mean ({mean} USD)"
-                yield reader.error("cost-bound", message, "strategies", index, "cost_bound_usd")
+                yield reader.error("cost-bound", message, *where, "cost_max_usd")
 
 
 def _spelling(reader: _Reader, text: str, keys: tuple[str | int, ...]) -> Iterator[Finding]:
@@ -74,8 +83,6 @@ def _spelling(reader: _Reader, text: str, keys: tuple[str | int, ...]) -> Iterat
 
 def _shares(reader: _Reader) -> Iterator[Finding]:
     texts, names = reader.policy.strategy_texts(), reader.policy.classes.names
-    if len(set(names)) != len(names):
-        yield reader.error("class-twice", "a class stands twice", "classes", "names")
     for index, rung in enumerate(reader.policy.rungs):
         keys = ("rungs", index, "shares")
         for name in names:

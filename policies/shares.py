@@ -79,12 +79,24 @@ def _mean_cost(draft: Draft, strategy: str) -> float:
 
 
 def _rung(draft: Draft, rung: Rung, shares: dict[str, dict[str, float]]) -> PolicyRung:
-    accuracy, cost_usd = _moved(draft, rung, shares)
+    classes = draft.plan.classes
+    moved = {name: _moved(draft, name, rung, shares) for name in classes.names}
+    accuracy, cost_usd = (
+        math.fsum(
+            weight * moved[name][part]
+            for name, weight in zip(classes.names, classes.weights, strict=True)
+        )
+        for part in range(2)
+    )
     return PolicyRung(
         budget_fraction=rung.budget_fraction,
+        objective=rung.objective,
         shares=shares,
         expected=_figures(rung.expected, accuracy, cost_usd),
         promised=_figures(rung.promised, accuracy, cost_usd),
+        by_class={name: _figures(rung.by_class[name], *moved[name]) for name in classes.names},
+        limits=rung.limits,
+        shadow_prices=rung.shadow_prices,
     )
 
 
@@ -98,19 +110,18 @@ def _figures(figures: Figures, accuracy: float, cost_usd: float) -> Figures:
 
 
 def _moved(
-    draft: Draft, rung: Rung, shares: Mapping[str, Mapping[str, float]]
+    draft: Draft, name: str, rung: Rung, shares: Mapping[str, Mapping[str, float]]
 ) -> tuple[float, float]:
-    """Accuracy and dollars per request that simplifying added."""
+    """Accuracy and dollars per request of a class that simplifying added."""
     accuracy, cost_usd = [], []
-    for name, weight in zip(draft.plan.classes.names, draft.plan.classes.weights, strict=True):
-        planned = rung.allocation[name]
-        for strategy in planned:
-            kept = shares[name].get(strategy)
-            # A crumb may have no facts; a share that stays must.
-            cell = draft.known_cell(name, strategy) if kept else draft.cell(name, strategy)
-            if cell is None:
-                continue
-            change = weight * ((kept or 0.0) - planned[strategy])
-            accuracy.append(change * cell.planned_accuracy)
-            cost_usd.append(change * (cell.cost_usd or 0.0))
+    planned = rung.allocation[name]
+    for strategy in planned:
+        kept = shares[name].get(strategy)
+        # A crumb may have no facts; a share that stays must.
+        cell = draft.known_cell(name, strategy) if kept else draft.cell(name, strategy)
+        if cell is None:
+            continue
+        change = (kept or 0.0) - planned[strategy]
+        accuracy.append(change * cell.planned_accuracy)
+        cost_usd.append(change * (cell.cost_usd or 0.0))
     return math.fsum(accuracy), math.fsum(cost_usd)

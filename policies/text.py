@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
-from planner.plan import Figures
 from policies.decimals import plain
 from policies.policy import Budget, Policy, PolicyEncoder, PolicyRung, StrategyEntry
 from profiles.money import TokenPrice
@@ -53,12 +53,13 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield "classes:"
     yield f"  source: {policy.classes.source} # {_SORTED_BY[policy.classes.source]}"
     yield f"  names: {_flow(policy.classes.names)} # easiest first"
+    yield f"  weights: {_flow(policy.classes.weights)} # planned shares of requests"
     if policy.classes.labels:
         yield f"  labels: {_flow(policy.classes.labels)} # what the caller may send"
     if policy.classes.encoder:
         yield from _encoder(policy.classes.encoder)
     yield ""
-    yield "# Cheapest first. Dollars per request as measured in each class: the mean, the dearest."
+    yield "# Cheapest first. Per class what the plan counted on, with standard errors."
     yield "strategies:"
     for entry in policy.strategies:
         yield from _strategy(entry, policy.classes.names)
@@ -69,6 +70,8 @@ def _lines(policy: Policy) -> Iterator[str]:
     for rung in policy.rungs:
         yield from _rung(rung, policy)
     yield ""
+    traffic = policy.traffic and policy.traffic.model_dump(mode="json", exclude_none=True)
+    yield f"traffic: {_flow(traffic)}"
     yield f"limits: {_flow(policy.limits.model_dump(mode='json', exclude_defaults=True))}"
     yield from _budgets(policy.budgets)
     yield f"when_exhausted: {policy.when_exhausted}"
@@ -92,12 +95,12 @@ def _strategy(entry: StrategyEntry, names: tuple[str, ...]) -> Iterator[str]:
         yield "    max_tokens: null # no cap is known"
     else:
         yield f"    max_tokens: {entry.max_tokens} # completion tokens of one call"
-    yield f"    expected_cost_usd: {_flow(_sorted(entry.expected_cost_usd, names))}"
-    yield f"    cost_bound_usd: {_flow(_sorted(entry.cost_bound_usd, names))}"
+    yield from _table("by_class", _sorted(entry.by_class, names))
 
 
 def _rung(rung: PolicyRung, policy: Policy) -> Iterator[str]:
     yield f"  - budget_fraction: {plain(rung.budget_fraction)}"
+    yield f"    objective: {_word(rung.objective)}"
     yield "    shares:" + ("" if rung.shares else " {}")
     for name, shares in _sorted(rung.shares, policy.classes.names).items():
         yield f"      {_key(name, 6)}:" + ("" if shares else " {}")
@@ -105,9 +108,19 @@ def _rung(rung: PolicyRung, policy: Policy) -> Iterator[str]:
             yield f"        {_key(text, 8)}: {plain(share)}"
     yield f"    expected: {_figures(rung.expected)}"
     yield f"    promised: {_figures(rung.promised)}"
+    yield from _table("by_class", _sorted(rung.by_class, policy.classes.names))
+    yield from _table("limits", rung.limits)
+    yield f"    shadow_prices: {_flow(rung.shadow_prices)}"
 
 
-def _figures(figures: Figures) -> str:
+def _table(key: str, rows: Mapping[str, BaseModel]) -> Iterator[str]:
+    """A row of figures per name."""
+    yield f"    {key}:" + ("" if rows else " {}")
+    for name, row in rows.items():
+        yield f"      {_key(name, 6)}: {_figures(row)}"
+
+
+def _figures(figures: BaseModel) -> str:
     return _flow(figures.model_dump(mode="json"))
 
 
@@ -173,6 +186,10 @@ def _flow(value: Any) -> str:
         return f"[{', '.join(map(_flow, value))}]"
     if value is None:
         return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
     return plain(value) if isinstance(value, float) else _word(str(value), _FLOW_WORD)
 
 

@@ -188,9 +188,7 @@ class DecisionSession:
             strategy=self._texts[strategy_index],
             strategy_index=strategy_index,
             rung=min(max(rung, 0), self._last_rung),
-            expected_cost_usd=self._policy.strategies[strategy_index].expected_cost_usd.get(
-                class_name
-            ),
+            expected_cost_usd=self._policy.strategies[strategy_index].cost_usd(class_name),
         )
 
 

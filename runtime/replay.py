@@ -339,7 +339,11 @@ class _Bounds:
 
     def __init__(self, entries: Iterable[StrategyEntry]) -> None:
         self._by_class = {
-            entry.text: {name: to_nano_usd(usd) for name, usd in entry.cost_bound_usd.items()}
+            entry.text: {
+                name: to_nano_usd(cell.cost_max_usd)
+                for name, cell in entry.by_class.items()
+                if cell.cost_max_usd is not None
+            }
             for entry in entries
         }
         every = [bound for bounds in self._by_class.values() for bound in bounds.values()]

@@ -317,7 +317,7 @@ def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) 
     not only because its bound is lower (a cascade is cheap on average and bounded by its last
     stage). A strategy whose cost in this class is unknown is never a substitute.
     """
-    costs = {entry.text: entry.expected_cost_usd.get(class_name) for entry in entries}
+    costs = {entry.text: entry.cost_usd(class_name) for entry in entries}
     own = costs.pop(strategy, None)
     if own is None:
         return (strategy,)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
+from scipy.stats import beta
 from worlds import Array, make_profile, make_spec, random_profile
 
-from planner.estimating.choices import choices_of
-from planner.estimating.estimates import Estimates, estimate
+from planner.estimating.choices import NEAR, choices_by_class, choices_of
+from planner.estimating.estimates import Estimates, estimate, floor_alphas
 from planner.estimating.judged import JudgedSpread
 from profiles.profile import Profile
 
@@ -66,6 +67,61 @@ def test_a_strategy_with_an_unknown_cost_or_class_competes() -> None:
     assert choices_of(_estimates(make_profile(accuracy, cost, queries=2000))) == known + 1
     cost[:] = np.nan
     assert choices_of(_estimates(make_profile(accuracy, cost, queries=2000))) == 6
+
+
+def _near_at_some_price(e: Estimates, d: int) -> int:
+    """The most that lie near the best value at any of very many prices."""
+    at = e.class_of == d
+    accuracy, cost, sd = e.accuracy[at], e.cost_usd[at], e.accuracy_sd[at]
+    most = 0
+    bends = np.subtract.outer(accuracy, accuracy), np.subtract.outer(cost, cost)
+    slopes = (bends[0] / np.where(bends[1] == 0, np.inf, bends[1])).ravel()
+    for price in (0.0, *slopes[slopes > 0]):
+        value = accuracy - price * cost
+        best = value.argmax()
+        near = value[best] - value <= NEAR * np.hypot(sd[best], sd) + 1e-12
+        most = max(most, int(near.sum()))
+    return most
+
+
+@pytest.mark.parametrize("queries", [50, 300, 2000])
+@pytest.mark.parametrize("seed", range(4))
+def test_within_a_class_those_near_the_best_value_at_some_price_compete(
+    seed: int, queries: int
+) -> None:
+    e = _estimates(random_profile(np.random.default_rng(seed), 4, 9, queries=queries))
+    e = replace(e, accuracy_sd=np.full(e.columns, e.accuracy_sd.mean()))  # no matter which is best
+    brute = [max(_near_at_some_price(e, d) - 1, 1) for d in range(4)]
+    assert choices_by_class(e).tolist() == brute
+
+
+def test_each_class_counts_its_own_strategies() -> None:
+    close, apart = np.full(12, 0.8), 0.9 - 0.06 * np.arange(12)
+    cost = np.tile(1e-5 * np.arange(1.0, 13.0), (2, 1))
+    e = _estimates(make_profile(np.stack([close, apart]), cost, queries=3000))
+    assert choices_by_class(e).tolist() == [11, 1]
+    cost[1, 11] = np.nan
+    e = _estimates(make_profile(np.stack([close, apart]), cost, queries=3000))
+    assert choices_by_class(e).tolist() == [11, 2]
+    cost[:] = np.nan
+    e = _estimates(make_profile(np.stack([close, apart]), cost, queries=3000))
+    assert choices_by_class(e).tolist() == [12, 12]
+
+
+def test_a_class_floor_starts_from_clopper_pearson_at_its_share_of_the_error() -> None:
+    profile = random_profile(np.random.default_rng(0), 3, 8, queries=200)
+    spec = make_spec(limits={"accuracy": {"by_class": {"c0": 0.5, "c2": 0.3}}})
+    e = estimate(profile, spec)
+    alphas = floor_alphas(e, spec)
+    assert alphas == pytest.approx(0.05 / (2 * choices_by_class(e)))
+    for cell, bound, d in zip(e.cells, e.accuracy_floor, e.class_of, strict=True):
+        good = cell.accuracy * 200
+        assert bound == pytest.approx(beta.ppf(alphas[d], good, 200 - good + 1), rel=1e-6)
+    points = make_spec(confidence="none")
+    assert floor_alphas(estimate(profile, points), points).tolist() == [1.0] * 3
+    assert estimate(profile, points).accuracy_floor == pytest.approx(
+        [cell.accuracy for cell in e.cells]
+    )
 
 
 def _graded(seed: int) -> Estimates:

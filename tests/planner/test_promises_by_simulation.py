@@ -94,6 +94,65 @@ def test_two_hundred_strategies_in_fifty_classes_keep_their_promise() -> None:
     assert broken <= 0.05 + 2 * standard_error
 
 
+def _floors_between(rng: np.random.Generator, accuracy: Array, cost: Array) -> Array:
+    """Anywhere between what a class's cheapest strategy and its best one reach."""
+    cheapest = accuracy[np.arange(len(cost)), cost.argmin(axis=1)]
+    return np.asarray(cheapest + rng.uniform(0.1, 0.9, len(cost)) * (accuracy.max(1) - cheapest))
+
+
+def _near_equal_with_outliers(rng: np.random.Generator) -> Profile:
+    """Strategies of a class are equal but for one dear and good one and some far worse cells.
+
+    Shrinkage sees large spreads and lets the luck of the equal ones stand.
+    """
+    accuracy = rng.uniform(0.6, 0.9, (5, 1)) + rng.normal(0, 0.005, (5, 20))
+    accuracy = np.where(rng.random((5, 20)) < 0.1, accuracy - 0.3, accuracy)
+    cost = 1e-5 * np.exp(rng.normal(0, 0.5, (5, 20)))
+    accuracy[:, -1], cost[:, -1] = 0.97, 1e-3
+    return make_profile(accuracy, cost)
+
+
+def _just_above(rng: np.random.Generator, accuracy: Array, cost: Array) -> Array:
+    """A quarter of a standard error above the truth of one strategy of each class."""
+    of = accuracy[:, rng.integers(cost.shape[1])]
+    return np.asarray(of + 0.25 * np.sqrt(of * (1 - of) / 200))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("truth_of", "floors_of", "common"),
+    [
+        (lambda rng: random_profile(rng, 5, 20), _floors_between, 0.0),
+        (lambda rng: random_profile(rng, 5, 20), _floors_between, 0.4),
+        (_on_a_line, _floors_between, 0.0),
+        (_near_equal_with_outliers, _just_above, 0.0),
+    ],
+)
+def test_floors_of_all_classes_hold_together(
+    truth_of: Callable[[np.random.Generator], Profile],
+    floors_of: Callable[[np.random.Generator, Array, Array], Array],
+    common: float,
+) -> None:
+    broken = planned = 0
+    for seed in range(WORLDS):
+        rng = np.random.default_rng(seed)
+        truth = truth_of(rng)
+        accuracy, cost = table(truth, "accuracy"), table(truth, "cost_usd")
+        floors = floors_of(rng, accuracy, cost)
+        by_class = dict(zip(truth.classes, np.clip(floors, 0, 1).tolist(), strict=True))
+        spec = make_spec(limits={"accuracy": {"by_class": by_class}})
+        try:
+            plan = Planner(_measured(truth, rng, 200, common), spec).solve()
+        except InfeasibleError:
+            continue
+        planned += 1
+        x = shares(truth, plan.allocation)
+        broken += bool(((x * accuracy).sum(axis=1) < floors - 1e-9).any())
+    assert planned >= 0.5 * WORLDS
+    standard_error = np.sqrt(0.05 * 0.95 / planned)  # 0.015 to 0.02
+    assert broken / planned <= 0.05 + 2 * standard_error
+
+
 def _graded(rng: np.random.Generator, accuracy: Array, queries: int) -> tuple[Array, Array]:
     """Mean and spread of `queries` scores per cell that are means of eight right or wrong parts."""
     scores = rng.binomial(8, accuracy[:, :, None], (*accuracy.shape, queries)) / 8

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx.parser
 
-from planner.plan import CellFacts, Classes, Figures, Plan, Rung
+from planner.plan import CellFacts, Classes, Figures, LimitFigures, Plan, Rung
 from planner.spec import Limits, Traffic
 from policies.compile import compile_plan
 from policies.file import CompiledPolicy
@@ -43,12 +43,17 @@ def cell(accuracy: float, cost_usd: float | None, tokens: int | None = 400) -> C
         queries=200,
         accuracy=accuracy,
         planned_accuracy=accuracy,
+        accuracy_se=0.02,
         cost_usd=cost_usd,
+        cost_se_usd=None if cost_usd is None else cost_usd / 20,
         cost_max_usd=None if cost_usd is None else cost_usd * 3.3333333,
         latency_p95_s=2.5,
         tokens_out_max=tokens,
         evidence=("measured",),
     )
+
+
+FIGURES = Figures(accuracy=0.8, cost_usd_per_request=0.005, latency_p95_s=8.0)
 
 
 def rung(fraction: float, easy: dict[str, float], hard: dict[str, float], cost: float) -> Rung:
@@ -60,7 +65,10 @@ def rung(fraction: float, easy: dict[str, float], hard: dict[str, float], cost: 
         expected=figures,
         promised=Figures(accuracy=0.75, cost_usd_per_request=cost * 1.1, latency_p95_s=8.0),
         by_class={"easy": figures, "hard": figures},
-        shadow_prices={},
+        shadow_prices={"accuracy.overall": 0.031},
+        limits={
+            "accuracy.overall": LimitFigures(asked=0.75, allowed=0.75, promised=0.75, kept=True)
+        },
     )
 
 

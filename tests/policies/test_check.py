@@ -21,7 +21,7 @@ from policies.check import check, stale
 from policies.compile import compile_plan
 from policies.file import CompiledPolicy, read_policy, write_policy
 from policies.findings import Severity
-from policies.policy import Graph, Policy
+from policies.policy import CellFigures, Graph, Policy
 from policies.schema import schema_text, schemas
 from policies.text import policy_text
 from profiles.digest import digest_bytes
@@ -86,6 +86,10 @@ def with_rung(policy: Policy, index: int, **changes: Any) -> Policy:
     return changed(policy, rungs=tuple(rungs))
 
 
+def too_cheap(policy: Policy) -> CellFigures:
+    return policy.strategies[0].by_class["easy"].model_copy(update={"cost_max_usd": 1e-9})
+
+
 def with_strategy(policy: Policy, index: int, **changes: Any) -> Policy:
     entries = list(policy.strategies)
     entries[index] = entries[index].model_copy(update=changes)
@@ -128,8 +132,8 @@ SEMANTICS: list[tuple[str, str, Change]] = [
     ("strategy-unused", "strategies.0.text", lambda p: with_strategy(p, 0, text="x/single")),
     (
         "cost-bound",
-        "strategies.0.cost_bound_usd",
-        lambda p: with_strategy(p, 0, cost_bound_usd={"easy": 1e-9}),
+        "strategies.0.by_class.easy.cost_max_usd",
+        lambda p: with_strategy(p, 0, by_class=p.strategies[0].by_class | {"easy": too_cheap(p)}),
     ),
     ("rung-order", "rungs.1.budget_fraction", lambda p: with_rung(p, 1, budget_fraction=1.0)),
     (

@@ -66,7 +66,7 @@ def test_a_strategy_of_unknown_cost_comes_last() -> None:
     cells = {name: {**plan().cells[name], SMALL: cell(0.5, None)} for name in ("easy", "hard")}
     policy = compile_label(cells=cells)
     assert policy.strategy_texts() == (LADDER, LARGE, SMALL)
-    assert policy.strategies[-1].expected_cost_usd == {}
+    assert {one.cost_usd for one in policy.strategies[-1].by_class.values()} == {None}
 
 
 def test_crumbs_are_dropped_and_the_figures_move_along() -> None:
@@ -128,10 +128,11 @@ def test_the_cap_covers_the_longest_answer_of_any_class() -> None:
 def test_bounds_are_never_below_the_dearest_request_seen() -> None:
     source = plan()
     for entry in compile_label().strategies:
-        for name, bound in entry.cost_bound_usd.items():
+        for name, facts in entry.by_class.items():
             seen = source.cells[name][entry.text].cost_max_usd
             assert seen is not None
-            assert seen <= bound <= seen * 1.0001
+            assert facts.cost_max_usd is not None
+            assert seen <= facts.cost_max_usd <= seen * 1.0001
 
 
 def budgets(spend: dict[str, Any] | None, traffic: Traffic | None) -> list[dict[str, Any]]:

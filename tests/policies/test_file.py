@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_examples import compiled
 
-from planner.plan import Figures
-from planner.spec import Limits, Window
+from planner.plan import Figures, LimitFigures
+from planner.spec import Limits, Traffic, Window
 from policies.decimals import plain
 from policies.file import CompiledPolicy, graph_file_name, read_policy, write_policy
 from policies.policy import (
     Budget,
+    CellFigures,
     Graph,
     Policy,
     PolicyClasses,
@@ -70,6 +71,19 @@ figures = st.builds(
     cost_usd_per_request=st.none() | finite,
     latency_p95_s=st.none() | finite,
 )
+cells = st.builds(
+    CellFigures,
+    queries=st.integers(0, 10**9),
+    accuracy=finite,
+    accuracy_se=positive,
+    cost_usd=st.none() | finite,
+    cost_se_usd=st.none() | finite,
+    cost_max_usd=st.none() | finite,
+    latency_p95_s=st.none() | finite,
+)
+limit_figures = st.builds(
+    LimitFigures, asked=finite, allowed=finite, promised=finite, kept=st.booleans()
+)
 policies = st.builds(
     Policy,
     workload=texts,
@@ -79,6 +93,7 @@ policies = st.builds(
         PolicyClasses,
         source=st.sampled_from(["text", "label"]),
         names=st.lists(texts, min_size=1, max_size=4).map(tuple),
+        weights=st.lists(shares, min_size=1, max_size=4).map(tuple),
     ),
     graph=st.builds(Graph, file=texts, sha256=texts),
     strategies=st.lists(
@@ -86,8 +101,7 @@ policies = st.builds(
             StrategyEntry,
             text=texts,
             max_tokens=st.none() | st.integers(1, 10**9),
-            expected_cost_usd=numbers_by_text,
-            cost_bound_usd=numbers_by_text,
+            by_class=st.dictionaries(texts, cells, max_size=3),
         ),
         min_size=1,
         max_size=3,
@@ -99,10 +113,16 @@ policies = st.builds(
             shares=st.dictionaries(texts, st.dictionaries(texts, shares, max_size=3), max_size=3),
             expected=figures,
             promised=figures,
+            objective=texts,
+            by_class=st.dictionaries(texts, figures, max_size=3),
+            limits=st.dictionaries(texts, limit_figures, max_size=3),
+            shadow_prices=numbers_by_text,
         ),
         min_size=1,
         max_size=2,
     ).map(tuple),
+    traffic=st.none()
+    | st.builds(Traffic, requests=st.integers(1, 10**12), per=st.sampled_from(Window)),
     limits=st.builds(
         Limits.model_validate,
         st.fixed_dictionaries(
@@ -280,7 +300,7 @@ def test_an_edit_by_hand_is_refused_with_the_way_back(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="format_version"):
-        read_policy(written(tmp_path, '"1.0"', '"2.0"'))
+        read_policy(written(tmp_path, '"1.1"', '"2.0"'))
 
 
 def test_another_graph_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import onnx
 import onnx.parser
 import onnxruntime
 import pytest
-from policy_examples import FIXTURES, LARGE, SMALL, cell, compiled, plan, rung
+from policy_examples import FIGURES, FIXTURES, LARGE, SMALL, cell, compiled, plan, rung
 
 from planner.plan import Classes, Plan
 from policies.agreement import disagreement
@@ -62,7 +62,11 @@ def plan_of(content: bytes, source: Any) -> Plan:
             name: {SMALL: cell(0.9, 0.00001 * place), LARGE: cell(0.95, 0.01 * place)}
             for place, name in enumerate(names, start=1)
         },
-        rungs=(rung(1.0, {}, {}, 0.005).model_copy(update={"allocation": shares}),),
+        rungs=(
+            rung(1.0, {}, {}, 0.005).model_copy(
+                update={"allocation": shares, "by_class": dict.fromkeys(shares, FIGURES)}
+            ),
+        ),
     )
 
 
@@ -98,16 +102,16 @@ def test_what_a_policy_pins_is_what_an_encoder_says_of_itself() -> None:
 
 
 @pytest.mark.parametrize("source", ["label", "text"])
-def test_policies_without_an_encoder_say_what_they_said_before(source: str) -> None:
+def test_policies_without_an_encoder_do_not_speak_of_one(source: str) -> None:
     policy = compiled(source).policy
-    assert set(policy.classes.model_dump(mode="json")) == {"source", "names"}
+    assert policy.classes.encoder is None
     assert "encoder" not in policy_text(policy)
     assert b"encoder" not in compiled(source).graph
 
 
 def test_an_encoder_stands_where_text_is_read() -> None:
     with pytest.raises(ValueError, match="an encoder belongs to a source with text"):
-        PolicyClasses(source="label", names=("easy",), encoder=PINNED)
+        PolicyClasses(source="label", names=("easy",), weights=(1.0,), encoder=PINNED)
 
 
 def test_the_schema_explains_the_encoder() -> None:

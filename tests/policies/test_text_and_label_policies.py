@@ -12,7 +12,17 @@ import onnx.parser
 import onnxruntime
 import pytest
 from onnx import TensorProto
-from policy_examples import FIXTURES, LARGE, SMALL, cell, compiled, plan, rung, words_estimator
+from policy_examples import (
+    FIGURES,
+    FIXTURES,
+    LARGE,
+    SMALL,
+    cell,
+    compiled,
+    plan,
+    rung,
+    words_estimator,
+)
 
 from planner.plan import Classes, Plan
 from policies.agreement import disagreement, edge_uniforms
@@ -57,7 +67,11 @@ def plan_of(content: bytes, names: tuple[str, ...] = NAMES, source: Any = "text+
             estimator_digest=digest_bytes(content),
         ),
         cells=cells,
-        rungs=(rung(1.0, {}, {}, 0.005).model_copy(update={"allocation": shares}),),
+        rungs=(
+            rung(1.0, {}, {}, 0.005).model_copy(
+                update={"allocation": shares, "by_class": dict.fromkeys(shares, FIGURES)}
+            ),
+        ),
     )
 
 
@@ -104,9 +118,9 @@ def test_a_policy_says_which_labels_may_be_sent_and_stays_whole_when_read(tmp_pa
 
 
 @pytest.mark.parametrize("source", ["label", "text"])
-def test_policies_without_labels_read_and_are_digested_as_before(source: str) -> None:
+def test_policies_without_labels_do_not_speak_of_them(source: str) -> None:
     classes = compiled(source).policy.classes
-    assert classes.model_dump(mode="json") == {"source": source, "names": ["easy", "hard"]}
+    assert classes.labels == ()
     assert "labels:" not in policy_text(compiled(source).policy)
     assert classes.accepted == (("easy", "hard") if source == "label" else ())
 
@@ -123,7 +137,7 @@ def test_the_schema_knows_the_labels() -> None:
 )
 def test_labels_stand_where_they_are_read_and_once(source: Any, labels: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="label"):
-        PolicyClasses(source=source, names=("easy",), labels=labels)
+        PolicyClasses(source=source, names=("easy",), weights=(1.0,), labels=labels)
 
 
 def test_a_graph_that_reads_other_things_than_the_plan_says_is_refused() -> None:

@@ -14,6 +14,7 @@ from policies.file import CompiledPolicy, write_policy
 from policies.graph import build_graph
 from policies.policy import (
     Budget,
+    CellFigures,
     Graph,
     Policy,
     PolicyClasses,
@@ -34,21 +35,36 @@ from runtime.strategies import Tools
 FIXTURES = Path(__file__).parents[1] / "policies" / "fixtures"
 CHEAP = "small/single"
 DEAR = "large/best_of_n(n=4,verifier=checker)"
-BY_LABEL = PolicyClasses(source="label", names=("easy", "hard"))
+BY_LABEL = PolicyClasses(source="label", names=("easy", "hard"), weights=(0.5, 0.5))
 BY_TEXT_AND_LABEL = PolicyClasses(
-    source="text+label", names=("art/all", "law/easy", "law/hard"), labels=("art", "law")
+    source="text+label",
+    names=("art/all", "law/easy", "law/hard"),
+    weights=(0.5, 0.25, 0.25),
+    labels=("art", "law"),
 )
 
 
 def by_vectors(encoder: Encoder, *, labels: bool = False) -> PolicyClasses:
     """Classes of text, or of text and label, that read the encoder's vectors too."""
-    sorting = BY_TEXT_AND_LABEL if labels else PolicyClasses(source="text", names=BY_LABEL.names)
+    sorting = BY_TEXT_AND_LABEL if labels else BY_LABEL.model_copy(update={"source": "text"})
     pinned = PolicyEncoder.model_validate(encoder.facts.to_json())
     return sorting.model_copy(update={"encoder": pinned})
 
 
 def figures(usd: float) -> Figures:
     return Figures(accuracy=0.5, cost_usd_per_request=usd, latency_p95_s=None)
+
+
+def measured(usd: float | None) -> CellFigures:
+    return CellFigures(
+        queries=100,
+        accuracy=0.5,
+        accuracy_se=0.05,
+        cost_usd=usd,
+        cost_se_usd=None,
+        cost_max_usd=None if usd is None else 2 * usd,
+        latency_p95_s=None,
+    )
 
 
 def policy(
@@ -68,8 +84,7 @@ def policy(
         StrategyEntry(
             text=text,
             max_tokens=max_tokens,
-            expected_cost_usd=dict.fromkeys(classes, known[text]) if text in known else {},
-            cost_bound_usd=dict.fromkeys(classes, 2 * known[text]) if text in known else {},
+            by_class=dict.fromkeys(classes, measured(known.get(text))),
         )
         for text in texts
     )
@@ -77,6 +92,7 @@ def policy(
         workload="sums",
         confidence=None,
         classes=sorting,
+        traffic=None,
         graph=Graph(file="policy.onnx", sha256=""),
         strategies=entries,
         rungs=tuple(
@@ -85,6 +101,10 @@ def policy(
                 shares={name: {text: 1.0} for name in classes},
                 expected=figures(usd),
                 promised=figures(usd),
+                objective="minimize cost",
+                by_class=dict.fromkeys(classes, figures(usd)),
+                limits={},
+                shadow_prices={},
             )
             for text, usd in rungs
         ),

@@ -160,7 +160,7 @@ def test_labels_and_classes_are_counted_and_none_is_named() -> None:
     refusal = str(missing_label(small().model_copy(update={"classes": sorting})))
     assert "one of its labels (500), which the operator knows" in refusal
     assert "tenant" not in refusal
-    classes = PolicyClasses(source="label", names=many)
+    classes = PolicyClasses(source="label", names=many, weights=(1 / len(many),) * len(many))
     refusal = str(missing_label(small().model_copy(update={"classes": classes})))
     assert "one of its classes (500), which the operator knows" in refusal
     assert "tenant" not in refusal

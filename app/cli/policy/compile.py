@@ -1,4 +1,4 @@
-"""`inferbudget compile`, `check` and `schema`."""
+"""`inferbudget compile`: a plan made enforceable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.options import (
-    FILE,
     INPUT,
     OUTPUT_OR_STDOUT,
     emit_json,
@@ -108,32 +107,3 @@ def _estimator(solved: Plan, path: Path) -> bytes | None:
             got=error.strerror,
             next_step="keep the graph beside the plan, where 'inferbudget plan' found it",
         ) from error
-
-
-@click.command("check")
-@click.argument("policy", type=FILE)
-@format_option
-@click.pass_context
-def check_command(ctx: click.Context, policy: Path, output_format: str) -> None:
-    """Check a policy file: digests, shares, prices, budgets, and that its graph agrees."""
-    from policies.check import check
-    from policies.findings import failed
-
-    findings = check(policy)
-    if output_format == "json":
-        emit_json({"policy": str(policy), "findings": [f.as_dict() for f in findings]})
-    else:
-        for finding in findings:
-            emit_text(finding.text())
-        emit_text(f"{policy}: {len(findings)} findings" if findings else f"{policy}: ok")
-    if failed(findings):
-        ctx.exit(ExitCode.FINDING)
-
-
-@click.command("schema")
-@click.argument("name", type=click.Choice(["spec", "plan", "policy", "fleet"]))
-def schema_command(name: str) -> None:
-    """JSON Schema of a file format."""
-    from policies.schema import schema_text
-
-    click.echo(schema_text(name), nl=False)
