@@ -1,13 +1,13 @@
 """What measured means are worth: cells lend each other strength.
 
-A ranking of noisy averages picks the cells that looked good by luck. Fay and Herriot, "Estimates
-of income for small places", JASA 74 (1979): a cell's mean is pulled towards class effect +
-strategy effect, the more so the fewer queries it rests on, by ``B = (df - 2) / df * v / (v +
-tau2)`` (Morris, "Parametric empirical Bayes inference", JASA 78 (1983), for the factor; moments
-for tau2). Strategy effects are noisy averages too: they are pulled towards each other by the same
-rule one level up, as random effects with a variance (Henderson, "Best linear unbiased estimation
-and prediction under a selection model", Biometrics 31 (1975)). Strategies that differ by no more
-than their noise count as equal; class effects are never pulled.
+A ranking of noisy averages picks the cells that looked good by luck. Fay and Herriot, "Estimates of
+income for small places", JASA 74 (1979): a cell's mean is pulled towards class effect + strategy
+effect, the more so the fewer queries it rests on, by ``B = (df - 2) / df * v / (v + tau2)``
+(Morris, "Parametric empirical Bayes inference", JASA 78 (1983), for the factor; restricted maximum
+likelihood for tau2). Strategy effects are noisy averages too: they are pulled towards each other by
+the same rule one level up, as random effects with a variance (Henderson, "Best linear unbiased
+estimation and prediction under a selection model", Biometrics 31 (1975)). Strategies that differ by
+no more than their noise count as equal; class effects are never pulled.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def shrink(
     freedom = len(means) - design.shape[1]
     if freedom < 3:
         return means, np.sqrt(variances)
-    tau2 = _between_variance(means, variances, design, freedom)
+    tau2 = _between_variance(means, variances, design)
     fit = _effects(means, variances + tau2, design, class_of, strategy_of)
     pull = (freedom - 2) / freedom * variances / (variances + tau2)
     shrunken = pull * fit.means + (1 - pull) * means
@@ -191,11 +191,23 @@ def _effects(
     return fit(1.0 if excess(1.0) > 0 else float(brentq(excess, _LEAST_VARIANCE, 1.0, xtol=1e-9)))
 
 
-def _between_variance(means: Array, variances: Array, design: csr_array, freedom: int) -> float:
-    """The tau2 at which weighted squared residuals equal their degrees of freedom."""
+def _between_variance(means: Array, variances: Array, design: csr_array) -> float:
+    """The tau2 under which the residuals are most likely (restricted maximum likelihood).
+
+    Patterson and Thompson, "Recovery of inter-block information when block sizes are unequal",
+    Biometrika 58 (1971). With precisions ``p = 1 / (v + tau2)``, residuals r and leverages h it is
+    where ``sum p^2 r^2 = sum p (1 - h)``. Equal variances give ``sum r^2 / df - v``. After adaptive
+    measuring a few cells rest on many queries and most on ten. Paule and Mandel's rule, ``sum p r^2
+    = df``, near tau2 = 0 lets all of them say as much, and the luck of the many hides what the few
+    show; a squared precision does not. Veroniki et al., "Methods to estimate the between-study
+    variance", Research Synthesis Methods 7 (2016), prefer either to DerSimonian and Laird's.
+    """
 
     def excess(tau2: float) -> float:
-        return _Fit(means, variances + tau2, design).loss - freedom
+        fit = _Fit(means, variances + tau2, design)
+        precision = 1 / (variances + tau2)
+        left = precision * (means - fit.means)
+        return float(left @ left - precision @ (1 - precision * fit.variances()))
 
     if excess(0.0) <= 0:
         return 0.0
