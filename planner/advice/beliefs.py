@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.estimating.estimates import Estimates
+from planner.estimating.estimates import Estimates, floor_alphas
 from planner.programme.margin import (
     SHARED_NOISE,
     Array,
@@ -76,7 +76,7 @@ class Beliefs:
         slow: Careful share of requests beyond the latency limit, as the plan counts it; nan where
             unknown or unasked.
         z2: Square of the quantile of accuracy's promises; 0 for point estimates.
-        floor_alpha: Level of a class floor's bound; 1 for point estimates.
+        floor_alpha: Level of a class floor's bound, by entry; 1 for point estimates.
     """
 
     class_of: NDArray[np.intp]
@@ -95,7 +95,7 @@ class Beliefs:
     cost_variance: Array
     slow: Array
     z2: float
-    floor_alpha: float
+    floor_alpha: Array
 
     def after(self, extra: Array | float) -> Outlook:
         """Every entry after `extra` more queries of it; shape (entries,) or broadcast to it."""
@@ -120,7 +120,7 @@ class Beliefs:
 
     def floor(self, outlook: Outlook) -> Array:
         """Lower bound of every entry, for floors held class by class."""
-        if self.floor_alpha == 1.0:
+        if (self.floor_alpha == 1.0).all():
             return outlook.seen
         spread = np.sqrt(self.score_variance)
         return lower_bounds(outlook.seen, spread, outlook.queries, self.floor_alpha)
@@ -175,8 +175,6 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
     )
     slow_there, _ = _additive(e, slow, missing_class, missing_strategy)
     mean, cost = np.clip(mean, 0.01, 0.99), np.exp(log_cost)
-    floors = max(len(spec.limits.accuracy.by_class), 1)
-    choices = len({cell.strategy for cell in e.cells})
     class_of = np.concatenate([e.class_of, missing_class])
     strategy_of = np.concatenate([e.strategy_of, missing_strategy])
     covered, covered_noise = (
@@ -203,7 +201,7 @@ def beliefs(estimates: Estimates, spec: Spec, latency_row: int | None) -> Belief
         cost_variance=np.concatenate([e.cost_spread**2, cost**2]),
         slow=np.concatenate([slow, np.clip(slow_there, 0.01, 0.99)]),
         z2=e.accuracy_z**2,
-        floor_alpha=1.0 if e.level is None else (1 - e.level) / (floors * choices),
+        floor_alpha=floor_alphas(e, spec)[class_of],
     )
 
 

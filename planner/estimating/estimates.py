@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
-from planner.estimating.choices import choices_of
+from planner.estimating.choices import choices_by_class, choices_of
 from planner.estimating.deployed import paid_for
 from planner.estimating.groups import Groups, groups_of
 from planner.estimating.spreads import spreads_of
@@ -190,7 +190,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         cells=cells,
         accuracy=accuracy,
         accuracy_sd=accuracy_sd,
-        accuracy_floor=_floors(cells, spec),
+        accuracy_floor=accuracy,
         score_variance=_score_variances(cells, strategy_of),
         cost_usd=_column([cell.cost_usd for cell in cells]),
         cost_sd=np.asarray(cost_spread / np.sqrt(_column([cell.queries for cell in cells]))),
@@ -204,6 +204,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         mix_queries=None if spec.traffic and spec.traffic.mix else profile.queries,
         level=spec.level,
     )
+    found = replace(found, accuracy_floor=_floors(found, spec))  # counts what competes
     found = replace(found, groups=groups_of(found, profile, spec)) if spec.groups else found
     return paid_for(found, profile, spec)
 
@@ -303,14 +304,23 @@ def _score_variances(cells: Sequence[Cell], strategy_of: NDArray[np.intp]) -> Ar
     return score_variances(means, _column([cell.score_sd for cell in cells]), queries, strategy_of)
 
 
-def _floors(cells: Sequence[Cell], spec: Spec) -> Array:
-    """Bounds at ``alpha / (D S)`` each: D class floors hold together, whichever of S are chosen."""
-    means, sds, queries = _spreads(cells)
-    if spec.level is None:
+def _floors(e: Estimates, spec: Spec) -> Array:
+    means, sds, queries = _spreads(e.cells)
+    if e.level is None:
         return means
+    return lower_bounds(means, sds, queries, floor_alphas(e, spec)[e.class_of])
+
+
+def floor_alphas(e: Estimates, spec: Spec) -> Array:
+    """Level of a class floor's bounds, shape (classes,); 1 for point estimates.
+
+    ``alpha / (D C_d)``: D floors hold together, whichever of the C_d strategies that compete in the
+    class are chosen (`choices_by_class`).
+    """
+    if e.level is None:
+        return np.ones(len(e.classes))
     floors = max(len(spec.limits.accuracy.by_class), 1)
-    choices = len({cell.strategy for cell in cells})
-    return lower_bounds(means, sds, queries, (1 - spec.level) / (floors * choices))
+    return np.asarray((1 - e.level) / (floors * choices_by_class(e)))
 
 
 def _cost_spreads(cells: Sequence[Cell], strategy_of: NDArray[np.intp]) -> Array:

@@ -51,8 +51,8 @@ def z_of(level: float | None) -> float:
     return 0.0 if level is None else NormalDist().inv_cdf(level)
 
 
-def lower_bounds(means: Array, sds: Array, queries: Array, alpha: float) -> Array:
-    """One-sided lower confidence bounds of cell means, each at level ``1 - alpha``."""
+def lower_bounds(means: Array, sds: Array, queries: Array, alpha: Array | float) -> Array:
+    """One-sided lower confidence bounds of cell means, each at its level ``1 - alpha``."""
     binary = means * (1 - means)
     spread = np.maximum(sds**2 * np.maximum(queries - 1, 0) / queries, 1e-12)
     usable = (binary > 0) & (queries > 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -69,29 +70,27 @@ def test_a_strategy_with_an_unknown_cost_or_class_competes() -> None:
     assert choices_of(_estimates(make_profile(accuracy, cost, queries=2000))) == 6
 
 
-def _near_at_some_price(e: Estimates, d: int) -> int:
-    """The most that lie near the best value at any of very many prices."""
+def _near_where_two_are_best(e: Estimates, d: int) -> int:
+    """The most that lie near the best value, at every price at which some two are the best."""
     at = e.class_of == d
     accuracy, cost, sd = e.accuracy[at], e.cost_usd[at], e.accuracy_sd[at]
-    most = 0
-    bends = np.subtract.outer(accuracy, accuracy), np.subtract.outer(cost, cost)
-    slopes = (bends[0] / np.where(bends[1] == 0, np.inf, bends[1])).ravel()
-    for price in (0.0, *slopes[slopes > 0]):
+    prices = [0.0]
+    for i, j in combinations(range(len(cost)), 2):
+        price = (accuracy[i] - accuracy[j]) / (cost[i] - cost[j])
         value = accuracy - price * cost
-        best = value.argmax()
-        near = value[best] - value <= NEAR * np.hypot(sd[best], sd) + 1e-12
-        most = max(most, int(near.sum()))
-    return most
+        if price > 0 and value[i] >= value.max() - 1e-12:
+            prices.append(price)
+    values = accuracy - np.array(prices)[:, None] * cost
+    near = values.max(axis=1)[:, None] - values <= NEAR * np.sqrt(2) * sd
+    return int(near.sum(axis=1).max())
 
 
 @pytest.mark.parametrize("queries", [50, 300, 2000])
 @pytest.mark.parametrize("seed", range(4))
-def test_within_a_class_those_near_the_best_value_at_some_price_compete(
-    seed: int, queries: int
-) -> None:
+def test_within_a_class_those_near_the_best_value_compete(seed: int, queries: int) -> None:
     e = _estimates(random_profile(np.random.default_rng(seed), 4, 9, queries=queries))
     e = replace(e, accuracy_sd=np.full(e.columns, e.accuracy_sd.mean()))  # no matter which is best
-    brute = [max(_near_at_some_price(e, d) - 1, 1) for d in range(4)]
+    brute = [max(_near_where_two_are_best(e, d) - 1, 1) for d in range(4)]
     assert choices_by_class(e).tolist() == brute
 
 
