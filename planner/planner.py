@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
-from itertools import islice
 
 import numpy as np
 
-from planner.decisions import ABSOLUTE, Decisions
+from planner.decisions import Decisions
 from planner.estimating.allocation import SMALLEST_SHARE, Accounts, tidy
 from planner.explain import explain
 from planner.limit_names import LATENCY, OVERALL, SPEND, price_name, whose
@@ -20,6 +18,7 @@ from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array
 from planner.programme.model import OBJECTIVE_SCALE, Programme
 from planner.programme.session import Question, Solution
+from planner.rivals import Rivals
 from planner.rungs import ROUNDED, Answer, rung_of
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError, UnprovenError
@@ -28,9 +27,6 @@ from profiles.profile import Profile
 __all__ = ["Answer", "Planner"]
 
 TIME_LIMIT_S = 60.0
-
-REFERENCES = 3
-"""How many single strategies are tried as the one to beat."""
 
 MAX_RATIOS = 50
 """Steps of Dinkelbach's procedure, which needs three to five."""
@@ -82,6 +78,7 @@ class Planner:
         self._decided = self._decisions.decided
         self.limits = LimitSet.of(spec)
         self.costs_known = bool(np.isfinite(self.estimates.cost_usd).all())
+        self._rivals = Rivals(self._decisions, costs_known=self.costs_known)
         if spec.objective.needs_costs:
             self.estimates.require_costs(f"the objective '{spec.objective}'")
 
@@ -265,11 +262,7 @@ class Planner:
 
     def singles(self) -> Iterator[tuple[str, Array]]:
         """Every strategy measured in all classes, with the allocation that uses nothing else."""
-        e = self.estimates
-        for s, strategy in enumerate(e.strategies):
-            own = e.strategy_of == s
-            if own.sum() == len(e.classes):
-                yield strategy, own.astype(np.float64)
+        return self._rivals.all()
 
     def rung(self, answer: Answer, objective: Objective, fraction: float = 1.0) -> Rung:
         """An answer with its figures, and how it stands to the limits of the spec."""
@@ -345,17 +338,13 @@ class Planner:
     def _variants(self, question: Question, limits: LimitSet) -> list[Question]:
         if question.objective != "accuracy" or self.estimates.level is None:
             return [question]
-        kept = (single for single in self._undominated if self.keeps(single[1], limits))
-        doubts = [self._doubt(limits, *single) for single in islice(kept, REFERENCES)] or [ABSOLUTE]
-        return [replace(question, doubt=doubt) for doubt in doubts]
+        return [replace(question, doubt=doubt) for doubt in self._rivals.doubts(limits)]
 
     def _unbeaten(self, x: Array, objective: Objective, limits: LimitSet) -> Array | None:
         """The most accurate single strategy that keeps the limits, if x shows no gain over it."""
         if objective is not Objective.MAXIMIZE_ACCURACY or self.estimates.level is None:
             return None
-        kept = (single for _, single in self._undominated if self.keeps(single, limits))
-        single = next(kept, None)
-        return None if single is None or self.accounts.shows(x, single) else single
+        return self._rivals.unbeaten(x, limits)
 
     def _below(
         self, single: Array, question: Question, objective: Objective, limits: LimitSet
@@ -373,31 +362,6 @@ class Planner:
             return self._best(question, objective, limits)
         except InfeasibleError:
             return None
-
-    def _doubt(self, limits: LimitSet, strategy: str, single: Array) -> str:
-        """Name of the margin over one strategy, made known to the session."""
-        name = f"doubt against {strategy}"
-        session = self._decisions.session(limits)
-        if not session.knows(name):
-            session.add_margin(
-                name, self._decisions.about_all(self.accounts.difference_margin(single))
-            )
-        return name
-
-    @cached_property
-    def _undominated(self) -> list[tuple[str, Array]]:
-        """Single strategies that no other beats in both accuracy and cost, best first."""
-        e = self.estimates
-        share = e.traffic_share
-        kept: list[tuple[str, Array]] = []
-        cheapest = np.inf
-        best_first = sorted(self.singles(), key=lambda one: -float(share * one[1] @ e.accuracy))
-        for strategy, x in best_first:
-            cost = float(share * x @ e.cost_usd) if self.costs_known else -len(kept)
-            if cost < cheapest:
-                kept.append((strategy, x))
-                cheapest = cost
-        return kept
 
     def _tidied(self, solution: Solution, limits: LimitSet) -> Array:
         """Without dust, unless a limit needs the dust."""

@@ -27,8 +27,9 @@ from scipy.special import ndtr
 from planner.advice.beliefs import Beliefs, Outlook, beliefs
 from planner.limit_names import BY_CLASS, LATENCY, OVERALL, SPEND, price_name
 from planner.limits import LimitSet
-from planner.planner import REFERENCES, Planner
+from planner.planner import Planner
 from planner.programme.margin import Array, Margin
+from planner.rivals import REFERENCES
 from planner.spec import Objective
 from profiles.errors import InfeasibleError
 
