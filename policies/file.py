@@ -15,9 +15,10 @@ from pathlib import Path
 from policies.policy import Policy
 from policies.schema import schema_text
 from policies.text import SCHEMA_FILE, policy_text
+from policies.versions import parse_policy
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
-from profiles.yaml_input import read_yaml
+from profiles.yaml_input import read_text
 
 _COMPILE_AGAIN = "run 'inferbudget compile' again; a policy is never edited by hand"
 
@@ -45,9 +46,9 @@ def write_policy(compiled: CompiledPolicy, path: Path) -> None:
     """
     _require_bare_name(compiled.policy, path)
     try:
-        _replace(compiled.policy.graph_path(path), compiled.graph)
-        _replace(path.parent / SCHEMA_FILE, schema_text("policy").encode())
-        _replace(path, policy_text(compiled.policy).encode())
+        replace_file(compiled.policy.graph_path(path), compiled.graph)
+        replace_file(path.parent / SCHEMA_FILE, schema_text("policy").encode())
+        replace_file(path, policy_text(compiled.policy).encode())
     except OSError as error:
         raise InputError("cannot write the policy", where=str(path), got=str(error)) from error
 
@@ -55,15 +56,19 @@ def write_policy(compiled: CompiledPolicy, path: Path) -> None:
 def read_policy(path: Path) -> Policy:
     """Read a policy file and hold it and its graph against their digests.
 
+    A file of an older format version is held against its digest as it was written, and then moved
+    to today's.
+
     Raises:
-        InputError: Unreadable, unknown or missing keys (with file, line and key), changed since it
-            was compiled, or beside another graph than the one it pins.
+        InputError: Unreadable, unknown or missing keys (with file, line, column and key), changed
+            since it was compiled, or beside another graph than the one it pins.
     """
-    policy = read_yaml(path, Policy)
+    reading = parse_policy(read_text(path), str(path))
+    policy = reading.policy
     if policy.digest != policy.content_digest():
         raise InputError(
             "the policy was changed after it was compiled",
-            where=f"{path}: digest",
+            where=reading.source.where("digest"),
             expected=policy.content_digest(),
             got=policy.digest or "nothing",
             next_step=_COMPILE_AGAIN,
@@ -121,8 +126,12 @@ def _require_bare_name(policy: Policy, path: Path) -> None:
         )
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename onto it."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside the target, then rename onto it.
+
+    Raises:
+        OSError: The folder or the disk does not take it; the target is as it was.
+    """
     with contextlib.suppress(FileNotFoundError):
         if path.read_bytes() == content:
             return

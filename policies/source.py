@@ -1,11 +1,12 @@
-"""A YAML file's text with the line of every key, so that findings can point at it."""
+"""A YAML file's text with the place of every key, so that findings can point at it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import yaml
+from profiles.yaml_input import parsed
+from profiles.yaml_nodes import List, Mapping, Node, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,34 +16,33 @@ class Source:
     Attributes:
         name: The file's name in messages.
         text: Its content.
-        root: Its parsed nodes, None for an empty text.
+        root: Its parsed nodes.
+        data: The same as JSON has it.
     """
 
     name: str
     text: str
-    root: yaml.Node | None
+    root: Mapping
+    data: dict[str, Any]
 
     @classmethod
     def of(cls, name: str, text: str) -> Source:
-        """Parse a text that is known to be YAML."""
-        return cls(name, text, yaml.compose(text, Loader=yaml.CSafeLoader))
+        """Parse a text.
+
+        Raises:
+            InputError: It is not YAML that all readers take alike, or no mapping.
+        """
+        return cls(name, text, *parsed(text, name))
 
     def where(self, *keys: str | int) -> str:
-        """``file:line: key.path`` of the deepest key that the file has."""
-        return f"{self.name}:{_line(self.root, keys)}: {'.'.join(map(str, keys)) or 'the file'}"
-
-
-def _line(node: yaml.Node | None, keys: Sequence[str | int]) -> int:
-    line = node.start_mark.line if node else 0
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            pair = next((pair for pair in node.value if pair[0].value == str(key)), None)
-            if pair is None:
+        """``file:line:column: key.path``, at the deepest key that the file has."""
+        node: Node = self.root
+        at = node
+        for key in keys:
+            if isinstance(node, Mapping) and str(key) in node.values:
+                at, node = node.keys[str(key)], node.values[str(key)]
+            elif isinstance(node, List) and isinstance(key, int) and key < len(node.items):
+                at = node = node.items[key]
+            else:
                 break
-            line, node = pair[0].start_mark.line, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and int(key) < len(node.value):
-            node = node.value[int(key)]
-            line = node.start_mark.line
-        else:
-            break
-    return line + 1
+        return place(at, self.name, keys)

@@ -37,7 +37,7 @@ def to_usd(nano_usd: int) -> float:
 class TokenPrice(BaseModel):
     """USD per million tokens of one model, by token class."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     input: float = Field(ge=0, description="USD per million prompt tokens.")
     output: float = Field(ge=0, description="USD per million completion tokens.")
@@ -77,7 +77,7 @@ def _pico_per_token(usd_per_million: float) -> int:
 class Pool(BaseModel):
     """Rented or owned GPUs of one kind."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     usd_per_gpu_hour: float = Field(ge=0, description="USD per hour of one GPU.")
     models: dict[str, int] = Field(
@@ -95,7 +95,7 @@ class Pool(BaseModel):
 class Energy(BaseModel):
     """What a kilowatt-hour costs and emits."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     usd_per_kwh: float | None = Field(default=None, ge=0, description="USD per kWh.")
     carbon_g_per_kwh: float | None = Field(
@@ -106,7 +106,7 @@ class Energy(BaseModel):
 class PriceCard(BaseModel):
     """Prices of models, GPUs and energy. What is not on the card has no known price."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     as_of: dt.date | None = Field(default=None, description="Day from which these hold.")
     source: str | None = Field(

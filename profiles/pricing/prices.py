@@ -17,7 +17,7 @@ from profiles.money import Energy, Pool, PriceCard, TokenPrice
 from profiles.pricing.rates import Rate
 from profiles.store.store import Store
 from profiles.strategy import parse
-from profiles.yaml_input import parse_yaml, read_yaml
+from profiles.yaml_input import parse_json, read_yaml
 
 JOULES_PER_KWH = 3_600_000
 _SECONDS_PER_HOUR = 3600
@@ -61,7 +61,7 @@ def add_card(store: Store, card: PriceCard) -> bool:
 def cards(store: Store) -> list[PriceCard]:
     """Every stored card, oldest first."""
     return [
-        parse_yaml(stored.card, PriceCard, f"stored price card {stored.digest[:19]}")
+        parse_json(stored.card, PriceCard, f"stored price card {stored.digest[:19]}")
         for stored in store.price_cards()
     ]
 

@@ -280,14 +280,16 @@ def line_of(path: Path, start: str) -> int:
 def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     path = written(tmp_path, "when_exhausted: refuse", "when_exhausted: refuse\nworkload: other")
     line = line_of(path, "workload: other")
-    with pytest.raises(InputError, match=rf"policy\.yaml:{line}: the key 'workload' stands twice"):
+    with pytest.raises(
+        InputError, match=rf"policy\.yaml:{line}:1: workload: the key 'workload' stands twice"
+    ):
         read_policy(path)
 
 
 def test_an_unknown_key_is_refused_with_its_line(tmp_path: Path) -> None:
     path = written(tmp_path, "when_exhausted:", "when_exhaustd:")
     line = line_of(path, "when_exhaustd")
-    with pytest.raises(InputError, match=rf"policy\.yaml:{line}: ") as raised:
+    with pytest.raises(InputError, match=rf"policy\.yaml:{line}:1: when_exhaustd: ") as raised:
         read_policy(path)
     assert "did you mean 'when_exhausted'?" in str(raised.value)
 

@@ -74,7 +74,7 @@ def test_columns_of_scores_become_one_row_per_strategy(file, mapping):
 def test_per_cent_units_and_totals_are_divided_only_where_they_are_declared(file, mapping):
     text = "model,n,acc,minutes,tokens\nm,500,15.2,10.1,1000\nn,,7.5%,2,10\n"
     rules = mapping(
-        "kind: cells\ncolumns: {queries: n, accuracy: acc, gpu_s: minutes, tokens_in: tokens}\n"
+        'kind: cells\ncolumns: {queries: "n", accuracy: acc, gpu_s: minutes, tokens_in: tokens}\n'
         "per_cent: [accuracy]\nunits: {gpu_s: minutes}\ntotals: [gpu_s, tokens_in]\n"
     )
     result = read(file(text), rules)
