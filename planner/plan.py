@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import (
 
 from planner.ladder import given_up, tenants_ladder
 from planner.limit_names import whose
-from planner.spec import Limits, Traffic, Window
+from planner.spec import Caps, Limits, Traffic, Window
 from profiles.digest import digest
 from profiles.errors import InputError
 from profiles.money import PriceCard
@@ -30,7 +31,7 @@ ClassSource = Literal["text", "label", "text+label"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Figures(_Part):
@@ -41,6 +42,17 @@ class Figures(_Part):
     latency_p95_s: float | None = Field(
         description="Smallest grid limit that at most 5 % of requests exceed, in seconds."
     )
+
+
+class TokenLine(_Part):
+    """Completion tokens that an answer may take by the length of its prompt."""
+
+    base: float = Field(description="Tokens for an empty prompt; negative where it starts late.")
+    per_prompt_token: float = Field(ge=0, description="Further tokens per token of the prompt.")
+
+    def at(self, prompt_tokens: int) -> int:
+        """The cap for a prompt of so many tokens, at least 1."""
+        return max(1, math.ceil(self.base + self.per_prompt_token * prompt_tokens))
 
 
 class CellFacts(_Part):
@@ -56,6 +68,17 @@ class CellFacts(_Part):
     latency_p95_s: float | None = Field(description="Measured 95th percentile, seconds.")
     tokens_out_max: int | None = Field(description="Most completion tokens of one request.")
     evidence: tuple[str, ...] = Field(description="Kinds of evidence behind the cell.")
+    cap_line: TokenLine | None = Field(
+        default=None,
+        description="Line that about 1 % of completions exceed; only where the spec asks for caps "
+        "by prompt length and enough was measured.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_line(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A cell without a line reads, and is digested, as before there were any."""
+        written: dict[str, Any] = write(self)
+        return {k: v for k, v in written.items() if v is not None or k != "cap_line"}
 
 
 class GroupFigures(_Part):
@@ -199,6 +222,9 @@ class Plan(_Part):
     limits: Limits = Field(
         description="The spec's limits; a sum of dollars less the fixed costs that are paid."
     )
+    caps: Caps | None = Field(
+        default=None, description="Hard caps on every request; only where the spec has caps."
+    )
     tenants: dict[str, PlannedTenant] = Field(
         default_factory=dict, description="Only where the spec has tenants."
     )
@@ -219,9 +245,10 @@ class Plan(_Part):
 
     @model_serializer(mode="wrap")
     def _without_fees(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A plan without fixed costs or tenants reads as before there were any."""
+        """A plan without fixed costs, tenants or caps reads as before there were any."""
         written: dict[str, Any] = write(self)
-        return {k: v for k, v in written.items() if v or k not in {"fixed_costs", "tenants"}}
+        newer = {"fixed_costs", "tenants", "caps"}
+        return {k: v for k, v in written.items() if v or k not in newer}
 
     def of_tenant(self, name: str) -> Plan:
         """One tenant's part as a plan of its own, under the limits that hold for it alone.

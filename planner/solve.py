@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyomo.version
 
+from planner.cut_short import cut_by_length, line_of, may_be_cut
+from planner.estimating.capped import left_out
 from planner.estimating.group_figures import stood_in_for
 from planner.fees.fixed_costs import settled
 from planner.ladder import given_up
@@ -83,6 +85,7 @@ def solve(
         ),
         traffic=spec.traffic,
         limits=spec.limits_of_requests(),
+        caps=spec.caps,
         tenants=_tenants(planner),
         fixed_costs=_fixed_costs(spec, rungs[0]),
         prices=prices,
@@ -214,11 +217,14 @@ def _facts(planner: Planner, rungs: tuple[Rung, ...]) -> dict[str, dict[str, Cel
     allocations += [part.allocation for rung in rungs for part in rung.by_tenant.values()]
     used = {text for one in allocations for shares in one.values() for text in shares}
     facts: dict[str, dict[str, CellFacts]] = {name: {} for name in planner.estimates.classes}
-    e = planner.estimates
+    e, caps = planner.estimates, planner.spec.caps
+    by_length = caps is not None and caps.by_prompt_length
     errors = zip(e.accuracy.tolist(), e.accuracy_sd.tolist(), e.cost_sd.tolist(), strict=True)
     for cell, (planned, accuracy_se, cost_se) in zip(e.cells, errors, strict=True):
         if cell.strategy in used:
-            facts[cell.class_name][cell.strategy] = _fact(cell, planned, accuracy_se, cost_se)
+            fact = _fact(cell, planned, accuracy_se, cost_se)
+            line = line_of(cell) if by_length else None
+            facts[cell.class_name][cell.strategy] = fact.model_copy(update={"cap_line": line})
     return facts
 
 
@@ -245,6 +251,9 @@ def _warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
     warnings += thin_spreads(planner, rungs[0])
     return (
         *warnings,
+        *left_out(planner.profile, planner.spec),
+        *may_be_cut(planner, rungs),
+        *cut_by_length(planner, rungs),
         *_partly_measured(planner, rungs),
         *_not_measured_here(planner, rungs),
         *stood_in_for(planner.estimates, rungs[0]),

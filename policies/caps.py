@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import replace
 
-from planner.plan import CellFacts
-from planner.spec import Window
+from planner.plan import CellFacts, TokenLine
+from planner.spec import Window, token_caps
 from policies.decimals import at_least, at_most, exact, nearest
 from policies.draft import Draft
 from policies.policy import Budget, CellFigures, StrategyEntry
 from policies.shares import ACCURACY_DECIMALS, MONEY_DIGITS
 from profiles.errors import InputError, UnknownValueError
 from profiles.money import PriceCard
-from profiles.strategy import Strategy, Value, parse
+from profiles.strategy import Strategy, parse
 
+_LINE_DIGITS = 4
 NO_PRICES = "No prices are known: this policy can be replayed, but not served."
 
 
@@ -22,8 +23,10 @@ def choose_caps(draft: Draft) -> Draft:
     """Give every strategy its cap on completion tokens and its measured costs per class.
 
     The cap is the strategy's own `max_tokens`, for combinations the largest of their stages; else
-    the most completion tokens that a request was seen to take; else there is none. Expected costs
-    are rounded to the nearest, bounds up.
+    the most completion tokens that a request was seen to take; else there is none. The spec's cap
+    on tokens lowers it. Where the spec asks for it and every class has a line by prompt length, a
+    line above them all lowers it for short prompts. Expected costs are rounded to the nearest,
+    bounds up.
     """
     return replace(draft, entries=tuple(_entry(draft, text) for text in draft.order))
 
@@ -37,7 +40,7 @@ def choose_prices(draft: Draft) -> Draft:
     card = draft.plan.prices
     models = sorted({model for text in draft.order for model in parse(text).models()})
     if not card.models:
-        return replace(draft, prices=PriceCard(), warnings=(*draft.warnings, NO_PRICES))
+        return replace(draft, prices=PriceCard()).warned(NO_PRICES)
     missing = [model for model in models if model not in card.models]
     if missing:
         raise UnknownValueError(
@@ -100,7 +103,7 @@ def token_cap(strategy: Strategy, measured: int | None) -> int | None:
     Raises:
         InputError: A `max_tokens` that is not a positive whole number.
     """
-    caps = [_own_cap(part) for part in _calling(strategy)]
+    caps = token_caps(strategy)
     declared = [cap for cap in caps if cap is not None]
     if len(declared) < len(caps) or not caps:  # a stage without a cap falls back to what was seen
         return max([*declared, measured]) if measured is not None else None
@@ -110,11 +113,25 @@ def token_cap(strategy: Strategy, measured: int | None) -> int | None:
 def _entry(draft: Draft, text: str) -> StrategyEntry:
     cells = {name: draft.cell(name, text) for name in draft.plan.classes.names}
     seen = [cell.tokens_out_max for cell in cells.values() if cell and cell.tokens_out_max]
+    asked = None if draft.plan.caps is None else draft.plan.caps.tokens
+    caps = [token_cap(parse(text), max(seen, default=None)), asked]
+    most = min((cap for cap in caps if cap is not None), default=None)
     return StrategyEntry(
         text=text,
-        max_tokens=token_cap(parse(text), max(seen, default=None)),
+        max_tokens=most,
+        max_tokens_by_prompt=_line([cell for cell in cells.values() if cell], most),
         by_class={name: _figures(cell) for name, cell in cells.items() if cell},
     )
+
+
+def _line(cells: list[CellFacts], most: int | None) -> TokenLine | None:
+    """A line that no class's line is above, None where a class has none or nothing is saved."""
+    lines = [cell.cap_line for cell in cells if cell.cap_line]
+    if not lines or len(lines) < len(cells) or most is None:
+        return None
+    base = float(math.ceil(max(line.base for line in lines)))
+    slope = at_least(max(line.per_prompt_token for line in lines), _LINE_DIGITS)
+    return TokenLine(base=base, per_prompt_token=slope) if base < most else None
 
 
 def _figures(cell: CellFacts) -> CellFigures:
@@ -131,33 +148,3 @@ def _figures(cell: CellFacts) -> CellFigures:
 
 def _most(usd: float | None) -> float | None:
     return None if usd is None else at_least(usd, MONEY_DIGITS)
-
-
-def _calling(strategy: Strategy) -> Iterator[Strategy]:
-    """The parts that call a model or cap one: the strategy itself, or else its stages."""
-    nested = [part for _, value in strategy.params for part in _strategies(value)]
-    if strategy.model or strategy.param("max_tokens") is not None or not nested:
-        yield strategy
-    else:
-        for part in nested:
-            yield from _calling(part)
-
-
-def _strategies(value: Value) -> Iterator[Strategy]:
-    if isinstance(value, Strategy):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _strategies(item)
-
-
-def _own_cap(strategy: Strategy) -> int | None:
-    cap = strategy.param("max_tokens")
-    if cap is not None and (not isinstance(cap, int) or cap <= 0):
-        raise InputError(
-            "max_tokens is not a positive whole number",
-            where=f"strategy {strategy}",
-            got=str(cap),
-            next_step="measure the strategy under a corrected text",
-        )
-    return cap

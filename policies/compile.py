@@ -12,6 +12,7 @@ from policies.draft import Draft
 from policies.estimator import known_labels, pinned_encoder
 from policies.file import CompiledPolicy
 from policies.graph import build_graph
+from policies.ladder import check_reachability, order_ladder
 from policies.policy import Graph, Policy, PolicyClasses, Provenance
 from policies.shares import move_figures, order_strategies, simplify_shares
 from profiles.digest import digest_bytes
@@ -22,11 +23,13 @@ __all__ = ["PASSES", "CompiledPolicy", "compile_plan"]
 PASSES: tuple[Callable[[Draft], Draft], ...] = (
     admit,
     simplify_shares,
-    order_strategies,
     move_figures,
+    order_ladder,
+    order_strategies,
     choose_caps,
     choose_prices,
     choose_budgets,
+    check_reachability,
 )
 
 
@@ -75,6 +78,7 @@ def _assemble(draft: Draft, graph_file: str) -> CompiledPolicy:
         rungs=draft.rungs,
         traffic=plan.traffic,
         limits=plan.limits,
+        caps=plan.caps,
         budgets=draft.budgets,
         prices=draft.prices,
         provenance=_provenance(draft),

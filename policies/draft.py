@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from planner.plan import CellFacts, Plan
 from policies.policy import Budget, PolicyRung, StrategyEntry
@@ -20,7 +20,7 @@ class Draft:
         shares: Per rung, class and strategy; positive shares only.
         order: Strategies that some rung uses, cheapest first.
         entries: The same strategies with caps and costs.
-        rungs: Shares with the figures that hold for them.
+        rungs: The ladder: shares with the figures that hold for them.
         budgets: Money limits.
         prices: Prices of the models in use.
         warnings: Risks that a reader must know.
@@ -35,6 +35,10 @@ class Draft:
     budgets: tuple[Budget, ...] = ()
     prices: PriceCard = field(default_factory=PriceCard)
     warnings: tuple[str, ...] = ()
+
+    def warned(self, *warnings: str) -> Draft:
+        """The draft with further warnings, each of them once."""
+        return replace(self, warnings=tuple(dict.fromkeys((*self.warnings, *warnings))))
 
     def cell(self, class_name: str, strategy: str) -> CellFacts | None:
         """What the plan knows of one strategy in one class."""

@@ -7,18 +7,20 @@ and is pinned by its sha256.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
-from planner.plan import ClassSource, Figures, LimitFigures
-from planner.spec import Limits, Traffic, Window
+from planner.plan import ClassSource, Figures, LimitFigures, TokenLine
+from planner.spec import Caps, Limits, Traffic, Window
 from profiles.digest import digest
 from profiles.money import PriceCard
 
@@ -29,7 +31,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 def inputs_of(source: str) -> tuple[str, ...]:
@@ -57,8 +59,9 @@ class PolicyClasses(_Part):
         "'text+label': the graph reads the prompt and a label that the caller sends."
     )
     names: tuple[str, ...] = Field(min_length=1, description="Class names, easiest first.")
-    weights: tuple[Share, ...] = Field(
-        min_length=1, description="Planned share of requests per class, in the same order."
+    weights: Annotated[tuple[Share, ...], Field(min_length=1)] | None = Field(
+        description="Planned share of requests per class, in the same order; null where not "
+        "recorded."
     )
     labels: tuple[str, ...] = Field(
         default=(), description="Labels that the graph knows; only with 'text+label'."
@@ -92,11 +95,14 @@ class PolicyClasses(_Part):
 
 
 class CellFigures(_Part):
-    """One strategy in one class: what the plan counted on, how sure that is, and on how much."""
+    """One strategy in one class: what the plan counted on, how sure that is, and on how much.
 
-    queries: int = Field(ge=0, description="Distinct queries measured.")
-    accuracy: float = Field(description="Mean score that the plan counted on, 0..1.")
-    accuracy_se: float = Field(ge=0, description="Standard error of it.")
+    A file of format 1.0 recorded no queries and no accuracies; null stands for that.
+    """
+
+    queries: Annotated[int, Field(ge=0)] | None = Field(description="Distinct queries measured.")
+    accuracy: float | None = Field(description="Mean score that the plan counted on, 0..1.")
+    accuracy_se: Annotated[float, Field(ge=0)] | None = Field(description="Standard error of it.")
     cost_usd: float | None = Field(description="Mean dollars per request; null where unknown.")
     cost_se_usd: float | None = Field(description="Standard error of it.")
     cost_max_usd: float | None = Field(
@@ -114,9 +120,25 @@ class StrategyEntry(_Part):
         default=None,
         description="Cap on completion tokens of every call, written into forwarded requests.",
     )
+    max_tokens_by_prompt: TokenLine | None = Field(
+        default=None,
+        description="A lower cap for short prompts; absent where `max_tokens` alone counts.",
+    )
     by_class: dict[str, CellFigures] = Field(
         default_factory=dict, description="Per class in which it was measured."
     )
+
+    @model_serializer(mode="wrap")
+    def _without_line(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A strategy without a line reads, and is digested, as before there were any."""
+        written: dict[str, Any] = write(self)
+        return {k: v for k, v in written.items() if v is not None or k != "max_tokens_by_prompt"}
+
+    def token_cap(self, prompt_tokens: int) -> int | None:
+        """Most completion tokens of every call, for a prompt of at most so many tokens."""
+        line = self.max_tokens_by_prompt
+        caps = [self.max_tokens, None if line is None else line.at(prompt_tokens)]
+        return min((cap for cap in caps if cap is not None), default=None)
 
     def cost_usd(self, class_name: str) -> float | None:
         """Mean dollars of a request of a class, None where unknown."""
@@ -130,20 +152,22 @@ class StrategyEntry(_Part):
 
 
 class PolicyRung(_Part):
-    """One step of the ladder."""
+    """One step of the ladder. What a file of format 1.0 did not record is null."""
 
     budget_fraction: float = Field(description="Share of the first rung's spend.")
-    objective: str = Field(description="What was optimised, in the spec's words.")
+    objective: str | None = Field(description="What was optimised, in the spec's words.")
     shares: dict[str, dict[str, Share]] = Field(
         description="Per class, the share of requests each strategy answers; sums to 1."
     )
     expected: Figures = Field(description="Best estimate of the outcome.")
     promised: Figures = Field(description="What holds with the plan's confidence.")
-    by_class: dict[str, Figures] = Field(description="Best estimate of the outcome per class.")
-    limits: dict[str, LimitFigures] = Field(
+    by_class: dict[str, Figures] | None = Field(
+        description="Best estimate of the outcome per class."
+    )
+    limits: dict[str, LimitFigures] | None = Field(
         description="What is promised of every limit, and whether that keeps it."
     )
-    shadow_prices: dict[str, float] = Field(
+    shadow_prices: dict[str, float] | None = Field(
         description="Change of the objective per unit of a binding limit, by limit name."
     )
 
@@ -201,6 +225,9 @@ class Policy(_Part):
     )
     traffic: Traffic | None = Field(description="Volume that limits and budgets were made for.")
     limits: Limits
+    caps: Caps | None = Field(
+        default=None, description="Hard caps on every single request; none where absent."
+    )
     budgets: tuple[Budget, ...] = Field(
         default=(), description="Money limits; none where the spec gave no spend limit."
     )
@@ -209,6 +236,12 @@ class Policy(_Part):
     )
     prices: PriceCard = Field(description="Prices that the runtime holds and charges by.")
     provenance: Provenance
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A policy without caps reads, and is digested, as before there were any."""
+        written: dict[str, Any] = write(self)
+        return {k: v for k, v in written.items() if v is not None or k != "caps"}
 
     @field_validator("budgets")
     @classmethod

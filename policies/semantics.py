@@ -36,7 +36,7 @@ class _Reader:
 def semantic_findings(policy: Policy, source: Source) -> list[Finding]:
     """Everything in a policy that does not make sense together."""
     reader = _Reader(policy, source)
-    parts = (_classes, _strategies, _shares, _ladder, _prices, _budgets)
+    parts = (_classes, _strategies, _shares, _ladder, _prices, _budgets, _caps)
     return [finding for part in parts for finding in part(reader)]
 
 
@@ -44,7 +44,7 @@ def _classes(reader: _Reader) -> Iterator[Finding]:
     classes = reader.policy.classes
     if len(set(classes.names)) != len(classes.names):
         yield reader.error("class-twice", "a class stands twice", "classes", "names")
-    if len(classes.weights) != len(classes.names):
+    if classes.weights is not None and len(classes.weights) != len(classes.names):
         message = f"expected a weight for each of the {len(classes.names)} classes"
         yield reader.error("class-weights", message, "classes", "weights")
 
@@ -142,6 +142,29 @@ def _budgets(reader: _Reader) -> Iterator[Finding]:
     for index, budget in enumerate(policy.budgets):
         if problem := _budget_problem(budget, policy):
             yield reader.error("budget-arithmetic", problem, "budgets", index)
+
+
+def _caps(reader: _Reader) -> Iterator[Finding]:
+    """Caps cut nothing that was measured: else promises speak of answers that nobody gets."""
+    caps = reader.policy.caps
+    if caps is None:
+        return
+    for index, entry in enumerate(reader.policy.strategies):
+        keys = ("strategies", index)
+        if caps.tokens and (entry.max_tokens is None or entry.max_tokens > caps.tokens):
+            message = (
+                f"expected at most caps.tokens, {caps.tokens}; got {entry.max_tokens or 'none'}"
+            )
+            yield reader.error("cap-tokens", message, *keys, "max_tokens")
+        for name, cell in entry.by_class.items():
+            measured = {
+                "usd": ("cost_max_usd", cell.cost_max_usd, caps.usd),
+                "wall_s": ("latency_p95_s", cell.latency_p95_s, caps.wall_s),
+            }
+            for cap, (key, most, allowed) in measured.items():
+                if most and allowed and most > allowed * (1 + COST_TOLERANCE):
+                    message = f"caps.{cap}, {allowed:g}, would cut measured requests of {most:g}"
+                    yield reader.error("cap-cuts", message, *keys, "by_class", name, key)
 
 
 def _budget_problem(budget: Budget, policy: Policy) -> str | None:

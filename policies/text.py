@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
+from planner.spec import Caps
 from policies.decimals import plain
 from policies.policy import Budget, Policy, PolicyEncoder, PolicyRung, StrategyEntry
 from profiles.money import TokenPrice
@@ -28,10 +30,18 @@ _BLOCK_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.+@/():=,\[\]\-]*(?<!:)\Z")
 # Booleans to some YAML 1.1 readers, although not to PyYAML.
 _OLD_BOOLEANS = frozenset({"y", "Y", "n", "N"})
 _LONGEST_SIMPLE_KEY = 1000
+_UNKNOWN = "not recorded"
+_WEIGHTS = "planned shares of requests"
 _SORTED_BY = {
     "text": "the graph reads the prompt",
     "label": "the caller says",
     "text+label": "the graph reads the prompt, the caller sends a label",
+}
+_CAPPED = {
+    "tokens": "completion tokens of one answer of one call",
+    "calls": "to models; no further one is sent",
+    "wall_s": "seconds until it is given up",
+    "usd": "a strategy that may cost more is passed over",
 }
 _RESOLVER = yaml.resolver.Resolver()
 
@@ -53,7 +63,8 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield "classes:"
     yield f"  source: {policy.classes.source} # {_SORTED_BY[policy.classes.source]}"
     yield f"  names: {_flow(policy.classes.names)} # easiest first"
-    yield f"  weights: {_flow(policy.classes.weights)} # planned shares of requests"
+    weights = policy.classes.weights
+    yield f"  weights: {_flow(weights)} # {_UNKNOWN if weights is None else _WEIGHTS}"
     if policy.classes.labels:
         yield f"  labels: {_flow(policy.classes.labels)} # what the caller may send"
     if policy.classes.encoder:
@@ -73,6 +84,7 @@ def _lines(policy: Policy) -> Iterator[str]:
     traffic = policy.traffic and policy.traffic.model_dump(mode="json", exclude_none=True)
     yield f"traffic: {_flow(traffic)}"
     yield f"limits: {_flow(policy.limits.model_dump(mode='json', exclude_defaults=True))}"
+    yield from _caps(policy.caps)
     yield from _budgets(policy.budgets)
     yield f"when_exhausted: {policy.when_exhausted}"
     yield ""
@@ -95,12 +107,16 @@ def _strategy(entry: StrategyEntry, names: tuple[str, ...]) -> Iterator[str]:
         yield "    max_tokens: null # no cap is known"
     else:
         yield f"    max_tokens: {entry.max_tokens} # completion tokens of one call"
+    if entry.max_tokens_by_prompt is not None:
+        line = _figures(entry.max_tokens_by_prompt)
+        yield f"    max_tokens_by_prompt: {line} # and no more than that"
     yield from _table("by_class", _sorted(entry.by_class, names))
 
 
 def _rung(rung: PolicyRung, policy: Policy) -> Iterator[str]:
     yield f"  - budget_fraction: {plain(rung.budget_fraction)}"
-    yield f"    objective: {_word(rung.objective)}"
+    objective = f"null # {_UNKNOWN}" if rung.objective is None else _word(rung.objective)
+    yield f"    objective: {objective}"
     yield "    shares:" + ("" if rung.shares else " {}")
     for name, shares in _sorted(rung.shares, policy.classes.names).items():
         yield f"      {_key(name, 6)}:" + ("" if shares else " {}")
@@ -108,20 +124,34 @@ def _rung(rung: PolicyRung, policy: Policy) -> Iterator[str]:
             yield f"        {_key(text, 8)}: {plain(share)}"
     yield f"    expected: {_figures(rung.expected)}"
     yield f"    promised: {_figures(rung.promised)}"
-    yield from _table("by_class", _sorted(rung.by_class, policy.classes.names))
+    by_class = rung.by_class and _sorted(rung.by_class, policy.classes.names)
+    yield from _table("by_class", by_class)
     yield from _table("limits", rung.limits)
-    yield f"    shadow_prices: {_flow(rung.shadow_prices)}"
+    prices = rung.shadow_prices
+    yield f"    shadow_prices: {_flow(prices)}" + (f" # {_UNKNOWN}" if prices is None else "")
 
 
-def _table(key: str, rows: Mapping[str, BaseModel]) -> Iterator[str]:
+def _table(key: str, rows: Mapping[str, BaseModel] | None) -> Iterator[str]:
     """A row of figures per name."""
+    if rows is None:
+        yield f"    {key}: null # {_UNKNOWN}"
+        return
     yield f"    {key}:" + ("" if rows else " {}")
     for name, row in rows.items():
         yield f"      {_key(name, 6)}: {_figures(row)}"
 
 
 def _figures(figures: BaseModel) -> str:
-    return _flow(figures.model_dump(mode="json"))
+    return _flow(dict(figures))
+
+
+def _caps(caps: Caps | None) -> Iterator[str]:
+    if caps is not None:
+        yield "caps: # of every single request"
+        for name, value in caps.given().items():
+            yield f"  {name}: {plain(value)} # {_CAPPED[name]}"
+        if caps.by_prompt_length:
+            yield "  by_prompt_length: true # see max_tokens_by_prompt; cuts about 1 % of answers"
 
 
 def _budgets(budgets: tuple[Budget, ...]) -> Iterator[str]:
@@ -203,6 +233,7 @@ def _key(text: str, indent: int) -> str:
     return word if len(word) <= _LONGEST_SIMPLE_KEY else f"? {word}\n{' ' * indent}"
 
 
+@lru_cache(maxsize=4096)
 def _word(text: str, safe: re.Pattern[str] = _BLOCK_WORD) -> str:
     """The text bare where every YAML reader takes it for this text, else in double quotes."""
     if safe.match(text) and text not in _OLD_BOOLEANS:

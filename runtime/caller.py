@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from profiles.errors import InferbudgetError, UpstreamError
+from profiles.errors import BudgetRefusedError, InferbudgetError, UpstreamError
 from profiles.money import PriceCard
 from runtime.ledger import Hold
 from runtime.strategies.base import Bill, prompt_tokens_bound
@@ -26,16 +26,29 @@ class AbandonedError(InferbudgetError):
     """Nobody waits for the answer any more, so no further call is sent."""
 
 
+class CapRefusedError(BudgetRefusedError):
+    """A hard cap on one request leaves no room, whatever money is left."""
+
+
 class HeldCaller:
     """Sends the calls of one request and charges each to its hold.
 
     A call whose outcome is unknown is charged at its bound: an error or a broken connection after
     it was sent, a reply without usage, a task that was cancelled while it waited. A call that the
     upstream rejected before any work is charged nothing: providers do not bill those.
+
+    Args:
+        upstream: Where the calls go.
+        prices: Of every model that is called.
+        hold: The request's money.
+        most_calls: Calls that the request may begin, those that fail included; None for no cap.
     """
 
-    def __init__(self, upstream: Chat, prices: PriceCard, hold: Hold) -> None:
+    def __init__(
+        self, upstream: Chat, prices: PriceCard, hold: Hold, most_calls: int | None = None
+    ) -> None:
         self.bill = Bill()
+        self._calls_left = most_calls
         self._upstream = upstream
         self._prices = prices
         self._hold = hold
@@ -50,14 +63,18 @@ class HeldCaller:
 
         Raises:
             UpstreamError: It failed; it is charged already.
-            BudgetRefusedError: No money for it; nothing was sent.
+            BudgetRefusedError: No money for it, or a call too many; nothing was sent.
             AbandonedError: `stop` was called; nothing was sent.
         """
         if self._stopped:
             raise AbandonedError("the client has left")
+        if self._calls_left == 0:
+            raise CapRefusedError("one request may not make so many calls")
         price = self._prices.price(call.model)
         bound = price.cost_nano_usd(prompt_tokens_bound(call.messages), call.n * call.max_tokens)
         paid = self._hold.call(bound)
+        if self._calls_left is not None:
+            self._calls_left -= 1
         bill = self.bill
         try:
             reply = await self._upstream.chat(call)

@@ -18,10 +18,11 @@ from policies.policy import Policy
 from profiles.errors import BudgetRefusedError, InferbudgetError, InputError, UpstreamError
 from profiles.money import NANO_PER_USD
 from runtime import openai
+from runtime.caller import CapRefusedError
 from runtime.decision import Vector
 from runtime.embedding import Embedder
 from runtime.metrics import CONTENT_TYPE, Metrics
-from runtime.service import Ask, Run, Served, Service
+from runtime.service import Ask, Run, Served, Service, TimeCapError
 from runtime.upstream import UpstreamRejectedError, UpstreamTimeoutError
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -171,7 +172,7 @@ class Gateway:
             reply = _budget_refused(error)
         except InputError as error:
             reply = _error(400, str(error))
-        except UpstreamTimeoutError as error:
+        except (UpstreamTimeoutError, TimeCapError) as error:
             reply = _error(504, str(error))
         except UpstreamRejectedError as error:
             reply = _upstream_rejected(error)
@@ -429,6 +430,9 @@ def _error(status: int, message: str, code: str | None = None) -> _Reply:
 def _budget_refused(error: BudgetRefusedError) -> _Reply:
     """429 where the money comes back, 402 where it never does. The sums are the operator's."""
     _log.info("refused: %s", error)
+    if isinstance(error, CapRefusedError):
+        message = "this request needs more than one request may: shorten it or lower max_tokens"
+        return _error(402, message, "request_cap")
     if error.retry_after_s is None:
         return _error(402, "the budget cannot pay for this request", "budget_exhausted")
     message = "the budget has no room for this request now"

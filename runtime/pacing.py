@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from planner.spec import Window
 from policies.policy import Budget, Policy
@@ -52,6 +52,39 @@ def rung(
             return index
         dearer = index, cost
     return cheapest
+
+
+def rung_of_all(
+    costs_nano_usd: Sequence[float | None],
+    forecasts: Mapping[str, float | None],
+    state: Callable[[str], ScopeState],
+    *,
+    now_s: float,
+    uniform: float,
+    reserve_nano_usd: int = 0,
+) -> int:
+    """Index of the rung for one request under several budgets: of all of them, the cheapest.
+
+    Args:
+        costs_nano_usd: As for `rung`.
+        forecasts: By budget, requests per window; None where nobody forecast them.
+        state: How a budget stands now.
+        now_s: Unix time in seconds.
+        uniform: A random number in [0, 1), one for all budgets.
+        reserve_nano_usd: Set aside of each.
+    """
+    found = 0
+    for name, requests in forecasts.items():
+        now = state(name)
+        step = rung(
+            costs_nano_usd,
+            remaining_nano_usd=now.remaining_nano_usd,
+            requests_left=requests_left(requests, now, now_s),
+            uniform=uniform,
+            reserve_nano_usd=reserve_nano_usd,
+        )
+        found = max(found, step)
+    return found
 
 
 def requests_left(forecast: float | None, state: ScopeState, now_s: float) -> float | None:

@@ -6,27 +6,32 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from policies.policy import Policy, StrategyEntry
-from profiles.errors import BudgetRefusedError, UnknownValueError
+from policies.policy import Policy
+from profiles.errors import InferbudgetError, UnknownValueError
 from runtime import pacing
 from runtime.caller import Chat, HeldCaller
 from runtime.decision import Decision, Vector, missing_label
 from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
-from runtime.strategies import Executor, Outcome, Request, Tools, build
+from runtime.offers import Offers, hold_first
+from runtime.strategies import Outcome, Request, Tools
 from runtime.upstream import Message
 
 # float32 has 24 bits of fraction: with more, a number just below 1 would round up to it.
-_UNIFORM_BITS = 24
+UNIFORM_BITS = 24
 LONG_TEXT = 8_192
 """Characters that are decided in about 2 ms, whatever the script; 1 MiB takes 0.1 to 0.3 s.
 
 A longer prompt is decided in a thread: ONNX Runtime lets the event loop go on meanwhile."""
+
+
+class TimeCapError(InferbudgetError):
+    """A request took longer than the policy's cap and was given up."""
 
 
 class Decider(Protocol):
@@ -178,11 +183,9 @@ class Service:
         self._upstream = upstream
         self._clock = clock
         self._random = random.SystemRandom() if seed is None else random.Random(seed)
-        self._entries = {entry.text: entry for entry in policy.strategies}
-        self._executors = _executors(policy, tools)
+        self._offers = Offers(policy, tools)
         self._rung_costs = pacing.rung_costs_nano_usd(policy)
-        self._forecasts = _forecasts(policy)
-        self._fallbacks: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._forecasts = forecasts(policy)
         self._running: set[asyncio.Task[Served]] = set()
         self._long_texts = ThreadPoolExecutor(1, "long-texts")  # starts its thread when needed
 
@@ -196,7 +199,7 @@ class Service:
 
         Raises:
             InputError: The class label is missing or unknown.
-            BudgetRefusedError: No strategy fits the money left.
+            BudgetRefusedError: No strategy fits the money left, or the cap on one request.
         """
         return self._begin(ask, self._deciding(ask, vector)())
 
@@ -213,7 +216,8 @@ class Service:
     def _begin(self, ask: Ask, decision: Decision) -> Run:
         request_id = uuid.uuid4().hex
         held = self._hold(request_id, decision, ask)
-        caller = HeldCaller(self._upstream, self.policy.prices, held.hold)
+        most_calls = self.policy.caps.calls if self.policy.caps else None
+        caller = HeldCaller(self._upstream, self.policy.prices, held.hold, most_calls)
         answer = self._answer(decision, held, caller)
         task = asyncio.get_running_loop().create_task(answer)
         self._running.add(task)
@@ -233,32 +237,22 @@ class Service:
 
     def rung(self) -> int:
         """The step of the ladder that the money left can carry: of all budgets, the cheapest."""
-        now = self._clock()
-        uniform = self._uniform()
-        found = 0
-        for name, forecast in self._forecasts.items():
-            state = self.ledger.state(name)
-            step = pacing.rung(
-                self._rung_costs,
-                remaining_nano_usd=state.remaining_nano_usd,
-                requests_left=pacing.requests_left(forecast, state, now),
-                uniform=uniform,
-            )
-            found = max(found, step)
-        return found
+        return pacing.rung_of_all(
+            self._rung_costs,
+            self._forecasts,
+            self.ledger.state,
+            now_s=self._clock(),
+            uniform=self._uniform(),
+        )
 
     def _deciding(self, ask: Ask, vector: Vector | None) -> Callable[[], Decision]:
         """The decision to take, with rung and draw as of now."""
-        inputs = self.policy.classes.inputs
-        if "label" in inputs and ask.label is None:
-            raise missing_label(self.policy)
-        sorted_by = ask.prompt_text if "text" in inputs else ask.label
-        label = ask.label if len(inputs) > 1 else None
+        text, label = sorted_by(self.policy, ask)
         drawn = self.rung(), self._uniform()
-        return partial(self.decider.decide, sorted_by or "", *drawn, label, vector)
+        return partial(self.decider.decide, text, *drawn, label, vector)
 
     def _uniform(self) -> float:
-        return float(self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS)
+        return float(self._random.getrandbits(UNIFORM_BITS) / 2**UNIFORM_BITS)
 
     def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
         """The drawn strategy, or the first substitute that the money still holds."""
@@ -270,35 +264,22 @@ class Service:
             top_p=ask.top_p,
             stop=ask.stop,
         )
-        prompt_tokens = request.prompt_tokens_bound
-        refusals: list[BudgetRefusedError] = []
-        for text in self._candidates(decision):
-            cap = _lowest(self._entries[text].max_tokens, ask.max_tokens)
-            bound = self._executors[text].bound_nano_usd(prompt_tokens, cap, self.policy.prices)
-            try:
-                hold = self.ledger.hold(request_id, bound)
-            except BudgetRefusedError as error:
-                refusals.append(error)
-                continue
-            return _Held(text, hold, replace(request, max_tokens=cap))
-        waits = [error.retry_after_s for error in refusals if error.retry_after_s is not None]
-        raise BudgetRefusedError(str(refusals[-1]), retry_after_s=min(waits, default=None))
-
-    def _candidates(self, decision: Decision) -> tuple[str, ...]:
-        key = decision.class_name, decision.strategy
-        found = self._fallbacks.get(key)
-        if found is None:
-            found = self._fallbacks[key] = fallbacks(self.policy.strategies, *key)
-        return found
+        offers = self._offers.of(
+            decision.class_name, decision.strategy, request.prompt_tokens_bound, ask.max_tokens
+        )
+        offer, hold = hold_first(self.ledger, request_id, offers)
+        return _Held(offer.strategy, hold, replace(request, max_tokens=offer.max_tokens))
 
     async def _answer(self, decision: Decision, held: _Held, caller: HeldCaller) -> Served:
+        wall_s = self.policy.caps.wall_s if self.policy.caps else None
+        answer = self._offers.executors[held.strategy].answer(held.request, caller)
         return Served(
             request_id=held.hold.request_id,
             class_name=decision.class_name,
             strategy=held.strategy,
             rung=decision.rung,
             downgraded=held.strategy != decision.strategy,
-            outcome=await self._executors[held.strategy].answer(held.request, caller),
+            outcome=await _within(wall_s, answer),
         )
 
     def _ended(self, hold: Hold, task: asyncio.Task[Served]) -> None:
@@ -309,22 +290,32 @@ class Service:
             task.exception()  # an abandoned run has nobody else to look at it
 
 
-def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) -> tuple[str, ...]:
-    """The drawn strategy, then what may answer in its place, in order.
+async def _within(wall_s: float | None, answer: Awaitable[Outcome]) -> Outcome:
+    """The answer, unless it takes longer: then its calls in flight are charged at their bounds.
 
-    First every strategy of the policy that is no dearer by mean measured dollars in this class,
-    dearest first. Then the dearer ones, cheapest first: one of them fits where the drawn one does
-    not only because its bound is lower (a cascade is cheap on average and bounded by its last
-    stage). A strategy whose cost in this class is unknown is never a substitute.
+    Raises:
+        TimeCapError: It does.
     """
-    costs = {entry.text: entry.cost_usd(class_name) for entry in entries}
-    own = costs.pop(strategy, None)
-    if own is None:
-        return (strategy,)
-    known = [(cost, text) for text, cost in costs.items() if cost is not None]
-    cheaper = sorted(((cost, text) for cost, text in known if cost <= own), reverse=True)
-    dearer = sorted((cost, text) for cost, text in known if cost > own)
-    return (strategy, *(text for _, text in (*cheaper, *dearer)))
+    try:
+        async with asyncio.timeout(wall_s) as limit:
+            return await answer
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise TimeCapError(f"no answer within {wall_s:g} s, which one request may take") from error
+
+
+def sorted_by(policy: Policy, ask: Ask) -> tuple[str, str | None]:
+    """What a request is sorted by: its prompt or class, and the label beside a prompt.
+
+    Raises:
+        InputError: The class label is missing.
+    """
+    inputs = policy.classes.inputs
+    if "label" in inputs and ask.label is None:
+        raise missing_label(policy)
+    text = ask.prompt_text if "text" in inputs else ask.label
+    return text or "", ask.label if len(inputs) > 1 else None
 
 
 def scopes(policy: Policy) -> tuple[Scope, ...]:
@@ -362,22 +353,9 @@ def scope_names(policy: Policy) -> tuple[str, ...]:
     )
 
 
-def _forecasts(policy: Policy) -> dict[str, float | None]:
+def forecasts(policy: Policy) -> dict[str, float | None]:
+    """By budget, the requests per window that share it; None where nobody forecast them."""
     return {
         name: pacing.forecast(budget)
         for name, budget in zip(scope_names(policy), policy.budgets, strict=True)
     }
-
-
-def _executors(policy: Policy, tools: Tools) -> dict[str, Executor]:
-    """One executor per strategy; what has no bound is found here and not on live traffic."""
-    found: dict[str, Executor] = {}
-    for entry in policy.strategies:
-        executor = build(entry.text, tools)
-        executor.bound_nano_usd(0, entry.max_tokens, policy.prices)
-        found[entry.text] = executor
-    return found
-
-
-def _lowest(*caps: int | None) -> int | None:
-    return min((cap for cap in caps if cap is not None), default=None)

@@ -62,7 +62,7 @@ def paid_for(estimates: Estimates, profile: Profile, spec: Spec) -> Estimates:
                 f"nothing that is paid for answers class {name}: without {_listed(unpaid)} no "
                 "strategy is left"
             )
-    return _narrowed(estimates, keep)
+    return narrowed(estimates, keep)
 
 
 def fees_of(spec: Spec, strategy: str) -> frozenset[str]:
@@ -112,13 +112,14 @@ def _listed(names: set[str]) -> str:
     return " and ".join(repr(name) for name in sorted(names))
 
 
-def _narrowed(e: Estimates, keep: NDArray[np.bool_]) -> Estimates:
+def narrowed(e: Estimates, keep: NDArray[np.bool_]) -> Estimates:
+    """The estimates of fewer columns, shape (columns,); what competed before still counts."""
     groups = Groups(
         tuple(_row(row, keep) for row in e.groups.rows),
         {name: tuple(_columns(one, keep) for one in of) for name, of in e.groups.of.items()},
     )
     cells = tuple(cell for cell, kept in zip(e.cells, keep, strict=True) if kept)
-    competing = None if e.level is None else choices_of(e)
+    competing = None if e.level is None else e.competing or choices_of(e)
     return replace(_columns(e, keep), cells=cells, groups=groups, competing=competing)
 
 

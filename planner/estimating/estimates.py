@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
+from planner.estimating.capped import within_caps
 from planner.estimating.choices import choices_by_class, choices_of
 from planner.estimating.deployed import paid_for
 from planner.estimating.groups import Groups, groups_of
@@ -164,7 +165,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
     Raises:
         UnknownValueError: A class without any measured cell, a strategy that was never measured.
         InputError: The spec names a workload, a class or a model that the profile does not have.
-        InfeasibleError: What the spec pays for leaves some class without a strategy.
+        InfeasibleError: What the spec pays for, or its caps, leave some class without a strategy.
     """
     strategies = _strategies(profile, spec)
     pairs = [
@@ -206,7 +207,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
     )
     found = replace(found, accuracy_floor=_floors(found, spec))  # counts what competes
     found = replace(found, groups=groups_of(found, profile, spec)) if spec.groups else found
-    return paid_for(found, profile, spec)
+    return within_caps(paid_for(found, profile, spec), spec)
 
 
 def _column(values: Sequence[float | None]) -> Array:

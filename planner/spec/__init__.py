@@ -1,7 +1,13 @@
-"""The plan spec, as people write it: see `planner.spec.spec`."""
+"""The plan spec, as people write it: see `planner.spec.spec`.
 
-from planner.spec.choice import Allocation, Value
-from planner.spec.fees import MOST_FIXED_COSTS, FixedCost
+What plans and policies are made of is imported at once, the spec itself when it is asked for: a
+policy is read and checked without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from planner.spec.caps import Caps, own_token_cap, token_caps
 from planner.spec.limits import (
     PERCENTILES,
     AccuracyLimit,
@@ -15,16 +21,22 @@ from planner.spec.limits import (
     ShareLimit,
     SpendLimit,
 )
+from planner.spec.objective import Objective
 from planner.spec.parts import Window
-from planner.spec.spec import Objective, Spec, read_spec
-from planner.spec.tenants import Tenant, TenantAccuracy
 from planner.spec.traffic import Growth, Traffic
+
+if TYPE_CHECKING:
+    from planner.spec.choice import Allocation, Value
+    from planner.spec.fees import MOST_FIXED_COSTS, FixedCost
+    from planner.spec.spec import Spec, read_spec
+    from planner.spec.tenants import Tenant, TenantAccuracy
 
 __all__ = [
     "MOST_FIXED_COSTS",
     "PERCENTILES",
     "AccuracyLimit",
     "Allocation",
+    "Caps",
     "CarbonLimit",
     "EnergyLimit",
     "FixedCost",
@@ -43,5 +55,22 @@ __all__ = [
     "Traffic",
     "Value",
     "Window",
+    "own_token_cap",
     "read_spec",
+    "token_caps",
 ]
+
+_LATER = {
+    **dict.fromkeys(("Allocation", "Value"), "planner.spec.choice"),
+    **dict.fromkeys(("MOST_FIXED_COSTS", "FixedCost"), "planner.spec.fees"),
+    **dict.fromkeys(("Spec", "read_spec"), "planner.spec.spec"),
+    **dict.fromkeys(("Tenant", "TenantAccuracy"), "planner.spec.tenants"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_LATER[name]), name)
+    globals()[name] = found
+    return found

@@ -28,7 +28,7 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 class Part(BaseModel):
     """A record of a spec; unknown keys and infinite numbers are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Window(StrEnum):

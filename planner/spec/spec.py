@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,29 +15,17 @@ from pydantic import (
     model_validator,
 )
 
+from planner.spec.caps import Caps
 from planner.spec.choice import Allocation, Value
 from planner.spec.fees import FixedCost, refuse_names, refuse_window
 from planner.spec.limits import Limits, SpendLimit
+from planner.spec.objective import Objective
 from planner.spec.parts import Names, Number, Part, Window, meant, without
 from planner.spec.tenants import Tenant, TenantName
 from planner.spec.traffic import Traffic
 from profiles.digest import digest
 from profiles.money import PriceCard
 from profiles.yaml_input import read_yaml
-
-
-class Objective(StrEnum):
-    """What the plan makes as good as the limits allow."""
-
-    MINIMIZE_COST = "minimize cost"
-    MAXIMIZE_ACCURACY = "maximize accuracy"
-    MAXIMIZE_VALUE = "maximize value"
-    MINIMIZE_COST_PER_CORRECT = "minimize cost per correct"
-
-    @property
-    def needs_costs(self) -> bool:
-        """Whether every cost has to be known."""
-        return self is not Objective.MAXIMIZE_ACCURACY
 
 
 class Spec(Part):
@@ -57,6 +44,9 @@ class Spec(Part):
     )
     traffic: Traffic | None = None
     limits: Limits = Field(default_factory=Limits)
+    caps: Caps | None = Field(
+        default=None, description="Hard caps on every single request; none where absent."
+    )
     tenants: dict[TenantName, Tenant] = Field(
         default_factory=dict, description="Who sends the traffic, where limits differ by tenant."
     )
@@ -165,7 +155,7 @@ class Spec(Part):
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What a spec does not use reads, and is digested, as before it existed."""
         written: dict[str, Any] = write(self)
-        newer = ("fixed_costs", "value", "tenants", "allocation")
+        newer = ("fixed_costs", "value", "tenants", "allocation", "caps")
         return without(written, newer if self.pay is not None else (*newer, "pay"))
 
     @property
@@ -181,9 +171,11 @@ class Spec(Part):
 
     @property
     def latency_limits_s(self) -> tuple[float, ...]:
-        """Every latency limit in seconds, ascending: profiles count tails at them."""
+        """Every latency limit and cap in seconds, ascending: profiles count tails at them."""
         parts = [self.limits.latency, *(tenant.latency for tenant in self.tenants.values())]
-        return tuple(sorted({s for part in parts if part is not None for s in part.limits_s()}))
+        found = {s for part in parts if part is not None for s in part.limits_s()}
+        cap = None if self.caps is None else self.caps.wall_s
+        return tuple(sorted(found if cap is None else {*found, cap}))
 
     def price_card(self, base: Path) -> PriceCard:
         """The prices, read from the file that the spec names relative to `base`."""

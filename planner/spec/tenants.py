@@ -27,7 +27,7 @@ class Tenant(Part):
     """
 
     share: Annotated[Number, Field(gt=0, le=1)] = Field(description="Share of all requests, 0..1.")
-    mix: dict[str, Share] | None = Field(
+    mix: Annotated[dict[str, Share], Field(min_length=1)] | None = Field(
         default=None, description="Share per class of its requests; as of all where absent."
     )
     accuracy: TenantAccuracy = Field(default_factory=TenantAccuracy)

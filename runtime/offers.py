@@ -1,0 +1,150 @@
+"""What may answer a request, in order, each with the bound that its money is held at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from policies.policy import Policy, StrategyEntry
+from profiles.errors import BudgetRefusedError, InputError
+from profiles.money import to_usd
+from runtime.caller import CapRefusedError
+from runtime.ledger import Hold, Ledger, limit_nano_usd
+from runtime.strategies import Executor, Tools, build
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A strategy that may answer a request.
+
+    Attributes:
+        strategy: Its canonical text.
+        max_tokens: Cap of policy and client on completion tokens of every call.
+        bound_nano_usd: Upper bound of everything it can cost.
+    """
+
+    strategy: str
+    max_tokens: int | None
+    bound_nano_usd: int
+
+
+class Offers:
+    """Strategies of a policy with their bounds by prices and caps.
+
+    A strategy whose bound is above the cap on the dollars of one request is not offered.
+
+    Args:
+        policy: Every model in it needs a price and every strategy a cap.
+        tools: Verifiers and extractor that the strategies name.
+
+    Attributes:
+        executors: By strategy.
+
+    Raises:
+        InputError: A strategy cannot be executed, or never within the cap on dollars.
+        UnknownValueError: A price or a cap on completion tokens is missing.
+    """
+
+    def __init__(self, policy: Policy, tools: Tools) -> None:
+        self.executors = _executors(policy, tools)
+        self._policy = policy
+        self._max_tokens = policy.caps.tokens if policy.caps else None
+        self._most_nano_usd = _most_nano_usd(policy)
+        self._entries = {entry.text: entry for entry in policy.strategies}
+        self._fallbacks: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def of(
+        self, class_name: str, strategy: str, prompt_tokens: int, max_tokens: int | None = None
+    ) -> Iterator[Offer]:
+        """The drawn strategy, then its substitutes.
+
+        Args:
+            class_name: Of the request.
+            strategy: That was drawn.
+            prompt_tokens: See `Request.prompt_tokens_bound`.
+            max_tokens: The client's cap; it only ever lowers the policy's.
+
+        Raises:
+            CapRefusedError: All of them may cost more than one request may; after the last one.
+        """
+        most, offered = self._most_nano_usd, False
+        for text in self._candidates(class_name, strategy):
+            cap = _lowest(
+                self._entries[text].token_cap(prompt_tokens), self._max_tokens, max_tokens
+            )
+            bound = self.executors[text].bound_nano_usd(prompt_tokens, cap, self._policy.prices)
+            if most is None or bound <= most:
+                offered = True
+                yield Offer(text, cap, bound)
+        if most is not None and not offered:
+            raise CapRefusedError(f"every strategy may cost more than caps.usd, {to_usd(most):g}")
+
+    def _candidates(self, class_name: str, strategy: str) -> tuple[str, ...]:
+        key = class_name, strategy
+        found = self._fallbacks.get(key)
+        if found is None:
+            found = self._fallbacks[key] = fallbacks(self._policy.strategies, *key)
+        return found
+
+
+def hold_first(ledger: Ledger, request_id: str, offers: Iterable[Offer]) -> tuple[Offer, Hold]:
+    """Hold the money of the first offer that fits.
+
+    Raises:
+        BudgetRefusedError: None fits; says when the first of them may.
+    """
+    refusals: list[BudgetRefusedError] = []
+    for offer in offers:
+        try:
+            return offer, ledger.hold(request_id, offer.bound_nano_usd)
+        except BudgetRefusedError as error:
+            refusals.append(error)
+    waits = [error.retry_after_s for error in refusals if error.retry_after_s is not None]
+    raise BudgetRefusedError(str(refusals[-1]), retry_after_s=min(waits, default=None))
+
+
+def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) -> tuple[str, ...]:
+    """The drawn strategy, then what may answer in its place, in order.
+
+    First every strategy of the policy that is no dearer by mean measured dollars in this class,
+    dearest first. Then the dearer ones, cheapest first: one of them fits where the drawn one does
+    not only because its bound is lower (a cascade is cheap on average and bounded by its last
+    stage). A strategy whose cost in this class is unknown is never a substitute.
+    """
+    costs = {entry.text: entry.cost_usd(class_name) for entry in entries}
+    own = costs.pop(strategy, None)
+    if own is None:
+        return (strategy,)
+    known = [(cost, text) for text, cost in costs.items() if cost is not None]
+    cheaper = sorted(((cost, text) for cost, text in known if cost <= own), reverse=True)
+    dearer = sorted((cost, text) for cost, text in known if cost > own)
+    return (strategy, *(text for _, text in (*cheaper, *dearer)))
+
+
+def _executors(policy: Policy, tools: Tools) -> dict[str, Executor]:
+    """One executor per strategy; what has no bound is found here and not on live traffic."""
+    cap, most = policy.caps.tokens if policy.caps else None, _most_nano_usd(policy)
+    found: dict[str, Executor] = {}
+    for entry in policy.strategies:
+        executor = build(entry.text, tools)
+        least = executor.bound_nano_usd(0, _lowest(entry.token_cap(0), cap), policy.prices)
+        if most is not None and least > most:
+            raise InputError(
+                "the cap on the dollars of one request passes over this strategy every time",
+                where=f"caps.usd and strategy {entry.text}",
+                expected=f"more than {to_usd(least):g}, what its longest answers cost",
+                got=f"{to_usd(most):g}",
+                next_step="raise caps.usd, lower caps.tokens or leave the strategy out; plan again",
+            )
+        found[entry.text] = executor
+    return found
+
+
+def _most_nano_usd(policy: Policy) -> int | None:
+    """What one request may cost, None without a cap."""
+    usd = policy.caps.usd if policy.caps else None
+    return None if usd is None else limit_nano_usd(usd)
+
+
+def _lowest(*caps: int | None) -> int | None:
+    return min((cap for cap in caps if cap is not None), default=None)
