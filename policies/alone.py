@@ -1,0 +1,34 @@
+"""A policy file without the graph beside it: what a version of long ago is mostly found as."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from policies.policy import Policy
+from policies.versions import parse_policy
+from profiles.errors import InputError
+from profiles.yaml_input import read_text
+
+
+def read_alone(path: Path) -> Policy | None:
+    """Read a policy file, or standard input for ``-``, and hold it against its digest.
+
+    Git gives the empty device for a file that is not there: that is no policy, None.
+
+    Raises:
+        InputError: Unreadable, unknown or missing keys, or changed since it was compiled.
+    """
+    if str(path) == os.devnull:
+        return None
+    reading = parse_policy(read_text(path), str(path))
+    policy = reading.policy
+    if policy.digest != policy.content_digest():
+        raise InputError(
+            "the policy was changed after it was compiled",
+            where=reading.source.where("digest"),
+            expected=policy.content_digest(),
+            got=policy.digest or "nothing",
+            next_step="run 'inferbudget compile' again; a policy is never edited by hand",
+        )
+    return policy

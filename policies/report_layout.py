@@ -1,0 +1,105 @@
+"""A report's sections as a terminal shows them, and as a comment on a pull request does.
+
+Names in reports were written by others. A terminal gets them escaped; Markdown gets them as code,
+in which nothing is a link, a mention, markup or the end of anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from profiles.visible import escaped
+
+MARKER = "<!-- inferbudget -->"
+"""By this first line a comment is found again and updated in place."""
+LONGEST = 60_000
+"""Characters; GitHub takes comments of up to 65,536."""
+_TOO_LONG = "The details are too long for a comment: `inferbudget diff` prints them."
+Rows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a report is written.
+
+    Attributes:
+        name: What somebody else wrote, made safe.
+        table: A table of rows under a header; cells are safe already.
+    """
+
+    name: Callable[[str], str]
+    table: Callable[[Rows, Sequence[str]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        title: What it is about; empty above the fold, where the first line says it.
+        body: Lines, in the form that the report is written in.
+        folded: Whether a comment hides it until somebody opens it.
+    """
+
+    title: str
+    body: str
+    folded: bool = False
+
+
+def as_text(headline: str, sections: Iterable[Section]) -> str:
+    """The report for a terminal."""
+    parts = [f"{s.title}:\n{s.body}" if s.title else s.body for s in sections]
+    return "\n\n".join([headline, *parts])
+
+
+def as_markdown(headline: str, sections: Iterable[Section]) -> str:
+    """The report as a comment: the hidden marker first, then the answer, the rest folded."""
+    sections = list(sections)
+    above = [
+        f"**{section.title}**\n\n{section.body}" if section.title else section.body
+        for section in sections
+        if not section.folded
+    ]
+    below = [
+        f"<details>\n<summary>{section.title}</summary>\n\n{section.body}\n\n</details>"
+        for section in sections
+        if section.folded
+    ]
+    short = [MARKER, f"**{headline}**", *above]
+    whole = "\n\n".join([*short, *below])
+    if len(whole) <= LONGEST:
+        return whole
+    cut = "\n\n".join([*short, _TOO_LONG])
+    return cut if len(cut) <= LONGEST else "\n\n".join([*short[:2], _TOO_LONG])
+
+
+def aligned(rows: Rows, header: Sequence[str]) -> str:
+    """A table in columns."""
+    lines = [header, *rows]
+    widths = [max(len(row[i]) for row in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in lines
+    )
+
+
+def piped(rows: Rows, header: Sequence[str]) -> str:
+    """A table between pipes."""
+    cells = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in cells
+    )
+
+
+def code(text: str) -> str:
+    """The text as a code span, whatever it holds."""
+    shown = escaped(text) or '""'
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    space = " " if shown[0] in "` " or shown[-1] in "` " else ""
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+TEXT = Form(name=lambda text: escaped(text) or '""', table=aligned)
+MARKDOWN = Form(name=code, table=piped)
