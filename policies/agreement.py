@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from policies.decide import Tables, choose_many
+from policies.decide import Tables, choose_many, with_unknown
 from policies.policy import EMBEDDING, Policy
 from profiles.errors import InputError
 
@@ -16,7 +16,15 @@ Requests = dict[str, NDArray[Any]]
 SEED = 20260101
 _TEXTS = 128
 _DRAWS = 8  # at least, of every text and every label
-_OUTPUTS = ("class_index", "strategy_index", "class_name", "strategy", "expected_cost_usd")
+_OUTPUTS = (
+    "class_index",
+    "strategy_index",
+    "class_name",
+    "strategy",
+    "expected_cost_usd",
+    "cost_bound_usd",
+)
+_NOT_YET = {"1.0": {"cost_bound_usd"}}
 
 
 def disagreement(policy: Policy, graph: bytes) -> str | None:
@@ -33,11 +41,11 @@ def disagreement(policy: Policy, graph: bytes) -> str | None:
         InputError: The graph cannot be loaded or has other inputs and outputs.
     """
     requests, rungs, uniforms = _sample(policy)
-    found = dict(zip(_OUTPUTS, _run(policy, graph, requests, rungs, uniforms), strict=True))
+    found = _run(policy, graph, requests, rungs, uniforms)
     expected = _expected(policy, requests, found["class_index"], rungs, uniforms)
-    for name in _OUTPUTS:
+    for name in found:
         same = found[name] == expected[name]
-        if name == "expected_cost_usd":
+        if found[name].dtype == np.float32:
             same |= np.isnan(found[name]) & np.isnan(expected[name])
         if not same.all():
             at = int(np.argmin(same))
@@ -121,14 +129,17 @@ def _run(
     requests: Requests,
     rungs: NDArray[np.int64],
     uniforms: NDArray[np.float32],
-) -> list[Any]:
+) -> dict[str, NDArray[Any]]:
+    """Outputs by name, those that graphs of the graph's format version have."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     feeds = {**requests, "rung": rungs, "uniform": uniforms}
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        return list(session.run(list(_OUTPUTS), feeds))
+        version = session.get_modelmeta().custom_metadata_map.get("inferbudget_format_version", "")
+        names = [name for name in _OUTPUTS if name not in _NOT_YET.get(version, ())]
+        return dict(zip(names, session.run(names, feeds), strict=True))
     except Exception as error:  # ONNX Runtime's exceptions share no public root
         raise InputError(
             "ONNX Runtime cannot run the decision graph",
@@ -159,11 +170,12 @@ def _expected(
     else:
         classes[unread] = len(names) - 1
     strategies = choose_many(policy, classes, rungs, uniforms)
-    costs = np.pad(Tables.of(policy).cost_usd, ((0, 1), (0, 1)), constant_values=np.nan)
+    tables = Tables.of(policy)
     return {
         "class_index": classes,
         "strategy_index": strategies,
         "class_name": np.array([*names, ""], dtype=object)[classes],
         "strategy": np.array([*policy.strategy_texts(), ""], dtype=object)[strategies],
-        "expected_cost_usd": costs[classes, strategies],
+        "expected_cost_usd": with_unknown(tables.cost_usd)[classes, strategies],
+        "cost_bound_usd": with_unknown(tables.cost_bound_usd)[classes, strategies],
     }

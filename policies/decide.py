@@ -8,10 +8,12 @@ its nearest end. An unknown class, -1, has no strategy: -1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policies.decimals import exact
 from policies.policy import Policy
 from profiles.errors import InputError
 
@@ -25,10 +27,13 @@ class Tables:
     Attributes:
         cumulative: float32, rungs x classes x strategies; rises to exactly 1.
         cost_usd: float32, classes x strategies, mean dollars per request; nan where unknown.
+        cost_bound_usd: float32, classes x strategies, dollars of the dearest request measured,
+            never below what the policy file says; nan where unknown.
     """
 
     cumulative: NDArray[np.float32]
     cost_usd: NDArray[np.float32]
+    cost_bound_usd: NDArray[np.float32]
 
     @classmethod
     def of(cls, policy: Policy) -> Tables:
@@ -48,11 +53,10 @@ class Tables:
             ]
             for index, rung in enumerate(policy.rungs)
         ]
-        costs = [
-            [np.nan if cost is None else cost for cost in costs]
-            for costs in ([entry.cost_usd(name) for entry in policy.strategies] for name in names)
-        ]
-        return cls(np.array(rows, dtype=np.float32), np.array(costs, dtype=np.float32))
+        entries = policy.strategies
+        costs = [[_nearest(entry.cost_usd(name)) for entry in entries] for name in names]
+        bounds = [[_not_below(entry.cost_max_usd(name)) for entry in entries] for name in names]
+        return cls(np.array(rows, dtype=np.float32), np.array(costs), np.array(bounds))
 
 
 def choose(policy: Policy, class_index: int, rung: int, uniform: float) -> int:
@@ -76,6 +80,27 @@ def choose_many(
     known = (classes >= 0) & (classes < cumulative.shape[1])
     rows = cumulative[steps, np.where(known, classes, 0)]
     return np.where(known, np.argmax(rows > draws[:, None], axis=1), UNKNOWN).astype(np.int64)
+
+
+def with_unknown(costs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A table of classes x strategies with nan behind both, where the index -1 leads."""
+    return np.pad(costs, ((0, 1), (0, 1)), constant_values=np.nan)
+
+
+def _nearest(usd: float | None) -> np.float32:
+    """As float32, nan for None."""
+    with np.errstate(over="ignore"):  # too large for float32 is infinite
+        return np.float32(np.nan if usd is None else usd)
+
+
+def _not_below(usd: float | None) -> np.float32:
+    """The least float32 that is not below the decimal that people read, nan for None."""
+    found = _nearest(usd)
+    if usd is None or Decimal(float(found)) >= exact(usd):
+        return found
+    with np.errstate(over="ignore", under="ignore"):
+        above: np.float32 = np.nextafter(found, np.float32(np.inf))
+    return above
 
 
 def _draws(uniform: ArrayLike) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from policies.admission import check_estimator_names
-from policies.decide import Tables
+from policies.decide import Tables, with_unknown
 from policies.estimator import load_estimator
 from policies.policy import EMBEDDING, FORMAT_VERSION, Policy
 from profiles.errors import InputError
@@ -25,7 +25,15 @@ OPSET = 21
 # The operators below mean the same in these versions, so an estimator keeps its own.
 ESTIMATOR_OPSETS = range(18, 23)
 _RESERVED = frozenset(
-    {"rung", "uniform", "strategy_index", "class_name", "strategy", "expected_cost_usd"}
+    {
+        "rung",
+        "uniform",
+        "strategy_index",
+        "class_name",
+        "strategy",
+        "expected_cost_usd",
+        "cost_bound_usd",
+    }
 )
 
 
@@ -36,7 +44,8 @@ def build_graph(policy: Policy, estimator: bytes | None) -> bytes:
     where the policy names an encoder; a row with a number that is not finite was not read),
     ``rung`` (int64), ``uniform`` (float32). Outputs: ``class_index`` and ``strategy_index``
     (int64, -1 for an unknown label), ``class_name`` and ``strategy`` (string, "" for an unknown
-    label), ``expected_cost_usd`` (float32, nan where unknown).
+    label), ``expected_cost_usd`` (float32, mean dollars) and ``cost_bound_usd`` (float32, the
+    dearest request measured, never below the policy's decimal), both nan where unknown.
 
     Args:
         policy: Its classes, strategies and shares are compiled.
@@ -145,11 +154,10 @@ def _require_free_names(graph: Any) -> None:
 
 
 def _append_decision(graph: Any, policy: Policy) -> None:
-    """Class index, rung and uniform number to strategy, names and cost."""
+    """Class index, rung and uniform number to strategy, names and costs."""
     tables = Tables.of(policy)
     rungs, classes, strategies = tables.cumulative.shape
     # One more class and strategy, reached by index -1, stand for an unknown label.
-    costs = np.pad(tables.cost_usd, ((0, 1), (0, 1)), constant_values=np.nan)
     graph.initializer.extend(
         [
             _constant("decision/zero", np.array(0, dtype=np.int64)),
@@ -162,7 +170,8 @@ def _append_decision(graph: Any, policy: Policy) -> None:
             _constant(
                 "decision/cumulative", tables.cumulative.reshape(rungs * classes, strategies)
             ),
-            _constant("decision/costs", costs),
+            _constant("decision/costs", with_unknown(tables.cost_usd)),
+            _constant("decision/bounds", with_unknown(tables.cost_bound_usd)),
             _strings("decision/class_names", (*policy.classes.names, ""), [classes + 1]),
             _strings("decision/strategies", (*policy.strategy_texts(), ""), [strategies + 1]),
         ]
@@ -177,6 +186,7 @@ def _append_decision(graph: Any, policy: Policy) -> None:
             _value("class_name", TensorProto.STRING),
             _value("strategy", TensorProto.STRING),
             _value("expected_cost_usd", TensorProto.FLOAT),
+            _value("cost_bound_usd", TensorProto.FLOAT),
         ]
     )
 
@@ -204,6 +214,7 @@ def _decision_nodes() -> list[Any]:
         ("Unsqueeze", "strategy_index decision/axis", "decision/strategy_column"),
         ("Concat", "decision/class_column decision/strategy_column", "decision/pair"),
         ("GatherND", "decision/costs decision/pair", "expected_cost_usd"),
+        ("GatherND", "decision/bounds decision/pair", "cost_bound_usd"),
     ]
     attributes: dict[str, dict[str, int]] = {
         "Cast": {"to": TensorProto.INT64},
