@@ -1,0 +1,152 @@
+"""One comment on a pull request, found by its hidden marker and updated in place.
+
+GitHub's REST API calls it an issue comment, GitLab's a note of a merge request.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
+
+from policies.report_layout import MARKER
+from profiles.errors import InputError, UpstreamError
+
+NOTHING = f"{MARKER}\nThe policy is as it was: nothing changes.\n"
+TIMEOUT_S = 30.0
+_PER_PAGE = 100
+_MOST_PAGES = 100
+
+
+class Done(StrEnum):
+    """What became of the comment."""
+
+    MADE = "made"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    SILENT = "not made: nothing changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """Where the comments of one pull request are.
+
+    Attributes:
+        comments: Address of all of them.
+        one: Address of one, before its number.
+        update: HTTP method that changes one.
+        headers: Sent with every request; they hold the token.
+    """
+
+    comments: str
+    one: str
+    update: str
+    headers: Mapping[str, str]
+
+
+def thread_of(env: Mapping[str, str] = os.environ) -> Thread:
+    """The pull request that a job of GitHub Actions or GitLab CI runs for.
+
+    Raises:
+        InputError: The environment names none, or no token.
+    """
+    if "CI_MERGE_REQUEST_IID" in env:
+        api, project = _url(env, "CI_API_V4_URL"), quote(_named(env, "CI_PROJECT_ID"), safe="")
+        at = f"{api}/projects/{project}/merge_requests/{_number(env['CI_MERGE_REQUEST_IID'])}/notes"
+        return Thread(at, at, "PUT", {"PRIVATE-TOKEN": _named(env, "GITLAB_TOKEN")})
+    pull = re.fullmatch(r"refs/pull/(\d+)/(?:merge|head)", env.get("GITHUB_REF", ""))
+    if pull is None:
+        raise InputError(
+            "this is no job of a pull request",
+            where="environment",
+            expected="GITHUB_REF=refs/pull/N/merge, or CI_MERGE_REQUEST_IID",
+            got=repr(env.get("GITHUB_REF", "neither")),
+            next_step="comment only where a pull request is reviewed",
+        )
+    repository = quote(_named(env, "GITHUB_REPOSITORY"), safe="/")
+    issues = f"{_url(env, 'GITHUB_API_URL')}/repos/{repository}/issues"
+    return Thread(
+        f"{issues}/{pull[1]}/comments",
+        f"{issues}/comments",
+        "PATCH",
+        {
+            "Authorization": f"Bearer {_named(env, 'GITHUB_TOKEN')}",
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": "2022-11-28",
+        },
+    )
+
+
+def comment(thread: Thread, body: str) -> Done:
+    """Make the comment, or update the one that is there; an empty body has nothing to say.
+
+    Raises:
+        UpstreamError: The server refused, or could not be reached.
+    """
+    mine = next(_mine(thread), None)
+    if mine is None:
+        if not body:
+            return Done.SILENT
+        _ask(thread, "POST", thread.comments, {"body": body})
+        return Done.MADE
+    if mine["body"].replace("\r\n", "\n").strip() == (body or NOTHING).strip():
+        return Done.UNCHANGED
+    _ask(thread, thread.update, f"{thread.one}/{int(mine['id'])}", {"body": body or NOTHING})
+    return Done.UPDATED
+
+
+def _mine(thread: Thread) -> Iterator[dict[str, Any]]:
+    """Comments that begin with the marker, oldest first."""
+    for page in range(1, _MOST_PAGES + 1):
+        address = f"{thread.comments}?per_page={_PER_PAGE}&page={page}"
+        found = _ask(thread, "GET", address, None)
+        for one in found if isinstance(found, list) else ():
+            if isinstance(one, dict) and str(one.get("body", "")).startswith(MARKER):
+                yield one
+        if not isinstance(found, list) or len(found) < _PER_PAGE:
+            return
+
+
+def _ask(thread: Thread, method: str, address: str, body: dict[str, str] | None) -> Any:
+    headers = {**thread.headers, "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(address, data=data, headers=headers, method=method)  # noqa: S310 - see _url
+    try:
+        with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - see _url
+            return json.loads(answer.read() or b"null")
+    except HTTPError as error:
+        said = error.read(500).decode(errors="replace")
+        raise UpstreamError(f"{method} {address}: {error.code} {error.reason}: {said}") from error
+    except (URLError, OSError, ValueError) as error:
+        raise UpstreamError(f"{method} {address}: {error}") from error
+
+
+def _url(env: Mapping[str, str], name: str) -> str:
+    value = _named(env, name).rstrip("/")
+    if urlsplit(value).scheme not in {"https", "http"}:
+        raise InputError("this is no web address", where=name, expected="https://...", got=value)
+    return value
+
+
+def _named(env: Mapping[str, str], name: str) -> str:
+    if not env.get(name):
+        raise InputError(
+            "the environment does not say where to comment",
+            where=name,
+            got="nothing",
+            next_step=f"pass {name} to the job",
+        )
+    return env[name]
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise InputError("this is no number", where="CI_MERGE_REQUEST_IID", got=repr(text))
+    return int(text)
