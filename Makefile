@@ -40,4 +40,4 @@ test: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist loadscope --cov --cov-report=term
 
 clean:
-	rm -rf $(VENV) demo/out build dist .coverage .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo/out examples/node-host/node_modules build dist .coverage .mypy_cache .ruff_cache .pytest_cache

@@ -128,6 +128,7 @@ def ask(spec_path: Path, store_path: Path) -> Question:
             estimator,
             prices=prices,
             latency_limits=spec.latency_limits_s,
+            caps=spec.caps is not None and spec.caps.by_prompt_length,
             groups=spec.groups,
         )
     return Question(spec, profile, spec_path.parent, estimator, prices)

@@ -1,124 +1,113 @@
-"""Checks of a policy file: is it whole, does it make sense, does its graph obey it, is it fresh."""
+"""Checks of a policy file: is it whole, does it make sense, does it add up, is it fresh.
+
+That its graph decides as the file says is shown by running it, which `policies.verify` does; here
+its bytes are held against the file's digest of them.
+"""
 
 from __future__ import annotations
 
-import difflib
-from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from policies.agreement import disagreement
-from policies.file import CompiledPolicy, read_graph
-from policies.findings import Finding, Severity, failed
-from policies.policy import Policy
-from policies.schema import schema_text
+from policies.arithmetic import arithmetic_findings
+from policies.file import read_graph
+from policies.findings import Finding, Severity
+from policies.policy import FORMAT_VERSION, Policy
 from policies.semantics import semantic_findings
-from policies.source import Source
-from policies.text import SCHEMA_FILE, policy_text
-from profiles.digest import digest_bytes
+from policies.text import policy_text
+from policies.versions import Reading, parse_policy
 from profiles.errors import InputError
-from profiles.yaml_input import parse_yaml
+from profiles.yaml_input import read_text
 
-DIFF_LINES = 20
+if TYPE_CHECKING:
+    from planner.plan import Plan
+    from policies.source import Source
+
 _COMPILE = "run 'inferbudget compile' again; a policy is never edited by hand"
 
 
-def check(path: Path) -> list[Finding]:
+def check(path: Path, *, plan: Plan | None = None, spec_digest: str | None = None) -> list[Finding]:
     """Everything that is wrong with a policy file and its graph; empty when nothing is.
 
     Covers the digest, the written form, the graph's hash, what the shares, costs, prices and
-    budgets mean together, and on a sample of requests whether the graph decides as the YAML says.
+    budgets mean together, and whether totals match their parts.
+
+    Args:
+        path: The file, or ``-`` for standard input: its graph is then in the working directory.
+        plan: What the policy should have been compiled from; None where that is not asked.
+        spec_digest: Of the spec that it should answer; None where that is not asked.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
-        policy = parse_yaml(text, Policy, str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        return [_error("unreadable", f"{path}", str(error), "name a policy file")]
+        text = read_text(path)
+    except InputError as error:
+        return [_from_error("unreadable", str(path), error)]
+    try:
+        reading = parse_policy(text, str(path))
     except InputError as error:
         return [_from_error("invalid", str(path), error)]
-    source = Source.of(str(path), text)
-    findings = [*_whole(policy, source), *semantic_findings(policy, source)]
+    policy, source = reading.policy, reading.source
+    findings = [
+        *_whole(reading),
+        *semantic_findings(policy, source),
+        *arithmetic_findings(policy, source),
+        *_fresh(policy, source, plan, spec_digest),
+    ]
     try:
-        graph = read_graph(policy, path)
-        if not failed(findings):
-            findings += _agreement(policy, graph, source)
+        read_graph(policy, path)
     except InputError as error:
         findings.append(_from_error("graph", source.where("graph"), error))
     return findings
 
 
-def stale(compiled: CompiledPolicy, path: Path) -> list[Finding]:
-    """Where the committed policy, graph and schema differ from what the plan compiles to now.
-
-    Raises:
-        InputError: A committed file is there but cannot be read.
-    """
-    fresh = policy_text(compiled.policy)
-    step = f"run 'inferbudget compile' with -o {path} and commit the files that it writes"
-    findings = []
-    committed = _bytes(path)
-    if committed is None:
-        findings.append(_error("missing", str(path), "the policy file is not there", step))
-    elif committed != fresh.encode():
-        findings.append(_stale_text(path, committed.decode(errors="replace"), fresh, step))
-    beside = {
-        "graph": (compiled.policy.graph_path(path), compiled.graph),
-        "schema": (path.parent / SCHEMA_FILE, schema_text("policy").encode()),
-    }
-    for what, (file, expected) in beside.items():
-        found = _bytes(file)
-        if found is None:
-            findings.append(_error("missing", str(file), f"the {what} is not there", step))
-        elif found != expected:
-            message = (
-                f"the {what} differs from what the plan compiles to: "
-                f"expected {digest_bytes(expected)}; got {digest_bytes(found)}"
-            )
-            findings.append(_error("stale", str(file), message, step))
-    return findings
-
-
-def _whole(policy: Policy, source: Source) -> list[Finding]:
+def _whole(reading: Reading) -> list[Finding]:
+    policy, source = reading.policy, reading.source
     if policy.digest != (expected := policy.content_digest()):
         message = (
             "the policy was changed after it was compiled: "
             f"expected {expected}; got {policy.digest or 'nothing'}"
         )
         return [_error("digest", source.where("digest"), message, _COMPILE)]
+    if not reading.is_current:
+        message = (
+            f"the file has format {reading.format_version}, and this version writes "
+            f"{FORMAT_VERSION}; figures that {reading.format_version} did not record are not "
+            "checked"
+        )
+        step = f"run 'inferbudget fmt --migrate {source.name}', or plan and compile again"
+        where = source.where("format_version")
+        return [Finding(Severity.WARNING, "format-old", where, message, step)]
     written = policy_text(policy)
     if source.text == written:
         return []
     pairs = zip(source.text.splitlines(), written.splitlines(), strict=False)
     line = next((at for at, (old, new) in enumerate(pairs, start=1) if old != new), 0)
-    where = f"{source.name}:{line}: the file" if line else f"{source.name}: the end of the file"
+    where = f"{source.name}:{line}:1: the file" if line else f"{source.name}: the end of the file"
     message = "the file says the same in other words than 'inferbudget compile' wrote"
-    return [Finding(Severity.WARNING, "format", where, message, _COMPILE)]
+    step = f"run 'inferbudget fmt {source.name}', which changes no meaning and no digest"
+    return [Finding(Severity.WARNING, "format", where, message, step)]
 
 
-def _agreement(policy: Policy, graph: bytes, source: Source) -> list[Finding]:
-    difference = disagreement(policy, graph)
-    if difference is None:
-        return []
-    return [_error("graph-disagrees", source.where("graph"), difference, _COMPILE)]
+def _fresh(
+    policy: Policy, source: Source, plan: Plan | None, spec_digest: str | None
+) -> list[Finding]:
+    """Whether the policy comes from this plan and answers this spec, by their digests."""
+    findings = []
+    origin = policy.provenance
+    if plan is not None and origin.plan not in (made := _digests(plan)):
+        message = f"compiled from another plan: expected {' or '.join(made)}; got {origin.plan}"
+        step = "compile the plan again, or name the plan that this policy was compiled from"
+        findings.append(_error("stale-plan", source.where("provenance", "plan"), message, step))
+    if spec_digest is not None and origin.spec != spec_digest:
+        message = f"made for another spec: expected {spec_digest}; got {origin.spec}"
+        step = "plan and compile again, or name the spec that was planned"
+        findings.append(_error("stale-spec", source.where("provenance", "spec"), message, step))
+    return findings
 
 
-def _stale_text(path: Path, committed: str, fresh: str, step: str) -> Finding:
-    diff = difflib.unified_diff(
-        committed.splitlines(), fresh.splitlines(), "committed", "compiled now", lineterm="", n=1
-    )
-    lines = list(islice(diff, DIFF_LINES + 1))
-    if len(lines) > DIFF_LINES:
-        lines = [*lines[:DIFF_LINES], "..."]
-    message = "\n".join(["the policy differs from what the plan compiles to:", *lines])
-    return _error("stale", str(path), message, step)
-
-
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputError("cannot read the file", where=str(path), got=str(error)) from error
+def _digests(plan: Plan) -> list[str]:
+    """Of what a plan is compiled to: itself, or its part for each tenant."""
+    parts = [plan.of_tenant(name) for name in plan.tenants] or [plan]
+    return [part.content_digest() for part in parts]
 
 
 def _error(code: str, where: str, message: str, next_step: str) -> Finding:

@@ -37,6 +37,9 @@ def at_most(value: Decimal, digits: int) -> float:
 
 def plain(value: float) -> str:
     """A number text that YAML 1.1 and 1.2 readers both take for this very number."""
+    text = repr(value)
+    if "e" not in text:  # the shortest decimal as it is
+        return text if text.startswith("-0") else text.removesuffix(".0")
     number = exact(value)
     if abs(number.adjusted()) > 20:
         mantissa, exponent = f"{number:e}".split("e")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -16,6 +17,24 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
+_AT = re.compile(r"(?P<file>.*?):(?P<line>[1-9]\d*)(?::(?P<column>[1-9]\d*))?(?:: |\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a finding is, for machines.
+
+    Attributes:
+        file: The file as the command was given it, or one beside it.
+        line: From 1, None where the whole file is meant.
+        column: From 1, None where the whole line is meant.
+    """
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that a check found.
@@ -23,7 +42,7 @@ class Finding:
     Attributes:
         severity: Whether it fails the check.
         code: A stable word for it, e.g. ``graph-hash``.
-        where: ``file:line: key``.
+        where: ``file:line:column: key``.
         message: What is wrong, with what was expected and found.
         next_step: What to do about it.
     """
@@ -43,6 +62,22 @@ class Finding:
     def as_dict(self) -> dict[str, str]:
         """The finding as plain values, ready for JSON."""
         return asdict(self) | {"severity": self.severity.value}
+
+    def place(self, checked: str) -> Place:
+        """Where it is, in the file that was checked or one beside it.
+
+        Args:
+            checked: The name of the file that was checked, as `where` begins where it is there.
+        """
+        if self.where.startswith(checked) and self.where[len(checked) :][:1] in ("", ":"):
+            at = _AT.match(self.where[len(checked) :])
+            file = checked
+        else:
+            at = _AT.match(self.where)
+            file = at["file"] if at else self.where.partition(": ")[0]
+        if at is None:
+            return Place(file)
+        return Place(file, int(at["line"]), int(at["column"]) if at["column"] else None)
 
 
 def failed(findings: Iterable[Finding]) -> bool:

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import BaseModel
 
-from planner.fleet.question import FleetQuestion
-from planner.plan import Plan
-from planner.spec import Spec
-from policies.policy import Policy
-
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_FORMATS: dict[str, tuple[type[BaseModel], str]] = {
-    "fleet": (FleetQuestion, "inferbudget fleet"),
-    "plan": (Plan, "inferbudget plan"),
-    "policy": (Policy, "inferbudget policy"),
-    "spec": (Spec, "inferbudget spec"),
+
+
+_FORMATS = {
+    "cases": ("policies.case_file:CaseFile", "inferbudget cases"),
+    "fleet": ("planner.fleet.question:FleetQuestion", "inferbudget fleet"),
+    "plan": ("planner.plan:Plan", "inferbudget plan"),
+    "policy": ("policies.policy:Policy", "inferbudget policy"),
+    "spec": ("planner.spec:Spec", "inferbudget spec"),
 }
+"""Model and title; imported only when asked for, as reading a policy needs none of the others."""
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema by format name: fleet, plan, policy, spec."""
-    return {
-        name: {"$schema": _DIALECT, **model.model_json_schema(), "title": title}
-        for name, (model, title) in _FORMATS.items()
-    }
+    """JSON Schema by format name: cases, fleet, plan, policy, spec."""
+    return {name: _schema(*about) for name, about in _FORMATS.items()}
+
+
+def _schema(model: str, title: str) -> dict[str, Any]:
+    read: type[BaseModel] = resolve_name(model)
+    return {"$schema": _DIALECT, **read.model_json_schema(), "title": title}
 
 
 @cache
 def schema_text(name: str) -> str:
     """One schema as a file's text; the same version gives the same bytes."""
-    return json.dumps(schemas()[name], indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_schema(*_FORMATS[name]), indent=2, ensure_ascii=False) + "\n"

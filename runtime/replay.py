@@ -19,8 +19,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from policies.file import read_policy
 from policies.policy import Policy, StrategyEntry
+from policies.verify import read_enforceable
 from profiles.difficulty.reading.encoder import Encoder
 from profiles.errors import BudgetRefusedError, InputError, UnknownValueError
 from profiles.money import to_nano_usd, to_usd
@@ -28,13 +28,13 @@ from runtime import pacing
 from runtime.decision import Decision, DecisionSession, Vector
 from runtime.embedding import embed_all, open_encoder
 from runtime.ledger import Ledger, Scope, limit_nano_usd
-from runtime.service import fallbacks
+from runtime.offers import fallbacks
+from runtime.service import UNIFORM_BITS
 
 Recorded = tuple[float | None, float | None, float | None]
 Outcomes = Mapping[str, Mapping[str, Recorded]]
 
 _TRACE = "trace"
-_UNIFORM_BITS = 24
 _READ_AT_ONCE = 256  # prompts whose vectors memory holds
 
 
@@ -136,7 +136,7 @@ def replay(
             label.
         UnknownValueError: A cost that is neither recorded nor bounded, under a budget.
     """
-    policy = read_policy(policy_path)
+    policy = read_enforceable(policy_path)
     decider = DecisionSession(policy, policy.graph_path(policy_path))
     if not outcomes:
         raise InputError("the trace holds no outcomes", next_step="pass a file with outcomes")
@@ -206,7 +206,7 @@ class _Trace:
         self._limit = _scaled_limit(policy, length)
         self._ledger = Ledger([Scope(_TRACE, self._limit)], clock=lambda: 0.0)
         self._costs = pacing.rung_costs_nano_usd(policy)
-        self._bounds = _Bounds(policy.strategies)
+        self._bounds = MeasuredBounds(policy.strategies)
         self._reserve = self._bounds.reserve(policy)
         self._sent = 0
         self._answers: list[_Answer] = []
@@ -283,7 +283,7 @@ class _Trace:
         }
 
     def _uniform(self) -> float:
-        return float(self._random.getrandbits(_UNIFORM_BITS) / 2**_UNIFORM_BITS)
+        return float(self._random.getrandbits(UNIFORM_BITS) / 2**UNIFORM_BITS)
 
     def _rung(self) -> int:
         state = self._ledger.state(_TRACE)
@@ -334,7 +334,7 @@ class _Trace:
             self._counts["substituted"] += 1
 
 
-class _Bounds:
+class MeasuredBounds:
     """The dearest measured request of each strategy, in nano-dollars."""
 
     def __init__(self, entries: Iterable[StrategyEntry]) -> None:

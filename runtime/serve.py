@@ -7,14 +7,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from policies.file import read_policy
+from policies.verify import read_enforceable
 from profiles.errors import InputError
 from runtime.checkers import (
     Extractor,
@@ -30,6 +31,9 @@ from runtime.gateway import Gateway
 from runtime.service import Service
 from runtime.strategies import Tools
 from runtime.upstream import Upstream
+
+if TYPE_CHECKING:
+    from policies.keys import PublicKey
 
 API_KEY = "INFERBUDGET_API_KEY"
 OPERATOR_KEY = "INFERBUDGET_OPERATOR_KEY"
@@ -53,6 +57,7 @@ def serve(
     encoder: Path | None = None,
     encoder_timeout_s: float = TIMEOUT_S,
     require_gpu: bool = False,
+    trusted: Sequence[PublicKey] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let running requests end.
 
@@ -74,14 +79,16 @@ def serve(
         encoder_timeout_s: Seconds until a prompt that the encoder has not read gets the last class.
         require_gpu: Refuse to start where the encoder would not run on a GPU; without an encoder,
             where the decision graph would not.
+        trusted: Keys of which one must have signed the policy; None asks for no signature.
 
     Raises:
-        InputError: Policy, encoder, strategy, verifier, upstream or key cannot be used, or the
+        RefusedPolicyError: The policy was touched, or is not signed by a trusted key.
+        InputError: Encoder, strategy, verifier, upstream or key cannot be used, or the
             address is taken.
         UnknownValueError: A model without a price, a strategy without a cap on its tokens, or a
             budget without a limit.
     """
-    policy = read_policy(policy_path)
+    policy = read_enforceable(policy_path, trusted=trusted)
     opened = open_encoder(policy, encoder, require_gpu=require_gpu)
     graph_path = policy.graph_path(policy_path)
     decider = DecisionSession(policy, graph_path, require_gpu=require_gpu and opened is None)

@@ -22,7 +22,17 @@ COMMANDS = {
     "break-even": Lazy("app.cli.break_even:break_even_command", "Train or think longer?"),
     "fleet": Lazy("app.cli.fleet:fleet_command", "Whole GPUs by type and hour for plans."),
     "compile": Lazy("app.cli.policy.compile:compile_command", "Turn a plan into a policy file."),
-    "check": Lazy("app.cli.policy.check:check_command", "Check a policy file."),
+    "check": Lazy("app.cli.policy.check:check_command", "Check policy files."),
+    "fmt": Lazy("app.cli.policy.fmt:fmt_command", "Write policy files in their one form."),
+    "explain": Lazy(
+        "app.cli.policy.explain:explain_command", "What a policy does, in words; for a prompt, why."
+    ),
+    "diff": Lazy("app.cli.policy.diff:diff_command", "What a change of policy means."),
+    "test": Lazy("app.cli.policy.test:test_command", "Ask a policy its own test cases."),
+    "verify": Lazy("app.cli.policy.verify:verify_command", "Hold a policy against what it says."),
+    "review": Lazy("app.cli.policy.review:review_command", "What CI asks of a changed policy."),
+    "sign": Lazy("app.cli.policy.sign:sign", "Sign a reviewed policy; make a key pair."),
+    "export": Lazy("app.cli.policy.export:export_command", "A policy for another gateway."),
     "schema": Lazy("app.cli.schema:schema_command", "JSON Schema of the file formats."),
     "replay": Lazy("app.cli.replay:replay_command", "Drive a policy with recorded outcomes."),
     "audit": Lazy("app.cli.audit:audit_command", "Accuracy and compute by group."),
@@ -35,6 +45,7 @@ EXTRA_OF_PACKAGE = {
     **dict.fromkeys(("duckdb", "highspy", "onnx", "pyarrow", "pyomo", "scipy", "tqdm"), "plan"),
     **dict.fromkeys(("aiohttp", "httptools", "msgspec", "prometheus_client", "uvicorn"), "serve"),
     **dict.fromkeys(("altair", "streamlit"), "app"),
+    "cryptography": "sign",
     "ray": "ray",
 }
 

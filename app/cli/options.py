@@ -113,6 +113,12 @@ def report_format_option(command: Command) -> Command:
     return _format_of(["text", "json", "markdown"], "text, JSON or Markdown")(command)
 
 
+def findings_format_option(command: Command) -> Command:
+    """`--format` of findings, which other tools may show beside the lines of a file."""
+    formats = ["text", "json", "sarif", "github"]
+    return _format_of(formats, "text, JSON, SARIF 2.1.0 or GitHub's annotations")(command)
+
+
 def _format_of(formats: list[str], named: str) -> Callable[[Command], Command]:
     return click.option(
         "--format",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from app.cli.options import FILE, FOLDER, FiniteRange, load_callable, load_named
+from app.cli.policy.keyring import read_keys
 
 
 @click.command("serve")
@@ -52,6 +53,18 @@ from app.cli.options import FILE, FOLDER, FiniteRange, load_callable, load_named
     is_flag=True,
     help="Refuse to run the encoder on a CPU; without an encoder, refuse to decide on one.",
 )
+@click.option(
+    "--require-signature",
+    is_flag=True,
+    help="Refuse a policy that no trusted key has signed, byte for byte.",
+)
+@click.option(
+    "--trusted-key",
+    "trusted_keys",
+    type=FILE,
+    multiple=True,
+    help="Public key whose signature counts; repeat. It asks for a signature.",
+)
 def serve_command(
     policy: Path,
     upstream: str,
@@ -64,6 +77,8 @@ def serve_command(
     encoder: Path | None,
     encoder_timeout_s: float,
     require_gpu: bool,
+    require_signature: bool,
+    trusted_keys: tuple[Path, ...],
 ) -> None:
     """Enforce POLICY on live OpenAI-compatible traffic.
 
@@ -73,6 +88,8 @@ def serve_command(
     """
     from runtime.serve import serve
 
+    if require_signature and not trusted_keys:
+        raise click.UsageError("--require-signature needs a key that is trusted: --trusted-key PUB")
     serve(
         policy,
         upstream=upstream,
@@ -85,4 +102,5 @@ def serve_command(
         encoder=encoder,
         encoder_timeout_s=encoder_timeout_s,
         require_gpu=require_gpu,
+        trusted=read_keys(trusted_keys) if trusted_keys else None,
     )

@@ -123,7 +123,7 @@ def test_a_floor_that_no_strategy_reaches_ends_with_code_3_and_names_the_group(
     )
     done = run("plan", "spec.yaml", "--profiles", "store.duckdb", cwd=folder)
     assert done.returncode == 2
-    assert "spec.yaml:4: limits.accuracy.by_group.lang" in done.stderr
+    assert "spec.yaml:4:31: limits.accuracy.by_group.lang" in done.stderr
 
 
 def test_an_audit_of_what_does_not_belong_together_is_refused(folder: Path) -> None:

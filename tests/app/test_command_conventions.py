@@ -59,7 +59,7 @@ def test_a_spec_comes_from_stdin_and_the_plan_goes_to_stdout(
 
 def test_a_wrong_spec_on_stdin_is_named_as_its_caller_names_it(store: Path) -> None:
     wrong = SPEC.replace("0.6", "9")
-    with pytest.raises(Exception, match=r"^-:3: limits\.accuracy\.overall"):
+    with pytest.raises(Exception, match=r"^-:3:\d+: limits\.accuracy\.overall"):
         run("plan", "-", "--profiles", store, "-o", "-", given=wrong)
 
 

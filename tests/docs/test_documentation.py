@@ -24,6 +24,7 @@ from app.cli.lazy import DefaultGroup
 from app.cli.main import cli
 from planner.spec import Spec, read_spec
 from planner.spec.parts import Part
+from policies.case_file import Case, Expected
 from profiles.importing import mapping
 from profiles.importing.fields import CANONICAL, FIELDS
 from profiles.importing.formats import FORMATS, spans
@@ -145,7 +146,20 @@ def test_every_fragment_leads_to_a_heading(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["import", "derive", "prices", "train-or-think", "trust-a-plan", "explain-a-plan"]
+    "page",
+    [
+        "import",
+        "derive",
+        "prices",
+        "train-or-think",
+        "trust-a-plan",
+        "explain-a-plan",
+        "check-a-policy",
+        "review-a-policy",
+        "test-a-policy",
+        "sign-a-policy",
+        "export-to-gateways",
+    ],
 )
 def test_a_how_tos_example_runs_and_prints_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Blocks named after a file are written, blocks without a word run, `text` is what they say.
@@ -247,7 +261,7 @@ def test_the_page_of_commands_has_every_option_with_its_default(path: tuple[str,
 
 
 def _plain(head: str) -> str:
-    return re.sub(r"( [A-Z.]{3,})+$", "", head)
+    return re.sub(r"( \[?[A-Z.]{3,}\]?(\.\.\.)?)+$", "", head)
 
 
 def shell_commands() -> Iterator[tuple[Path, list[str]]]:
@@ -298,6 +312,14 @@ def fields_of(model: type[BaseModel]) -> set[str]:
 def test_every_column_of_an_observation_is_documented() -> None:
     columns = {field.name for field in dataclasses.fields(Observation)}
     assert keys_of(FILES, "### Observations") == columns
+
+
+def test_every_key_of_a_case_is_documented() -> None:
+    heading = "## policy.test.yaml: cases of a policy"
+    row = "prompt` or `prompts"
+    text = section(FILES, heading).replace(row, "prompt` | |\n| `prompts")
+    found = set(re.findall(r"^\| `([^`]+)`", text, re.MULTILINE))
+    assert found == fields_of(Case) | fields_of(Expected)
 
 
 def test_every_table_of_the_store_is_documented() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,6 @@ def cell(accuracy: float, cost_usd: float | None, tokens: int | None = 400) -> C
     )
 
 
-FIGURES = Figures(accuracy=0.8, cost_usd_per_request=0.005, latency_p95_s=8.0)
-
-
 def rung(fraction: float, easy: dict[str, float], hard: dict[str, float], cost: float) -> Rung:
     figures = Figures(accuracy=0.8, cost_usd_per_request=cost, latency_p95_s=8.0)
     return Rung(
@@ -72,30 +70,68 @@ def rung(fraction: float, easy: dict[str, float], hard: dict[str, float], cost: 
     )
 
 
+CELLS = {
+    "easy": {SMALL: cell(0.9, 0.0000123), LADDER: cell(0.93, 0.00004), LARGE: cell(0.95, 0.01)},
+    "hard": {SMALL: cell(0.3, 0.0000234), LADDER: cell(0.6, 0.0004), LARGE: cell(0.8, 0.02, 5120)},
+}
+WEIGHTS = {"easy": 0.625, "hard": 0.375}
+SPEND_USD = 0.0052
+
+
+def added_up(fraction: float, easy: dict[str, float], hard: dict[str, float]) -> Rung:
+    """A rung whose figures are what its shares of `CELLS` come to."""
+    return summed(fraction, {"easy": easy, "hard": hard}, CELLS, WEIGHTS)
+
+
+def summed(
+    fraction: float,
+    allocation: Mapping[str, Mapping[str, float]],
+    cells: Mapping[str, Mapping[str, CellFacts]],
+    weights: Mapping[str, float],
+) -> Rung:
+    """A rung whose figures are what its shares of the cells come to."""
+    by_class = {
+        name: (
+            sum(part * cells[name][text].planned_accuracy for text, part in shares.items()),
+            sum(part * (cells[name][text].cost_usd or 0.0) for text, part in shares.items()),
+        )
+        for name, shares in allocation.items()
+    }
+    accuracy, usd = (
+        sum(weights[name] * figures[part] for name, figures in by_class.items())
+        for part in range(2)
+    )
+    spend = LimitFigures(asked=SPEND_USD, allowed=SPEND_USD, promised=usd * 1.02, kept=True)
+    made = rung(fraction, {}, {}, usd)
+    return made.model_copy(
+        update={
+            "allocation": allocation,
+            "expected": Figures(accuracy=accuracy, cost_usd_per_request=usd, latency_p95_s=8.0),
+            "by_class": {
+                name: Figures(accuracy=mean, cost_usd_per_request=cost, latency_p95_s=8.0)
+                for name, (mean, cost) in by_class.items()
+            },
+            "limits": {**made.limits, "spend.usd_per_request": spend},
+        }
+    )
+
+
 def plan(**changes: Any) -> Plan:
     """Two classes, three strategies, two rungs; sorted by label unless changed."""
-    cells = {
-        "easy": {SMALL: cell(0.9, 0.0000123), LADDER: cell(0.93, 0.00004), LARGE: cell(0.95, 0.01)},
-        "hard": {
-            SMALL: cell(0.3, 0.0000234),
-            LADDER: cell(0.6, 0.0004),
-            LARGE: cell(0.8, 0.02, 5120),
-        },
-    }
     values: dict[str, Any] = {
         "status": "optimal",
         "workload": "mixed",
         "confidence": 0.95,
-        "classes": Classes(source="label", names=("easy", "hard"), weights=(0.625, 0.375)),
+        "classes": Classes(source="label", names=("easy", "hard"), weights=tuple(WEIGHTS.values())),
         "traffic": Traffic(requests=1_000_000, per="month"),
         "limits": Limits.model_validate(
-            {"accuracy": {"overall": 0.75}, "spend": {"usd": 5000, "per": "month"}}
+            {"accuracy": {"overall": 0.75}, "spend": {"usd": 5200, "per": "month"}}
         ),
         "prices": PriceCard.model_validate(PRICES),
-        "cells": cells,
+        "cells": CELLS,
         "rungs": (
-            rung(1.0, {SMALL: 0.7, LADDER: 0.3}, {LADDER: 1 / 3, LARGE: 2 / 3}, 0.005),
-            rung(0.5, {SMALL: 1.0}, {LADDER: 1.0}, 0.0002),
+            added_up(1.0, {SMALL: 0.7, LADDER: 0.3}, {LADDER: 1 / 3, LARGE: 2 / 3}),
+            added_up(0.5, {SMALL: 1.0}, {LADDER: 1.0}),
         ),
         "best_single_strategy": None,
         "spec_digest": "sha256:5bec",

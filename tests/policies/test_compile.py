@@ -23,7 +23,7 @@ from policy_examples import (
     words_estimator,
 )
 
-from planner.plan import Classes, Plan, read_plan
+from planner.plan import Classes, LimitFigures, Plan, read_plan
 from planner.spec import Limits, Traffic
 from policies.caps import NO_PRICES, token_cap
 from policies.compile import compile_plan
@@ -72,6 +72,8 @@ def test_a_strategy_of_unknown_cost_comes_last() -> None:
 def test_crumbs_are_dropped_and_the_figures_move_along() -> None:
     crumb = 9e-5
     first = rung(1.0, {SMALL: 1 - crumb, LARGE: crumb}, {LARGE: 1.0}, 0.005)
+    floor = LimitFigures(asked=0.75, allowed=0.75, promised=0.76, kept=True)
+    first = first.model_copy(update={"limits": {"accuracy.overall": floor}})
     policy = compile_label(rungs=(first,))
     assert policy.rungs[0].shares["easy"] == {SMALL: 1.0}
     moved = 0.625 * crumb
@@ -79,6 +81,9 @@ def test_crumbs_are_dropped_and_the_figures_move_along() -> None:
     assert policy.rungs[0].expected.cost_usd_per_request == pytest.approx(
         0.005 - moved * (0.01 - 0.0000123), rel=1e-5
     )
+    assert policy.rungs[0].limits is not None
+    promised = policy.rungs[0].limits["accuracy.overall"].promised
+    assert promised == pytest.approx(0.76 - moved * 0.05, abs=1e-9)
 
 
 def test_solver_noise_leaves_no_trace() -> None:

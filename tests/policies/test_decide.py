@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from policy_examples import LADDER, LARGE, SMALL, compiled, requests
 
-from policies.agreement import edge_uniforms
-from policies.decide import Tables, choose, choose_many
+from policies.agreement import disagreement, edge_uniforms
+from policies.decide import Tables, choose, choose_many, with_unknown
+from policies.policy import Policy
+from profiles.errors import InputError
 
 MILLION = 1_000_000
 
@@ -98,14 +102,72 @@ def run_label(label: str) -> list[object]:
     return [output[0] for output in session.run(None, feeds)]
 
 
-def test_the_graph_names_class_strategy_and_cost() -> None:
-    assert run_label("hard") == [1, 2, "hard", LARGE, pytest.approx(0.02)]
+def test_the_graph_names_class_strategy_and_costs() -> None:
+    *names, cost, bound = run_label("hard")
+    assert names == [1, 2, "hard", LARGE]
+    assert cost == np.float32(0.02)
+    dearest = compiled().policy.strategies[2].cost_max_usd("hard")
+    assert dearest == 0.0666667
+    assert Decimal(float(bound)) >= Decimal("0.0666667") > Decimal(float(np.nextafter(bound, -1)))
 
 
 def test_the_graph_has_no_answer_for_an_unknown_label() -> None:
-    *names, cost = run_label("Hard")
+    *names, cost, bound = run_label("Hard")
     assert names == [-1, -1, "", ""]
-    assert np.isnan(cost)
+    assert np.isnan([cost, bound]).all()
+
+
+def with_dearest(usd: float | None) -> Policy:
+    """The policy with another dearest request of the first strategy in the first class."""
+    policy = compiled().policy
+    entry = policy.strategies[0]
+    cells = {
+        **entry.by_class,
+        "easy": entry.by_class["easy"].model_copy(update={"cost_max_usd": usd}),
+    }
+    changed = entry.model_copy(update={"by_class": cells})
+    return policy.model_copy(update={"strategies": (changed, *policy.strategies[1:])})
+
+
+@given(st.floats(0, allow_infinity=False, allow_nan=False))
+def test_a_bound_is_the_least_float32_that_is_not_below_the_decimal(usd: float) -> None:
+    bound = Tables.of(with_dearest(usd)).cost_bound_usd[0, 0]
+    assert bound.dtype == np.float32
+    assert Decimal(float(bound)) >= Decimal(repr(usd))
+    if bound:
+        assert Decimal(float(np.nextafter(bound, np.float32(-1)))) < Decimal(repr(usd))
+
+
+def test_a_bound_that_nobody_measured_is_unknown() -> None:
+    table = with_unknown(Tables.of(with_dearest(None)).cost_bound_usd)
+    assert np.isnan(table[0, 0])
+    assert np.isnan(table[-1]).all()
+    assert np.isnan(table[:, -1]).all()
+    assert np.isfinite(table[1, :-1]).all()
+
+
+def without_bounds(version: str) -> bytes:
+    """The graph as format 1.0 had it, under some version."""
+    model = onnx.load_from_string(compiled().graph)
+    del model.graph.output[-1]
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {**known, "inferbudget_format_version": version})
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def test_a_graph_of_an_older_format_is_held_against_what_it_has() -> None:
+    assert disagreement(compiled().policy, without_bounds("1.0")) is None
+    with pytest.raises(InputError, match="cannot run the decision graph"):
+        disagreement(compiled().policy, without_bounds("1.1"))
+
+
+def test_a_graph_whose_bounds_differ_is_found() -> None:
+    assert disagreement(compiled().policy, compiled().graph) is None
+    difference = str(disagreement(with_dearest(0.5), compiled().graph))
+    assert "cost_bound_usd of label 'easy'" in difference
+    assert "the policy says 0.5" in difference
 
 
 def test_the_graph_says_what_it_is() -> None:
@@ -122,4 +184,5 @@ def test_the_graph_says_what_it_is() -> None:
         "class_name",
         "strategy",
         "expected_cost_usd",
+        "cost_bound_usd",
     ]

@@ -11,7 +11,7 @@ import onnx
 import onnx.parser
 import onnxruntime
 import pytest
-from policy_examples import FIGURES, FIXTURES, LARGE, SMALL, cell, compiled, plan, rung
+from policy_examples import FIXTURES, LARGE, SMALL, cell, compiled, plan, summed
 
 from planner.plan import Classes, Plan
 from policies.agreement import disagreement
@@ -22,6 +22,7 @@ from policies.file import CompiledPolicy, read_policy, write_policy
 from policies.policy import PolicyClasses, PolicyEncoder
 from policies.schema import schemas
 from policies.text import policy_text
+from policies.verify import verify
 from profiles.difficulty.reading.encoder_files import EncoderFacts
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
@@ -50,23 +51,21 @@ def estimator(
 def plan_of(content: bytes, source: Any) -> Plan:
     names = NAMES[source]
     shares = {name: {SMALL: 0.25, LARGE: 0.75} for name in names} | {names[0]: {SMALL: 1.0}}
+    cells = {
+        name: {SMALL: cell(0.9, 0.00001 * place), LARGE: cell(0.95, 0.001 * place)}
+        for place, name in enumerate(names, start=1)
+    }
+    weights = dict.fromkeys(names, 1 / len(names))
     return plan(
         classes=Classes(
             source=source,
             names=names,
-            weights=tuple([1 / len(names)] * len(names)),
+            weights=tuple(weights.values()),
             estimator="difficulty.onnx",
             estimator_digest=digest_bytes(content),
         ),
-        cells={
-            name: {SMALL: cell(0.9, 0.00001 * place), LARGE: cell(0.95, 0.01 * place)}
-            for place, name in enumerate(names, start=1)
-        },
-        rungs=(
-            rung(1.0, {}, {}, 0.005).model_copy(
-                update={"allocation": shares, "by_class": dict.fromkeys(shares, FIGURES)}
-            ),
-        ),
+        cells=cells,
+        rungs=(summed(1.0, shares, cells, weights),),
     )
 
 
@@ -226,6 +225,6 @@ def test_a_policy_that_pins_another_width_than_its_graph_fails_its_check(tmp_pat
     path = tmp_path / "policy.yaml"
     changed = found.policy.model_copy(update={"classes": wider}).sealed()
     write_policy(CompiledPolicy(changed, found.graph), path)
-    (finding,) = check(path)
+    (finding,) = verify(path).findings
     assert finding.code == "graph"
     assert "cannot run the decision graph" in finding.message

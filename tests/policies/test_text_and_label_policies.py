@@ -13,14 +13,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 from policy_examples import (
-    FIGURES,
     FIXTURES,
     LARGE,
     SMALL,
     cell,
     compiled,
     plan,
-    rung,
+    summed,
     words_estimator,
 )
 
@@ -55,23 +54,20 @@ def estimator(**properties: str) -> bytes:
 def plan_of(content: bytes, names: tuple[str, ...] = NAMES, source: Any = "text+label") -> Plan:
     shares = {name: {SMALL: 0.25, LARGE: 0.75} for name in names} | {names[0]: {SMALL: 1.0}}
     cells = {
-        name: {SMALL: cell(0.9, 0.00001 * (place + 1)), LARGE: cell(0.95, 0.01 * (place + 1))}
+        name: {SMALL: cell(0.9, 0.00001 * (place + 1)), LARGE: cell(0.95, 0.001 * (place + 1))}
         for place, name in enumerate(names)
     }
+    weights = dict.fromkeys(names, 1 / len(names))
     return plan(
         classes=Classes(
             source=source,
             names=names,
-            weights=tuple([1 / len(names)] * len(names)),
+            weights=tuple(weights.values()),
             estimator="difficulty.onnx",
             estimator_digest=digest_bytes(content),
         ),
         cells=cells,
-        rungs=(
-            rung(1.0, {}, {}, 0.005).model_copy(
-                update={"allocation": shares, "by_class": dict.fromkeys(shares, FIGURES)}
-            ),
-        ),
+        rungs=(summed(1.0, shares, cells, weights),),
     )
 
 

@@ -54,9 +54,9 @@ def compile_command(
     from the working directory.
     """
     from planner.plan import read_plan
-    from policies.check import stale
     from policies.compile import compile_plan
     from policies.file import graph_file_name, write_policy
+    from policies.staleness import stale
     from policies.text import SCHEMA_FILE, policy_text
 
     to_stdout = is_stdout(output)
