@@ -117,11 +117,17 @@ class Planner:
         try:
             return self.answer(self.spec.objective, limits)
         except InfeasibleError as error:
-            raise explain(self, limits) from error
+            try:
+                clash = explain(self, limits)
+            except UnprovenError:
+                raise InfeasibleError(f"{error}; what clashes was not found in time") from error
+            raise clash from error
 
     def _told(self, error: UnprovenError, objective: Objective) -> UnprovenError:
         """What a solver that stopped early had proven, in people's units."""
-        if error.bound is None or objective is Objective.MINIMIZE_COST_PER_CORRECT:
+        certified = objective is Objective.MAXIMIZE_ACCURACY and self.spec.level is not None
+        # of accuracy less a doubt, and of a ratio, what was proven is not about the objective
+        if error.bound is None or certified or objective is Objective.MINIMIZE_COST_PER_CORRECT:
             return UnprovenError(error.what)
         found, least = (
             None if value is None else self._natural(value, objective)

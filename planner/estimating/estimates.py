@@ -86,6 +86,11 @@ class Estimates:
         return len(self.cells)
 
     @property
+    def choosable(self) -> int:
+        """How many strategies there are to choose from."""
+        return len({cell.strategy for cell in self.cells})
+
+    @property
     def traffic_share(self) -> Array:
         """The class's share of traffic, per column."""
         return self.weights[self.class_of]
@@ -205,6 +210,8 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         mix_queries=None if spec.traffic and spec.traffic.mix else profile.queries,
         level=spec.level,
     )
+    if spec.allocation and spec.level is not None:  # what is dominated cannot be mixed away
+        found = replace(found, competing=found.choosable)
     found = replace(found, accuracy_floor=_floors(found, spec))  # counts what competes
     found = replace(found, groups=groups_of(found, profile, spec)) if spec.groups else found
     return within_caps(paid_for(found, profile, spec), spec)
@@ -316,12 +323,29 @@ def floor_alphas(e: Estimates, spec: Spec) -> Array:
     """Level of a class floor's bounds, shape (classes,); 1 for point estimates.
 
     ``alpha / (D C_d)``: D floors hold together, whichever of the C_d strategies that compete in the
-    class are chosen (`choices_by_class`).
+    class are chosen (`choices_by_class`). Where something beside accuracy and dollars decides which
+    strategies a plan may take, or mix, what looks best may be out of reach: then all compete.
     """
     if e.level is None:
         return np.ones(len(e.classes))
     floors = max(len(spec.limits.accuracy.by_class), 1)
-    return np.asarray((1 - e.level) / (floors * choices_by_class(e)))
+    choices = choices_by_class(e) if _money_decides(spec) else np.full(len(e.classes), e.choosable)
+    return np.asarray((1 - e.level) / (floors * choices))
+
+
+def _money_decides(spec: Spec) -> bool:
+    """Whether any measured strategy and mixture may be taken that is worth its dollars."""
+    limits, tenants = spec.limits, (spec.tenants or {}).values()
+    others = (limits.latency, limits.gpu, limits.energy, limits.carbon, limits.per_request)
+    return not (
+        any(others)
+        or limits.shares
+        or spec.groups
+        or spec.allocation
+        or spec.fixed_costs
+        or spec.caps
+        or any(tenant.latency for tenant in tenants)
+    )
 
 
 def _cost_spreads(cells: Sequence[Cell], strategy_of: NDArray[np.intp]) -> Array:

@@ -63,7 +63,10 @@ class Spending:
         try:
             return self._settled(session, question, found, bound=found.value)
         except InfeasibleError:
-            cheapest = self._least(session, self._without_free(question))
+            try:
+                cheapest = self._least(session, self._without_free(question))
+            except UnprovenError as error:  # its figures are of the bill, not of the objective
+                raise UnprovenError(error.what, bound=found.value) from error
             if cheapest.value > 0:
                 raise
             return self._settled(session, question, cheapest, bound=found.value)
@@ -102,7 +105,12 @@ class Spending:
         except UnprovenError as error:
             kept = None if best is start else best.value
             raise UnprovenError(error.what, incumbent=kept, bound=bound) from error
-        return best if question.then is None else session.solve(replace(once, then=question.then))
+        if question.then is None:
+            return best
+        try:
+            return session.solve(replace(once, then=question.then))
+        except UnprovenError:  # what comes first is settled already
+            return best
 
     def _noise_around(self, found: Solution) -> Array:
         e, x = self._bill.estimates, self._of_all(found)

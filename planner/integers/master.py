@@ -119,6 +119,7 @@ class Master:
         self._most = np.append(problem.most(), np.ones(zs + ys))
         self._place_y = width + zs + place
         self._zs, self._ys = zs, ys
+        self._out_of_time = False
         self._highs = load(rows, self._costs, self._most, self._whole)
         if nodes is not None:
             self._highs.setOptionValue("mip_max_nodes", nodes)
@@ -148,7 +149,7 @@ class Master:
             x, low, done = self._run(max(step, target))
             bound = max(bound, low)
             if x is None:
-                return Searched(best, bound, finished=done)
+                return Searched(best, bound, finished=done and not self._out_of_time)
             numbers = np.round(x[self._whole])
             known = numbers.tobytes() in tried
             tried.add(numbers.tobytes())
@@ -158,6 +159,7 @@ class Master:
             answer = None if known else self._settled(numbers)
             if answer is not None and (best is None or answer.value < best.value):
                 best = answer
+            done = done and not self._out_of_time
             if not done or (best is not None and best.value - bound <= gap * abs(best.value)):
                 return Searched(best, bound, finished=done)
             if known or not cuts:
@@ -177,6 +179,7 @@ class Master:
         try:
             while True:
                 x, _, done = self._run(0.0)
+                self._out_of_time |= not done
                 if x is None or not done:
                     return None
                 point = x[: len(self._costs)]

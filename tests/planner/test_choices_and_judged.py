@@ -17,6 +17,7 @@ from worlds import Array, make_profile, make_spec, random_profile
 from planner.estimating.choices import NEAR, choices_by_class, choices_of
 from planner.estimating.estimates import Estimates, estimate, floor_alphas
 from planner.estimating.judged import JudgedSpread
+from planner.programme.margin import z_of_chosen
 from profiles.profile import Profile
 
 
@@ -121,6 +122,33 @@ def test_a_class_floor_starts_from_clopper_pearson_at_its_share_of_the_error() -
     assert estimate(profile, points).accuracy_floor == pytest.approx(
         [cell.accuracy for cell in e.cells]
     )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"allocation": {"one_strategy_per_class": True}},
+        {"allocation": {"at_most_strategies": 2}},
+        {"caps": {"usd": 1.0}},
+        {"limits": {"latency": {"p95_s": 100.0}}},
+        {"limits": {"per_request": {"calls": 5.0}}},
+        {"limits": {"shares": [{"name": "n", "strategies": ["m0/single"], "at_most": 0.9}]}},
+    ],
+)
+def test_where_money_alone_does_not_decide_every_strategy_counts_for_a_class_floor(
+    more: dict[str, Any],
+) -> None:
+    """What looks best may be out of reach, or not be mixed: then the others are all choices."""
+    profile = random_profile(np.random.default_rng(3), 3, 12)
+    floors = {"accuracy": {"by_class": dict.fromkeys(profile.classes[:2], 0.5)}}
+    few = floor_alphas(estimate(profile, plain := make_spec(limits=floors)), plain)
+    keys = {**more, "limits": {**floors, **more.get("limits", {})}}
+    spec = make_spec(**keys)
+    e = estimate(profile, spec)
+    assert floor_alphas(e, spec) == pytest.approx(0.05 / (2 * 12))
+    assert (few > 0.05 / (2 * 12)).all()
+    if "allocation" in more:
+        assert e.accuracy_z == pytest.approx(z_of_chosen(0.95, 12))
 
 
 def _graded(seed: int) -> Estimates:

@@ -334,6 +334,24 @@ def test_with_few_strategies_the_best_one_may_be_dominated_in_every_class() -> N
     assert generalist not in of[world.choose(question, Shape(at_most=2)).support]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_that_runs_out_of_time_never_calls_a_question_infeasible(seed: int) -> None:
+    world = World.drawn(seed, 4, 5, careful=True)
+    shape = Shape(at_most=3)
+    question = Question("accuracy", {}, {}, doubt="doubt" if "doubt" in world.margins else None)
+    problem = world.problem(question, shape)
+    ended = set()
+    for looks in range(0, 60, 2):
+        left = itertools.chain(itertools.repeat(60.0, looks), itertools.repeat(0.0))
+        try:
+            found = Core(problem, 0.0, lambda left=left: next(left)).search()  # type: ignore[misc]
+        except UnprovenError:
+            ended.add("unproven")
+        else:
+            ended.add("proven" if found.proven else "stopped")
+    assert ended >= {"unproven", "proven"}
+
+
 def test_equally_cheap_plans_are_decided_by_accuracy() -> None:
     profile = make_profile([[0.6, 0.9, 0.7], [0.5, 0.5, 0.8]], np.full((2, 3), 1e-4))
     world = World(profile, careful=False)
