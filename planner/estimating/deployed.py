@@ -113,17 +113,14 @@ def _listed(names: set[str]) -> str:
 
 
 def narrowed(e: Estimates, keep: NDArray[np.bool_]) -> Estimates:
-    """The estimates of fewer columns, shape (columns,); as many compete as before, or more."""
+    """The estimates of fewer columns, shape (columns,); what competed before still counts."""
     groups = Groups(
         tuple(_row(row, keep) for row in e.groups.rows),
         {name: tuple(_columns(one, keep) for one in of) for name, of in e.groups.of.items()},
     )
     cells = tuple(cell for cell, kept in zip(e.cells, keep, strict=True) if kept)
-    fewer = replace(_columns(e, keep), cells=cells, groups=groups)
-    if e.level is None:
-        return fewer
-    # what was left out may have outshone what is left
-    return replace(fewer, competing=max(e.competing or choices_of(e), choices_of(fewer)))
+    competing = None if e.level is None else e.competing or choices_of(e)
+    return replace(_columns(e, keep), cells=cells, groups=groups, competing=competing)
 
 
 def _row(row: GroupRow, keep: NDArray[np.bool_]) -> GroupRow:
