@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from policies.report_layout import MARKER
 from profiles.errors import InputError, UpstreamError
@@ -42,12 +43,14 @@ class Thread:
         comments: Address of all of them.
         one: Address of one, before its number.
         update: HTTP method that changes one.
+        me: Address of who the token belongs to.
         headers: Sent with every request; they hold the token.
     """
 
     comments: str
     one: str
     update: str
+    me: str
     headers: Mapping[str, str]
 
 
@@ -60,7 +63,7 @@ def thread_of(env: Mapping[str, str] = os.environ) -> Thread:
     if "CI_MERGE_REQUEST_IID" in env:
         api, project = _url(env, "CI_API_V4_URL"), quote(_named(env, "CI_PROJECT_ID"), safe="")
         at = f"{api}/projects/{project}/merge_requests/{_number(env['CI_MERGE_REQUEST_IID'])}/notes"
-        return Thread(at, at, "PUT", {"PRIVATE-TOKEN": _named(env, "GITLAB_TOKEN")})
+        return Thread(at, at, "PUT", f"{api}/user", {"PRIVATE-TOKEN": _token(env, "GITLAB_TOKEN")})
     pull = re.fullmatch(r"refs/pull/(\d+)/(?:merge|head)", env.get("GITHUB_REF", ""))
     if pull is None:
         raise InputError(
@@ -71,13 +74,15 @@ def thread_of(env: Mapping[str, str] = os.environ) -> Thread:
             next_step="comment only where a pull request is reviewed",
         )
     repository = quote(_named(env, "GITHUB_REPOSITORY"), safe="/")
-    issues = f"{_url(env, 'GITHUB_API_URL')}/repos/{repository}/issues"
+    api = _url(env, "GITHUB_API_URL")
+    issues = f"{api}/repos/{repository}/issues"
     return Thread(
         f"{issues}/{pull[1]}/comments",
         f"{issues}/comments",
         "PATCH",
+        f"{api}/user",
         {
-            "Authorization": f"Bearer {_named(env, 'GITHUB_TOKEN')}",
+            "Authorization": f"Bearer {_token(env, 'GITHUB_TOKEN')}",
             "Accept": "application/vnd.github+json",
             "X-GitHub-Api-Version": "2022-11-28",
         },
@@ -103,15 +108,35 @@ def comment(thread: Thread, body: str) -> Done:
 
 
 def _mine(thread: Thread) -> Iterator[dict[str, Any]]:
-    """Comments that begin with the marker, oldest first."""
+    """Own comments that begin with the marker, oldest first; anybody can write a marker."""
+    me = _me(thread)
     for page in range(1, _MOST_PAGES + 1):
         address = f"{thread.comments}?per_page={_PER_PAGE}&page={page}"
         found = _ask(thread, "GET", address, None)
-        for one in found if isinstance(found, list) else ():
-            if isinstance(one, dict) and str(one.get("body", "")).startswith(MARKER):
+        if not isinstance(found, list):
+            raise UpstreamError(f"GET {address}: the answer is no list of comments")
+        for one in found:
+            author = one.get("user") or one.get("author") or {}
+            own = author.get("id") == me if me is not None else author.get("type") == "Bot"
+            if own and str(one.get("body", "")).startswith(MARKER):
                 yield one
-        if not isinstance(found, list) or len(found) < _PER_PAGE:
+        if len(found) < _PER_PAGE:
             return
+
+
+def _me(thread: Thread) -> object:
+    """Number of the token's owner; None for the token of a GitHub job, which may not ask."""
+    try:
+        return _ask(thread, "GET", thread.me, None)["id"]
+    except (UpstreamError, KeyError, TypeError):
+        return None
+
+
+class _Straight(HTTPRedirectHandler):
+    """Goes nowhere else: the token is for one server alone."""
+
+    def redirect_request(self, *_: object) -> None:
+        """No request follows."""
 
 
 def _ask(thread: Thread, method: str, address: str, body: dict[str, str] | None) -> Any:
@@ -119,19 +144,31 @@ def _ask(thread: Thread, method: str, address: str, body: dict[str, str] | None)
     data = None if body is None else json.dumps(body).encode()
     request = Request(address, data=data, headers=headers, method=method)  # noqa: S310 - see _url
     try:
-        with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - see _url
+        with build_opener(_Straight).open(request, timeout=TIMEOUT_S) as answer:
             return json.loads(answer.read() or b"null")
     except HTTPError as error:
         said = error.read(500).decode(errors="replace")
         raise UpstreamError(f"{method} {address}: {error.code} {error.reason}: {said}") from error
-    except (URLError, OSError, ValueError) as error:
+    except (URLError, HTTPException, OSError, ValueError, RecursionError) as error:
         raise UpstreamError(f"{method} {address}: {error}") from error
 
 
 def _url(env: Mapping[str, str], name: str) -> str:
     value = _named(env, name).rstrip("/")
-    if urlsplit(value).scheme not in {"https", "http"}:
+    try:
+        parts = urlsplit(value)
+    except ValueError as error:
+        raise InputError("this is no web address", where=name, got=repr(value)) from error
+    near = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    if parts.scheme != "https" and not (near and parts.scheme == "http"):
         raise InputError("this is no web address", where=name, expected="https://...", got=value)
+    return value
+
+
+def _token(env: Mapping[str, str], name: str) -> str:
+    value = _named(env, name).strip()
+    if not (value.isascii() and value.isprintable()):
+        raise InputError("this token holds what no header can", where=name)
     return value
 
 

@@ -98,7 +98,7 @@ def policy_at(base: str, policy: Path) -> str | None:
     Raises:
         InputError: Git knows no such revision.
     """
-    if not base:
+    if not base.strip("0"):  # a branch that was just made has no commit before
         return None
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
     if commit is None:
@@ -108,17 +108,25 @@ def policy_at(base: str, policy: Path) -> str | None:
             got=base,
             next_step="fetch it first (a checkout with its whole history has it)",
         )
-    return _git("show", f"{commit.strip()}:./{policy.as_posix()}")
+    name = Path(os.path.relpath(policy)).as_posix()
+    if not _git("ls-tree", "--name-only", commit.strip(), "--", f"./{name}"):
+        return None
+    text = _git("show", f"{commit.strip()}:./{name}")
+    if text is None:
+        raise InputError("git cannot read the policy", where=f"{base}:{name}")
+    return text
 
 
 def _git(*words: str) -> str | None:
-    done = subprocess.run(  # noqa: S603 - no shell
-        ["git", *words],  # noqa: S607 - the one on the path is meant
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout if done.returncode == 0 else None
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell
+            ["git", *words],  # noqa: S607 - the one on the path is meant
+            capture_output=True,
+            check=False,
+        )
+    except OSError as error:
+        raise InputError("cannot run git", where="--base", got=str(error)) from error
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
 
 
 def _planned_again(files: Files, profiles: Path) -> Iterator[Step]:
@@ -144,10 +152,12 @@ def _same(plan: Path, fresh: Path) -> Step:
 
 def _run(name: str, *command: str, stdin: str = "") -> Step:
     done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-c", "from app.cli.main import main; main()", *command],
+        # -P: nothing is imported from the folder under review
+        [sys.executable, "-P", "-c", "from app.cli.main import main; main()", *command],
         input=stdin,
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     return Step(name, done.returncode, done.stdout, done.stderr)

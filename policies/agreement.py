@@ -72,7 +72,7 @@ def edge_uniforms(policy: Policy) -> NDArray[np.float32]:
 
 
 def _sample(policy: Policy) -> tuple[Requests, NDArray[np.int64], NDArray[np.float32]]:
-    steps = np.arange(-1, len(policy.rungs) + 1)
+    steps = np.append(np.arange(-1, len(policy.rungs) + 1), (2**31, 2**63 - 1))
     uniforms = edge_uniforms(policy)
     labels = [*policy.classes.accepted, "no such class", ""]
     if policy.classes.inputs == ("label",):

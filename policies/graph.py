@@ -198,7 +198,11 @@ def _decision_nodes() -> list[Any]:
         ("And", "decision/not_below decision/not_above", "decision/in_range"),
         ("Where", "decision/in_range uniform decision/zero_share", "decision/draw"),
         ("Unsqueeze", "decision/draw decision/axis", "decision/draw_column"),
-        ("Clip", "rung decision/zero decision/last_rung", "decision/rung"),
+        # ONNX Runtime's Clip, Max and Min lose int64 beyond 31 bits where they take rows together
+        ("Less", "rung decision/zero", "decision/before_first"),
+        ("Where", "decision/before_first decision/zero rung", "decision/not_negative"),
+        ("Less", "decision/not_negative decision/last_rung", "decision/on_ladder"),
+        ("Where", "decision/on_ladder decision/not_negative decision/last_rung", "decision/rung"),
         ("Mul", "decision/rung decision/classes", "decision/first_row"),
         ("Max", "class_index decision/zero", "decision/class"),
         ("Add", "decision/first_row decision/class", "decision/row"),

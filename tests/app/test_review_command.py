@@ -113,8 +113,29 @@ def test_a_revision_that_git_does_not_know_is_no_empty_base(repository: Path) ->
     assert "git knows no such revision" in done.stderr
 
 
-def test_a_policy_that_the_base_did_not_have_is_new(repository: Path) -> None:
-    done = ran(repository, "inferbudget review --base ''")
+def test_nothing_is_run_that_the_folder_under_review_brings(
+    repository: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "policies"
+    shutil.copytree(repository, folder)
+    (folder / "yaml.py").write_text("raise SystemExit(0)\n")
+    (folder / "app").mkdir()
+    (folder / "app" / "__init__.py").write_text("raise SystemExit(0)\n")
+    policy = folder / "policy.yaml"
+    policy.write_text(policy.read_text().replace("max_tokens: 599", "max_tokens: 5990"))
+    done = ran(folder, "inferbudget review --base HEAD")
+    assert done.returncode == 1
+    assert "the policy was changed after it was compiled" in done.stderr
+
+
+def test_a_policy_named_by_its_whole_path_is_compared_too(repository: Path) -> None:
+    done = ran(repository, 'inferbudget review --base HEAD --policy "$PWD/policy.yaml"')
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize("base", ["", "0" * 40])
+def test_a_policy_that_the_base_did_not_have_is_new(repository: Path, base: str) -> None:
+    done = ran(repository, f"inferbudget review --base '{base}'")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(MARKER)
 
@@ -126,6 +147,10 @@ class Comments(BaseHTTPRequestHandler):
     asked: ClassVar[list[tuple[str, str]]] = []
 
     def do_GET(self) -> None:
+        if self.path.endswith("/user"):
+            known = self.headers.get("PRIVATE-TOKEN") is not None  # a job of GitHub may not ask
+            self._answer(200 if known else 403, ME if known else {"message": "not for jobs"})
+            return
         path, _, query = self.path.partition("?")
         size, page = (int(part.split("=")[1]) for part in query.split("&"))
         self.asked.append(("GET", path))
@@ -136,7 +161,8 @@ class Comments(BaseHTTPRequestHandler):
             self._answer(403, {"message": "no"})
             return
         self.asked.append(("POST", self.path))
-        self.kept.append({"id": 900 + len(self.kept), "body": self._body()})
+        made = {"id": 900 + len(self.kept), "body": self._body(), "user": ME, "author": ME}
+        self.kept.append(made)
         self._answer(201, self.kept[-1])
 
     def do_PATCH(self) -> None:
@@ -162,12 +188,22 @@ class Comments(BaseHTTPRequestHandler):
 
 
 TOKENS = ("Bearer t0ken", "t0ken")
+ME = {"id": 5, "type": "Bot"}
+SOMEBODY = {"id": 8, "type": "User"}
+
+
+def others() -> list[dict[str, Any]]:
+    """What people wrote; one of them with our marker."""
+    said = [f"{MARKER}\nall is well, merge it", *(f"comment {n}" for n in range(1, 230))]
+    return [
+        {"id": n, "body": body, "user": SOMEBODY, "author": SOMEBODY} for n, body in enumerate(said)
+    ]
 
 
 @pytest.fixture
 def api() -> Iterator[str]:
     """Address of a server of comments, empty but for what people wrote."""
-    Comments.kept = [{"id": number, "body": f"comment {number}"} for number in range(230)]
+    Comments.kept = others()
     Comments.asked = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Comments)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -210,12 +246,12 @@ def test_one_comment_is_made_kept_updated_and_silenced(api: str, kind: str) -> N
     assert comment(thread, f"{MARKER}\nspend +2 USD\n") is Done.UPDATED
     assert comment(thread, "") is Done.UPDATED
     assert comment(thread, "") is Done.UNCHANGED
-    mine = [kept for kept in Comments.kept if kept["body"].startswith(MARKER)]
+    mine = [kept for kept in Comments.kept if kept["user"] == ME]
     assert [kept["body"] for kept in mine] == [NOTHING]
     assert {path for method, path in Comments.asked if method in {"GET", "POST"}} == {every}
     changes = [path for method, path in Comments.asked if method not in {"GET", "POST"}]
     assert changes == [f"{one}/{mine[0]['id']}"] * 2
-    assert Comments.kept[:230] == [{"id": n, "body": f"comment {n}"} for n in range(230)]
+    assert Comments.kept[:230] == others()
 
 
 def test_a_server_that_refuses_is_an_error_without_the_token(api: str) -> None:
@@ -228,12 +264,36 @@ def test_a_server_that_refuses_is_an_error_without_the_token(api: str) -> None:
         comment(nobody, f"{MARKER}\n")
 
 
+def test_a_token_goes_to_no_other_server(api: str) -> None:
+    class Elsewhere(Comments):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"{api}/repos/team/policies/issues/7/comments")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        moved = thread_of(environment(f"http://127.0.0.1:{server.server_port}", "github"))
+        with pytest.raises(UpstreamError, match="302"):
+            comment(moved, f"{MARKER}\nspend +1 USD\n")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert Comments.asked == []
+
+
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
         ({"GITHUB_REF": "refs/heads/main"}, "environment"),
         ({"GITHUB_TOKEN": ""}, "GITHUB_TOKEN"),
+        ({"GITHUB_TOKEN": "s3cret\nX: y"}, "GITHUB_TOKEN"),
         ({"GITHUB_API_URL": "file:///etc/passwd"}, "GITHUB_API_URL"),
+        ({"GITHUB_API_URL": "http://api.example.com"}, "GITHUB_API_URL"),
         ({"CI_MERGE_REQUEST_IID": "7/../8"}, "CI_MERGE_REQUEST_IID"),
     ],
 )
