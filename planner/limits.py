@@ -87,9 +87,9 @@ class LimitSet:
 
 def _named(spec: Spec) -> Iterator[tuple[str, float]]:
     limits = spec.limits
-    yield from _accuracies(limits.accuracy)
+    yield from accuracies(limits.accuracy)
     if limits.latency is not None:
-        yield from _latencies(limits.latency)
+        yield from latencies(limits.latency)
     usd = spec.usd_per_request()
     if usd is not None:
         yield SPEND, usd
@@ -104,9 +104,9 @@ def _named(spec: Spec) -> Iterator[tuple[str, float]]:
 
 
 def _of_tenant(spec: Spec, tenant: Tenant) -> Iterator[tuple[str, float]]:
-    yield from _accuracies(tenant.accuracy)
+    yield from accuracies(tenant.accuracy)
     if tenant.latency is not None:
-        yield from _latencies(tenant.latency)
+        yield from latencies(tenant.latency)
     usd = spec.usd_of(tenant.spend, tenant.share)
     if usd is not None:
         yield SPEND, usd
@@ -124,7 +124,8 @@ def _resources(spec: Spec) -> Iterator[tuple[str, float]]:
             yield PER_REQUEST + name, most
 
 
-def _accuracies(accuracy: AccuracyLimit | TenantAccuracy) -> Iterator[tuple[str, float]]:
+def accuracies(accuracy: AccuracyLimit | TenantAccuracy) -> Iterator[tuple[str, float]]:
+    """Floors and caps on gaps by name."""
     if accuracy.overall is not None:
         yield OVERALL, accuracy.overall
     for name, floor in accuracy.by_class.items():
@@ -141,7 +142,8 @@ def _groups(accuracy: AccuracyLimit) -> Iterator[tuple[str, float]]:
         yield MAX_GAP + column, gap
 
 
-def _latencies(latency: LatencyLimit) -> Iterator[tuple[str, float]]:
+def latencies(latency: LatencyLimit) -> Iterator[tuple[str, float]]:
+    """Seconds by name."""
     for name, limit_s in latency.given():
         yield LATENCIES + name, limit_s
     for class_name, part in latency.by_class.items():

@@ -13,14 +13,9 @@ from dataclasses import dataclass
 from planner.limit_names import (
     AT_LEAST,
     AT_MOST,
-    BY_CLASS,
-    BY_GROUP,
     CARBON,
     ENERGY,
     GPU,
-    LATENCIES,
-    MAX_GAP,
-    OVERALL,
     PER_REQUEST,
     SHARES,
     SPEND,
@@ -28,8 +23,9 @@ from planner.limit_names import (
     is_floor,
     is_share,
 )
+from planner.limits import accuracies, latencies
 from planner.plan import Figures, LimitFigures
-from planner.spec import AccuracyLimit, LatencyLimit, Limits
+from planner.spec import Limits
 from policies.findings import Finding, Severity
 from policies.policy import Policy, PolicyRung
 from policies.source import Source
@@ -226,9 +222,9 @@ def asked_limits(policy: Policy) -> dict[str, float | None]:
 
 
 def _plain_limits(limits: Limits) -> Iterator[tuple[str, float]]:
-    yield from _accuracies(limits.accuracy)
+    yield from accuracies(limits.accuracy)
     if limits.latency:
-        yield from _latencies(limits.latency)
+        yield from latencies(limits.latency)
     for name, most in limits.per_request or ():
         if most is not None:
             yield PER_REQUEST + name, most
@@ -236,26 +232,6 @@ def _plain_limits(limits: Limits) -> Iterator[tuple[str, float]]:
         for ending, value in ((AT_LEAST, one.at_least), (AT_MOST, one.at_most)):
             if value is not None:
                 yield SHARES + one.name + ending, value
-
-
-def _accuracies(accuracy: AccuracyLimit) -> Iterator[tuple[str, float]]:
-    if accuracy.overall is not None:
-        yield OVERALL, accuracy.overall
-    for name, floor in accuracy.by_class.items():
-        yield BY_CLASS + name, floor
-    for column, floors in accuracy.by_group.items():
-        for name, floor in floors.items():
-            yield f"{BY_GROUP}{column}.{name}", floor
-    for column, gap in accuracy.max_gap.items():
-        yield MAX_GAP + column, gap
-
-
-def _latencies(latency: LatencyLimit) -> Iterator[tuple[str, float]]:
-    for name, limit_s in latency.given():
-        yield LATENCIES + name, limit_s
-    for class_name, part in latency.by_class.items():
-        for name, limit_s in part.given():
-            yield f"{LATENCIES}by_class.{class_name}.{name}", limit_s
 
 
 def _said(reader: _Reader) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ def write(expressed: Expressed, upstream: str) -> dict[str, Any]:
     timeout = {} if expressed.wall_s is None else {"timeout": f"{plain(expressed.wall_s)}s"}
     return {
         "version": VERSION,
-        "listeners": [{"name": "http", "address": "0.0.0.0", "port": 8899, **timeout}],  # noqa: S104
+        "listeners": [{"name": "http", "address": "0.0.0.0", "port": 8899, **timeout}],  # noqa: S104 - the router's own default, for its container
         "providers": {"models": [_provider(part, upstream) for part in models.values()]},
         "routing": {
             "strategy": "priority",

@@ -23,11 +23,11 @@ def yaml_text(comments: Iterable[str], content: Mapping[str, Any]) -> str:
 class _Dumper(yaml.SafeDumper):
     """Plain decimals; every text in quotes that some YAML reader could take for another thing."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the dumper's face
         """Write everything out: readers disagree about aliases."""
         return True
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - the same
         """Lists stand deeper than their key."""
         super().increase_indent(flow, indentless=False)
 

@@ -5,179 +5,24 @@ from typing import Any
 
 import pytest
 import yaml
+from generated_policies import any_policies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_examples import compiled
 
-from planner.plan import Figures, LimitFigures
-from planner.spec import Limits, Traffic, Window
 from policies.decimals import plain
 from policies.file import CompiledPolicy, graph_file_name, read_policy, write_policy
 from policies.policy import (
-    Budget,
-    CellFigures,
     Graph,
     Policy,
-    PolicyClasses,
-    PolicyRung,
-    Provenance,
-    StrategyEntry,
 )
 from policies.text import policy_text
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
-from profiles.money import PriceCard
 from profiles.yaml_input import parse_yaml
 
-finite = st.floats(allow_nan=False, allow_infinity=False)
-positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
-shares = st.floats(0, 1)
-any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-tricky = st.sampled_from(
-    [
-        "yes",
-        "null",
-        "~",
-        "1e5",
-        "1e-05",
-        "0x1f",
-        "12:30:00",
-        "a: b",
-        "#",
-        "- a",
-        "é",
-        "y",
-        "2026-01-01",
-        "\u2028",
-        "\x85",
-        "\ufeff",
-        "\x00",
-        "\\",
-        '"',
-        "a #b",
-        " a",
-        "a ",
-        "a:",
-        "=",
-        "<<",
-        "\U0001f600",
-    ]
-)
-texts = st.one_of(any_text, tricky, st.just("k" * 1500))
-numbers_by_text = st.dictionaries(texts, finite, max_size=3)
-figures = st.builds(
-    Figures,
-    accuracy=finite,
-    cost_usd_per_request=st.none() | finite,
-    latency_p95_s=st.none() | finite,
-)
-cells = st.builds(
-    CellFigures,
-    queries=st.integers(0, 10**9),
-    accuracy=finite,
-    accuracy_se=positive,
-    cost_usd=st.none() | finite,
-    cost_se_usd=st.none() | finite,
-    cost_max_usd=st.none() | finite,
-    latency_p95_s=st.none() | finite,
-)
-limit_figures = st.builds(
-    LimitFigures, asked=finite, allowed=finite, promised=finite, kept=st.booleans()
-)
-policies = st.builds(
-    Policy,
-    workload=texts,
-    confidence=st.none() | finite,
-    warnings=st.lists(texts, max_size=3).map(tuple),
-    classes=st.builds(
-        PolicyClasses,
-        source=st.sampled_from(["text", "label"]),
-        names=st.lists(texts, min_size=1, max_size=4).map(tuple),
-        weights=st.lists(shares, min_size=1, max_size=4).map(tuple),
-    ),
-    graph=st.builds(Graph, file=texts, sha256=texts),
-    strategies=st.lists(
-        st.builds(
-            StrategyEntry,
-            text=texts,
-            max_tokens=st.none() | st.integers(1, 10**9),
-            by_class=st.dictionaries(texts, cells, max_size=3),
-        ),
-        min_size=1,
-        max_size=3,
-    ).map(tuple),
-    rungs=st.lists(
-        st.builds(
-            PolicyRung,
-            budget_fraction=finite,
-            shares=st.dictionaries(texts, st.dictionaries(texts, shares, max_size=3), max_size=3),
-            expected=figures,
-            promised=figures,
-            objective=texts,
-            by_class=st.dictionaries(texts, figures, max_size=3),
-            limits=st.dictionaries(texts, limit_figures, max_size=3),
-            shadow_prices=numbers_by_text,
-        ),
-        min_size=1,
-        max_size=2,
-    ).map(tuple),
-    traffic=st.none()
-    | st.builds(Traffic, requests=st.integers(1, 10**12), per=st.sampled_from(Window)),
-    limits=st.builds(
-        Limits.model_validate,
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "accuracy": st.fixed_dictionaries(
-                    {"by_class": st.dictionaries(texts, shares, max_size=2)},
-                    optional={"overall": shares},
-                ),
-                "latency": st.fixed_dictionaries({"p95_s": positive}),
-                "spend": st.one_of(
-                    st.fixed_dictionaries({"usd_per_request": positive}),
-                    st.fixed_dictionaries({"usd": positive, "per": st.sampled_from(Window)}),
-                ),
-            },
-        ),
-    ),
-    budgets=st.lists(
-        st.builds(
-            Budget,
-            limit_usd=st.none() | positive,
-            usd_per_request=positive,
-            window=st.sampled_from(Window),
-            requests=st.none() | st.integers(1, 10**12),
-        ),
-        max_size=2,
-        unique_by=lambda budget: budget.window,
-    ).map(tuple),
-    prices=st.builds(
-        PriceCard.model_validate,
-        st.fixed_dictionaries(
-            {
-                "models": st.dictionaries(
-                    texts,
-                    st.fixed_dictionaries(
-                        {"input": positive, "output": positive},
-                    ),
-                    max_size=2,
-                )
-            }
-        ),
-    ),
-    provenance=st.builds(
-        Provenance,
-        plan=texts,
-        spec=texts,
-        profile=texts,
-        estimator=st.none() | texts,
-        solver=texts,
-        evidence=st.lists(texts, max_size=2).map(tuple),
-    ),
-)
 
-
-@given(policies)
+@given(any_policies)
 @settings(max_examples=150, deadline=None)
 def test_any_policy_reads_back_as_it_was_written(policy: Policy) -> None:
     sealed = policy.sealed()
