@@ -52,8 +52,8 @@ class Estimates:
         mix_queries: Queries that the weights were counted from, None where the spec gives the mix.
         level: Confidence of promises, None for point estimates.
         groups: What the spec's limits on groups need.
-        competing: Strategies that compete (`choices_of`), counted before some were left out; None
-            where none was.
+        competing: Strategies that compete, where not all that `choices_of` finds: all where more
+            than money decides, and those from before some were left out.
     """
 
     classes: tuple[str, ...]
@@ -210,7 +210,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         mix_queries=None if spec.traffic and spec.traffic.mix else profile.queries,
         level=spec.level,
     )
-    if spec.allocation and spec.level is not None:  # what is dominated cannot be mixed away
+    if spec.level is not None and not _money_decides(spec):
         found = replace(found, competing=found.choosable)
     found = replace(found, accuracy_floor=_floors(found, spec))  # counts what competes
     found = replace(found, groups=groups_of(found, profile, spec)) if spec.groups else found
@@ -323,8 +323,7 @@ def floor_alphas(e: Estimates, spec: Spec) -> Array:
     """Level of a class floor's bounds, shape (classes,); 1 for point estimates.
 
     ``alpha / (D C_d)``: D floors hold together, whichever of the C_d strategies that compete in the
-    class are chosen (`choices_by_class`). Where something beside accuracy and dollars decides which
-    strategies a plan may take, or mix, what looks best may be out of reach: then all compete.
+    class are chosen (`choices_by_class`); all compete where more than money decides.
     """
     if e.level is None:
         return np.ones(len(e.classes))
@@ -334,7 +333,11 @@ def floor_alphas(e: Estimates, spec: Spec) -> Array:
 
 
 def _money_decides(spec: Spec) -> bool:
-    """Whether any measured strategy and mixture may be taken that is worth its dollars."""
+    """Whether any measured strategy and mixture may be taken that is worth its dollars.
+
+    Where something beside accuracy and dollars decides which strategies a plan may take, or mix,
+    what looks best may be out of reach and hide how many choices are left: then all compete.
+    """
     limits, tenants = spec.limits, (spec.tenants or {}).values()
     others = (limits.latency, limits.gpu, limits.energy, limits.carbon, limits.per_request)
     return not (

@@ -17,6 +17,7 @@ from worlds import Array, make_profile, make_spec, random_profile
 from planner.estimating.choices import NEAR, choices_by_class, choices_of
 from planner.estimating.estimates import Estimates, estimate, floor_alphas
 from planner.estimating.judged import JudgedSpread
+from planner.planner import Planner
 from planner.programme.margin import z_of_chosen
 from profiles.profile import Profile
 
@@ -132,10 +133,14 @@ def test_a_class_floor_starts_from_clopper_pearson_at_its_share_of_the_error() -
         {"caps": {"usd": 1.0}},
         {"limits": {"latency": {"p95_s": 100.0}}},
         {"limits": {"per_request": {"calls": 5.0}}},
+        {
+            "fixed_costs": [{"name": "rent", "pays_for": ["m00"], "usd": 5, "per": "month"}],
+            "traffic": {"requests": 1000, "per": "month"},
+        },
         {"limits": {"shares": [{"name": "n", "strategies": ["m0/single"], "at_most": 0.9}]}},
     ],
 )
-def test_where_money_alone_does_not_decide_every_strategy_counts_for_a_class_floor(
+def test_where_money_alone_does_not_decide_every_strategy_counts(
     more: dict[str, Any],
 ) -> None:
     """What looks best may be out of reach, or not be mixed: then the others are all choices."""
@@ -147,8 +152,31 @@ def test_where_money_alone_does_not_decide_every_strategy_counts_for_a_class_flo
     e = estimate(profile, spec)
     assert floor_alphas(e, spec) == pytest.approx(0.05 / (2 * 12))
     assert (few > 0.05 / (2 * 12)).all()
-    if "allocation" in more:
-        assert e.accuracy_z == pytest.approx(z_of_chosen(0.95, 12))
+    assert e.accuracy_z == pytest.approx(z_of_chosen(0.95, 12))
+
+
+def test_a_strategy_too_slow_to_take_does_not_hide_how_many_choices_are_left() -> None:
+    """Floors above what any plan reaches: 20 equal strategies, and a far better one beyond p95."""
+    rng, worlds, queries = np.random.default_rng(5), 150, 400
+    truth = np.full((4, 21), 0.8)
+    truth[:, 20] = 0.97
+    slow = np.zeros((1, 4, 21))
+    slow[..., 20] = 1.0
+    reached = 0.95 * 0.8 + 0.05 * 0.97
+    floor = reached + 0.25 * np.sqrt(0.16 / (4 * queries))
+    spec = make_spec(limits={"accuracy": {"overall": floor}, "latency": {"p95_s": 1.0}})
+    promised = 0
+    for _ in range(worlds):
+        profile = make_profile(
+            rng.binomial(queries, truth) / queries,
+            np.tile(1e-5 * np.linspace(1, 1.05, 21), (4, 1)),
+            queries=queries,
+            slow=slow,
+            grid_s=(1.0,),
+        )
+        planner = Planner(profile, spec)
+        promised += planner.feasible(planner.limits)
+    assert promised / worlds <= 0.05  # 1.3 +- 0.9 %; 10.0 +- 2.4 % where only the best counts
 
 
 def _graded(seed: int) -> Estimates:
