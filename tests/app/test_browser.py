@@ -66,11 +66,13 @@ def spend(page: Page) -> str:
 
 
 def settled(page: Page) -> str:
-    """The spend, once no further step of the slider changes it."""
+    """The spend, once the page has answered every step of the slider."""
+    script = page.get_by_test_id("stApp")
     shown, since = spend(page), time.monotonic()
     while time.monotonic() - since < 3:
         page.wait_for_timeout(200)
-        if spend(page) != shown:
+        running = script.get_attribute("data-test-script-state") != "notRunning"
+        if running or spend(page) != shown:
             shown, since = spend(page), time.monotonic()
     return shown
 
