@@ -211,7 +211,7 @@ def estimate(profile: Profile, spec: Spec) -> Estimates:
         level=spec.level,
     )
     if spec.level is not None and not _money_decides(spec):
-        found = replace(found, competing=found.choosable)
+        found = replace(found, competing=_all_choices(found, spec))
     found = replace(found, accuracy_floor=_floors(found, spec))  # counts what competes
     found = replace(found, groups=groups_of(found, profile, spec)) if spec.groups else found
     return within_caps(paid_for(found, profile, spec), spec)
@@ -328,8 +328,13 @@ def floor_alphas(e: Estimates, spec: Spec) -> Array:
     if e.level is None:
         return np.ones(len(e.classes))
     floors = max(len(spec.limits.accuracy.by_class), 1)
-    choices = choices_by_class(e) if _money_decides(spec) else np.full(len(e.classes), e.choosable)
-    return np.asarray((1 - e.level) / (floors * choices))
+    choices = choices_by_class(e) if _money_decides(spec) else _all_choices(e, spec)
+    return np.broadcast_to((1 - e.level) / (floors * choices), len(e.classes))
+
+
+def _all_choices(e: Estimates, spec: Spec) -> int:
+    """Where all compete: less one, as in `choices_of`, where two may be mixed."""
+    return e.choosable if spec.allocation else max(e.choosable - 1, 1)
 
 
 def _money_decides(spec: Spec) -> bool:
@@ -345,7 +350,7 @@ def _money_decides(spec: Spec) -> bool:
         or limits.shares
         or spec.groups
         or spec.allocation
-        or spec.fixed_costs
+        or any(fee.usd for fee in spec.fixed_costs)
         or spec.caps
         or any(tenant.latency for tenant in tenants)
     )
