@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from policies.report_layout import MARKER
+from policies.report_layout import MARKER, code, marker_of
 from profiles.errors import ExitCode, InputError
 from profiles.visible import escaped
 
@@ -67,8 +67,9 @@ def review(files: Files, base: str, *, findings_format: str) -> Iterator[Step]:
         findings_format: Of `check`: ``text``, or ``github`` for annotations.
 
     Raises:
-        InputError: Git knows no such revision.
+        InputError: Git knows no such revision, or a file is a link out of its repository.
     """
+    _require_no_way_out(files)
     before = policy_at(base, files.policy)
     spec, plan, policy = str(files.spec), str(files.plan), str(files.policy)
     if files.profiles is not None:
@@ -82,21 +83,50 @@ def review(files: Files, base: str, *, findings_format: str) -> Iterator[Step]:
     yield _run(COMPARED, "diff", old, policy, "--format", "markdown", stdin=before or "")
 
 
-def comment_of(steps: Sequence[Step]) -> str:
-    """The comment to make on the pull request, empty where there is nothing to say."""
+def _require_no_way_out(files: Files) -> None:
+    """What a link leads to would be quoted in the log, were it the job's own environment."""
+    for path in (files.spec, files.plan, files.policy, files.cases):
+        if path is None or (real := path.resolve()) == Path(os.path.abspath(path)):  # noqa: PTH100
+            continue
+        root = _git("rev-parse", "--show-toplevel")
+        top = root and Path(root.removesuffix("\n")).resolve()
+        if top and (not real.is_relative_to(top) or ".git" in real.relative_to(top).parts):
+            raise InputError(
+                "a file under review is a link out of its repository",
+                where=str(path),
+                got=str(real),
+                next_step="put the file itself there",
+            )
+
+
+def comment_of(steps: Sequence[Step], name: str) -> str:
+    """The comment to make on the pull request, empty where there is nothing to say.
+
+    Args:
+        steps: All of a review.
+        name: Which policy it is about: see `name_of`.
+    """
     changes = steps[-1].result.rstrip() if steps[-1].code == ExitCode.DONE else ""
     failed = [f"- {escaped(step.name)}: **failed**" for step in steps if step.code]
-    if not failed:
-        return f"{changes}\n" if changes else ""
-    told = ["**This cannot be merged yet**; the job's log says why and what to do:", "", *failed]
-    return "\n".join([changes or MARKER, "", *told]) + "\n"
+    headline, _, details = changes.removeprefix(MARKER).strip().partition("\n\n")
+    parts = [part for part in (headline, f"Policy: {code(name)}", details) if part]
+    if failed:
+        parts += ["**This cannot be merged yet**; the job's log says why and what to do:"]
+        parts += ["\n".join(failed)]
+    return "\n\n".join([marker_of(name), *parts]) + "\n" if changes or failed else ""
+
+
+def name_of(policy: Path) -> str:
+    """A policy's path in its repository, wherever the review runs; else as it is given."""
+    folder = _git("-C", str(policy.parent), "rev-parse", "--show-prefix")
+    return str(policy) if folder is None else folder.removesuffix("\n") + policy.name
 
 
 def policy_at(base: str, policy: Path) -> str | None:
     """The policy file as a revision of git has it, None where it has none.
 
     Raises:
-        InputError: Git knows no such revision.
+        InputError: Git knows no such revision, or the policy is not in its repository.
     """
     if not base.strip("0"):  # a branch that was just made has no commit before
         return None
@@ -109,7 +139,14 @@ def policy_at(base: str, policy: Path) -> str | None:
             next_step="fetch it first (a checkout with its whole history has it)",
         )
     name = Path(os.path.relpath(policy)).as_posix()
-    if not _git("ls-tree", "--name-only", commit.strip(), "--", f"./{name}"):
+    listed = _git("ls-tree", "--name-only", commit.strip(), "--", f"./{name}")
+    if listed is None:
+        raise InputError(
+            "git cannot tell whether the base has the policy",
+            where=f"{base}:{name}",
+            next_step="run the review in the policy's repository",
+        )
+    if not listed:
         return None
     text = _git("show", f"{commit.strip()}:./{name}")
     if text is None:
@@ -130,33 +167,37 @@ def _git(*words: str) -> str | None:
 
 
 def _planned_again(files: Files, profiles: Path) -> Iterator[Step]:
-    # beside the committed plan, for paths in a plan are relative to it
-    fresh = files.plan.with_name(f".{files.plan.name}.fresh")
-    where = ("--profiles", str(profiles), "-o", str(fresh))
-    try:
-        made = _run("the spec has a plan", "plan", str(files.spec), *where)
-        yield made
-        if made.code == ExitCode.DONE:
-            yield _same(files.plan, fresh)
-    finally:
-        fresh.unlink(missing_ok=True)
+    # In the plan's own folder, for paths in a plan are relative to it; it is written nowhere.
+    folder = files.plan.parent
+    spec, store = (_seen_from(folder, path) for path in (files.spec, profiles))
+    made = _run("the spec has a plan", "plan", spec, "--profiles", store, "-o", "-", folder=folder)
+    yield replace(made, result="")
+    if made.code == ExitCode.DONE:
+        yield _same(files.plan, made.result)
 
 
-def _same(plan: Path, fresh: Path) -> Step:
+def _seen_from(folder: Path, path: Path) -> str:
+    """A path as a command takes it that runs in this folder."""
+    return os.path.relpath(path.parent.resolve() / path.name, folder.resolve())
+
+
+def _same(plan: Path, fresh: str) -> Step:
     name = "the plan is what the spec and the measurements give"
-    if plan.read_bytes() == fresh.read_bytes():
+    if plan.read_bytes() == fresh.encode():
         return Step(name, int(ExitCode.DONE), f"{plan}: up to date\n")
     step = "run 'inferbudget plan' and 'inferbudget compile', and commit what they write"
     return Step(name, int(ExitCode.FINDING), f"{plan}: stale\n  next: {step}\n")
 
 
-def _run(name: str, *command: str, stdin: str = "") -> Step:
+def _run(name: str, *command: str, stdin: str = "", folder: Path | None = None) -> Step:
     done = subprocess.run(  # noqa: S603 - ourselves
         # -P: nothing is imported from the folder under review
         [sys.executable, "-P", "-c", "from app.cli.main import main; main()", *command],
         input=stdin,
         capture_output=True,
-        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        encoding="utf-8",
         errors="replace",
         check=False,
     )

@@ -117,7 +117,7 @@ class Store:
 
         Raises:
             InputError: No such file, not a store, in use by others for longer than `wait_s`, or
-                written by a newer version.
+                written by a newer version, or with views or macros of its own.
         """
         path = Path(path)
         in_memory = str(path) == _IN_MEMORY

@@ -8,6 +8,13 @@ from profiles.errors import InputError
 from profiles.store.schema import MIGRATIONS
 from profiles.store.session import Session
 
+# With their whole names: a macro of the file could be called the same.
+_QUERIES = """
+    SELECT 'view', view_name FROM system.main.duckdb_views() WHERE NOT internal AND NOT temporary
+    UNION SELECT 'macro', function_name FROM system.main.duckdb_functions() WHERE NOT internal
+    ORDER BY ALL
+"""
+
 
 def bring_up_to_date(session: Session, path: Path, *, new: bool) -> None:
     """Run the migrations that a file has not seen, all or none of them.
@@ -18,10 +25,11 @@ def bring_up_to_date(session: Session, path: Path, *, new: bool) -> None:
         new: There is nothing to read yet.
 
     Raises:
-        InputError: It is no store, or a newer version's.
+        InputError: It is no store, a newer version's, or holds queries of its own.
     """
     if not new:
         with session.transaction(write=False):
+            _refuse_queries(session, path)
             if _version(session, path) == len(MIGRATIONS):
                 return
     with session.transaction(write=True):
@@ -50,3 +58,16 @@ def _version(session: Session, path: Path) -> int:
             next_step="upgrade inferbudget",
         )
     return version
+
+
+def _refuse_queries(session: Session, path: Path) -> None:
+    """No store of ours has a view or a macro: it would run when we read, on any file it names."""
+    found = session.rows(_QUERIES)
+    if found:
+        raise InputError(
+            "this DuckDB file holds queries of its own",
+            where=str(path),
+            expected="tables alone, as a profile store has them",
+            got=", ".join(f"{kind} {name}" for kind, name in found[:5]),
+            next_step="take the store from whom you trust, or fill a new one",
+        )

@@ -13,15 +13,18 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 import pytest
 import yaml
 
 from app.commenting import NOTHING, Done, comment, thread_of
-from policies.report_layout import MARKER
+from app.reviewing import Step, comment_of, name_of
+from policies.report_layout import marker_of
 from profiles.errors import InputError, UpstreamError
 
 ROOT = Path(__file__).parents[2]
+MARKER = marker_of("policy.yaml")
 EXAMPLE = ROOT / "examples" / "policy-repo"
 BIN = str(Path(sys.executable).parent)
 GIT = {
@@ -107,10 +110,58 @@ def test_a_change_is_told_in_dollars_and_points_first(changed: Path) -> None:
     )
 
 
+def test_planning_again_writes_no_file_wherever_it_runs(changed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    shutil.copytree(changed, folder)
+    (folder / ".plan.json.fresh").write_text("somebody's own\n")
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    files = {"spec": "spec.yaml", "plan": "plan.json", "policy": "policy.yaml"}
+    words = [f"--{option} policies/{name}" for option, name in files.items()]
+    done = ran(tmp_path, " ".join([REVIEW.replace("store", "policies/store"), *words, "--base ''"]))
+    assert done.returncode == 0, done.stderr
+    assert "policies/plan.json: up to date" in done.stderr
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_policy_has_the_same_name_wherever_its_review_runs(
+    changed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(changed.parent)
+    assert name_of(Path("policies/policy.yaml")) == "policy.yaml"
+    monkeypatch.chdir(changed)
+    assert name_of(Path("policy.yaml")) == name_of(changed / "policy.yaml") == "policy.yaml"
+    (changed / "team b").mkdir()
+    monkeypatch.chdir(changed / "team b")
+    assert name_of(Path("policy.yaml")) == "team b/policy.yaml"
+    monkeypatch.chdir(tmp_path)
+    assert name_of(Path("policy.yaml")) == "policy.yaml"
+
+
+def test_a_comment_names_its_policy_after_the_answer() -> None:
+    found = Step("diff", 0, "<!-- inferbudget -->\n\n**Spend -1 USD**\n\n- promise vanished\n")
+    said = comment_of([found], "team b/`@octocat` -->.yaml")
+    marker, _, answer, _, policy, _, note, *more = said.split("\n")
+    assert marker == "<!-- inferbudget team%20b/%60%40octocat%60%20--%3E.yaml -->"
+    assert (answer, note, more) == ("**Spend -1 USD**", "- promise vanished", [""])
+    assert policy == "Policy: ``team b/`@octocat` -->.yaml``"
+    failed = comment_of([Step("the spec has a plan", 3, ""), found], "policy.yaml")
+    assert failed.endswith("what to do:\n\n- the spec has a plan: **failed**\n")
+    assert comment_of([Step("diff", 0, "")], "policy.yaml") == ""
+    assert comment_of([found], "no\udcfftext").startswith("<!-- inferbudget no%3Ftext -->")
+
+
 def test_a_revision_that_git_does_not_know_is_no_empty_base(repository: Path) -> None:
     done = ran(repository, "inferbudget review --base 0123456789abcdef")
     assert done.returncode == 2
     assert "git knows no such revision" in done.stderr
+
+
+def test_a_policy_outside_of_the_repository_is_no_new_one(repository: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    shutil.copytree(repository, outside, ignore=shutil.ignore_patterns(".git"))
+    done = ran(repository, f"inferbudget review --base HEAD --policy {outside}/policy.yaml")
+    assert done.returncode == 2
+    assert "git cannot tell whether the base has the policy" in done.stderr
 
 
 def test_nothing_is_run_that_the_folder_under_review_brings(
@@ -126,6 +177,33 @@ def test_nothing_is_run_that_the_folder_under_review_brings(
     done = ran(folder, "inferbudget review --base HEAD")
     assert done.returncode == 1
     assert "the policy was changed after it was compiled" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["spec.yaml", "plan.json", "policy.yaml", "policy.test.yaml"])
+@pytest.mark.parametrize("target", ["/proc/self/environ", ".git/config"])
+def test_a_file_that_leads_to_the_jobs_own_secrets_tells_none(
+    repository: Path, tmp_path: Path, name: str, target: str
+) -> None:
+    folder = tmp_path / "policies"
+    shutil.copytree(repository, folder)
+    (folder / name).unlink()
+    (folder / name).symlink_to(target)
+    config = folder / ".git" / "config"
+    config.write_text(config.read_text() + "# s3cret\n")
+    done = ran(folder, REVIEW, GITHUB_TOKEN="s3cret")  # noqa: S106 - of a test
+    assert done.returncode == 2
+    assert f"{name}: a file under review is a link out of its repository" in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_a_link_within_the_repository_is_the_file_it_leads_to(
+    repository: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "policies"
+    shutil.copytree(repository, folder)
+    (folder / "spec.yaml").rename(folder / "question.yaml")
+    (folder / "spec.yaml").symlink_to("question.yaml")
+    assert ran(folder, "inferbudget review").returncode == 0
 
 
 def test_a_policy_named_by_its_whole_path_is_compared_too(repository: Path) -> None:
@@ -145,14 +223,18 @@ class Comments(BaseHTTPRequestHandler):
 
     kept: ClassVar[list[dict[str, Any]]] = []
     asked: ClassVar[list[tuple[str, str]]] = []
+    me: ClassVar[tuple[int, object] | None] = None
 
     def do_GET(self) -> None:
         if self.path.endswith("/user"):
             known = self.headers.get("PRIVATE-TOKEN") is not None  # a job of GitHub may not ask
-            self._answer(200 if known else 403, ME if known else {"message": "not for jobs"})
+            refusal = (403, {"message": "not for jobs"})
+            self._answer(*(self.me or ((200, ME) if known else refusal)))
             return
         path, _, query = self.path.partition("?")
-        size, page = (int(part.split("=")[1]) for part in query.split("&"))
+        asked = parse_qs(query)
+        size, page = (int(asked[name][0]) for name in ("per_page", "page"))
+        assert "asc" in (*asked.get("sort", ()), *asked.get("direction", ()))
         self.asked.append(("GET", path))
         self._answer(200, self.kept[(page - 1) * size : page * size])
 
@@ -172,6 +254,12 @@ class Comments(BaseHTTPRequestHandler):
         self._answer(200, {})
 
     do_PUT = do_PATCH  # noqa: N815 - the name that the server looks for
+
+    def do_DELETE(self) -> None:
+        self.asked.append((self.command, self.path))
+        number = int(self.path.rpartition("/")[2])
+        self.kept[:] = [one for one in self.kept if one["id"] != number]
+        self._answer(200, None)
 
     def _body(self) -> str:
         return str(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["body"])
@@ -240,28 +328,72 @@ PLACES = {
 def test_one_comment_is_made_kept_updated_and_silenced(api: str, kind: str) -> None:
     thread = thread_of(environment(api, kind))
     every, one = PLACES[kind]
-    assert comment(thread, "") is Done.SILENT
-    assert comment(thread, f"{MARKER}\nspend +1 USD\n") is Done.MADE
-    assert comment(thread, f"{MARKER}\nspend +1 USD\n") is Done.UNCHANGED
-    assert comment(thread, f"{MARKER}\nspend +2 USD\n") is Done.UPDATED
-    assert comment(thread, "") is Done.UPDATED
-    assert comment(thread, "") is Done.UNCHANGED
+    assert comment(thread, MARKER, "") is Done.SILENT
+    assert comment(thread, MARKER, f"{MARKER}\nspend +1 USD\n") is Done.MADE
+    assert comment(thread, MARKER, f"{MARKER}\nspend +1 USD\n") is Done.UNCHANGED
+    assert comment(thread, MARKER, f"{MARKER}\nspend +2 USD\n") is Done.UPDATED
+    assert comment(thread, MARKER, "") is Done.UPDATED
+    assert comment(thread, MARKER, "") is Done.UNCHANGED
     mine = [kept for kept in Comments.kept if kept["user"] == ME]
-    assert [kept["body"] for kept in mine] == [NOTHING]
+    assert [kept["body"] for kept in mine] == [f"{MARKER}\n{NOTHING}\n"]
     assert {path for method, path in Comments.asked if method in {"GET", "POST"}} == {every}
     changes = [path for method, path in Comments.asked if method not in {"GET", "POST"}]
     assert changes == [f"{one}/{mine[0]['id']}"] * 2
     assert Comments.kept[:230] == others()
 
 
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+def test_every_policy_of_a_pull_request_has_a_comment_of_its_own(api: str, kind: str) -> None:
+    thread = thread_of(environment(api, kind))
+    markers = [marker_of(name) for name in ("a/policy.yaml", "a/policy.yaml2", "b -->.yaml")]
+    for turn in range(2):
+        for marker in markers:
+            done = comment(thread, marker, f"{marker}\nspend +{turn} USD\n")
+            assert done is (Done.UPDATED if turn else Done.MADE)
+    mine = [kept["body"] for kept in Comments.kept if kept["user"] == ME]
+    assert mine == [f"{marker}\nspend +1 USD\n" for marker in markers]
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+def test_of_two_comments_that_jobs_made_at_once_the_older_stays(api: str, kind: str) -> None:
+    body = f"{MARKER}\nspend +1 USD\n"
+    own = {"user": ME, "author": ME}
+    Comments.kept += [{"id": number, "body": body, **own} for number in (700, 701)]
+    assert comment(thread_of(environment(api, kind)), MARKER, body) is Done.UNCHANGED
+    assert [kept["id"] for kept in Comments.kept if kept["user"] == ME] == [700]
+    assert Comments.kept[:230] == others()
+
+
+def test_beyond_ten_thousand_comments_none_is_made_twice(api: str) -> None:
+    thread, (first, *_) = thread_of(environment(api, "github")), others()
+    Comments.kept = [first] * 10_000
+    body = f"{MARKER}\nspend +1 USD\n"
+    done = comment(thread, MARKER, body)
+    assert done is Done.LOST
+    assert done.value == "not made: none of the first 10,000 is ours, and there are more"
+    assert len(Comments.kept) == 10_000
+    Comments.kept[5000] = {"id": 5000, "body": body, "user": ME}
+    assert comment(thread, MARKER, f"{body}more\n") is Done.UPDATED
+
+
+@pytest.mark.parametrize(("kind", "status"), [("gitlab", 403), ("gitlab", 500), ("github", 500)])
+def test_who_cannot_say_who_he_is_makes_no_second_comment(
+    api: str, kind: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Comments, "me", (status, {"message": "not now"}))
+    with pytest.raises(UpstreamError, match=str(status)):
+        comment(thread_of(environment(api, kind)), MARKER, f"{MARKER}\n")
+    assert Comments.kept == others()
+
+
 def test_a_server_that_refuses_is_an_error_without_the_token(api: str) -> None:
     thread = thread_of({**environment(api, "github"), "GITHUB_TOKEN": "wrong-secret"})
     with pytest.raises(UpstreamError, match="403") as raised:
-        comment(thread, f"{MARKER}\nspend +1 USD\n")
+        comment(thread, MARKER, f"{MARKER}\nspend +1 USD\n")
     assert "wrong-secret" not in str(raised.value)
     nobody = thread_of(environment("http://127.0.0.1:1", "github"))
     with pytest.raises(UpstreamError):
-        comment(nobody, f"{MARKER}\n")
+        comment(nobody, MARKER, f"{MARKER}\n")
 
 
 def test_a_token_goes_to_no_other_server(api: str) -> None:
@@ -278,7 +410,7 @@ def test_a_token_goes_to_no_other_server(api: str) -> None:
     try:
         moved = thread_of(environment(f"http://127.0.0.1:{server.server_port}", "github"))
         with pytest.raises(UpstreamError, match="302"):
-            comment(moved, f"{MARKER}\nspend +1 USD\n")
+            comment(moved, MARKER, f"{MARKER}\nspend +1 USD\n")
     finally:
         server.shutdown()
         thread.join()
@@ -319,6 +451,12 @@ def of_inputs(step: dict[str, Any], inputs: Mapping[str, str]) -> dict[str, str]
         assert name, value
         found[key] = inputs[name[1]]
     return found
+
+
+def test_a_pull_request_from_a_fork_asks_for_no_comment_that_its_token_may_not_write() -> None:
+    action = yaml.safe_load((ROOT / "ci/github/action.yml").read_text())
+    asked = action["inputs"]["comment"]["default"]
+    assert "github.event.pull_request.head.repo.full_name == github.repository" in asked
 
 
 def test_the_github_action_reviews_and_comments_as_it_is_written(

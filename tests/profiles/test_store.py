@@ -115,6 +115,25 @@ def test_another_programmes_database_is_refused(tmp_path):
         Store.open(path)
 
 
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [
+        ("VIEW queries AS SELECT * FROM read_text('/etc/hostname')", "view queries"),
+        ("MACRO sum(x) AS (SELECT content FROM read_text('/etc/hostname'))", "macro sum"),
+        ("MACRO duckdb_views() AS TABLE SELECT 1 AS view_name", "macro duckdb_views"),
+    ],
+)
+def test_a_store_with_queries_of_its_own_is_refused_before_they_run(store, tmp_path, made, got):
+    """They could read any file of the machine, as that of a job that reviews others' changes."""
+    store.close()
+    with duckdb.connect(str(tmp_path / "store.duckdb")) as other:
+        other.execute("DROP TABLE queries")
+        other.execute(f"CREATE {made}")
+    for read_only in (False, True):
+        with pytest.raises(InputError, match=f"holds queries of its own.*got {got}"):
+            Store.open(tmp_path / "store.duckdb", read_only=read_only)
+
+
 def test_a_newer_schema_is_refused(store, tmp_path):
     store.close()
     with duckdb.connect(str(tmp_path / "store.duckdb")) as other:

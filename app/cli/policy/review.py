@@ -32,7 +32,10 @@ from profiles.errors import ExitCode
     "--annotate", is_flag=True, help="Write findings of check as annotations of GitHub Actions."
 )
 @click.option(
-    "--comment", "to_comment", is_flag=True, help="Make or update one comment on the pull request."
+    "--comment",
+    "to_comment",
+    is_flag=True,
+    help="Make or update the policy's one comment on the pull request.",
 )
 @click.pass_context
 def review_command(
@@ -45,14 +48,15 @@ def review_command(
     annotate: bool,
     to_comment: bool,
 ) -> None:
-    """Plan again, compile --check, check, test and diff; then one comment.
+    """Plan again, compile --check, check, test and diff; then one comment per policy.
 
     All steps run even when one finds something; the exit code is that of the first that did. What
     changes is written to stdout as Markdown, everything else to stderr. The comment needs
     GITHUB_TOKEN in a job of GitHub Actions, or GITLAB_TOKEN in one of GitLab CI.
     """
-    from app.reviewing import COMPARED, Files, Step, comment_of, review
+    from app.reviewing import COMPARED, Files, Step, comment_of, name_of, review
     from policies.case_file import default_cases
+    from policies.report_layout import marker_of
 
     cases = default_cases(policy)
     files = Files(spec, store_path, plan, policy, cases if cases.is_file() else None)
@@ -63,10 +67,11 @@ def review_command(
         click.echo(step.said, nl=False, err=True)
         if step.name != COMPARED:
             click.echo(step.result, nl=False, err=True)
-    said = comment_of(steps)
+    name = name_of(policy)
+    said = comment_of(steps, name)
     click.echo(said, nl=False)
     if to_comment:
         from app.commenting import comment, thread_of
 
-        emit_text(f"comment {comment(thread_of(), said)}", err=True)
+        emit_text(f"comment {comment(thread_of(), marker_of(name), said)}", err=True)
     ctx.exit(next((step.code for step in steps if step.code), ExitCode.DONE))
