@@ -22,6 +22,7 @@ from profiles.difficulty.sorting.candidates import Sorting
 from profiles.difficulty.sorting.combined import LABEL_INPUT, Combined
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
+from profiles.external_data import require_whole
 
 FORMAT_VERSION = "1.0"
 
@@ -134,7 +135,7 @@ def read_facts(path: Path) -> GraphFacts:
     """Read what an estimator's file says of itself.
 
     Raises:
-        InputError: Unreadable, not an estimator, or of a newer format.
+        InputError: Unreadable, not an estimator, of a newer format, or with numbers in other files.
     """
     try:
         content = path.read_bytes()
@@ -143,6 +144,7 @@ def read_facts(path: Path) -> GraphFacts:
         raise InputError(
             "cannot read the difficulty estimator", where=str(path), got=str(error)
         ) from error
+    require_whole(content, str(path), "fit one with 'inferbudget difficulty fit'")
     properties = {entry.key: entry.value for entry in model.metadata_props}
     version = properties.get("inferbudget_format_version", "")
     if version.split(".")[0] != FORMAT_VERSION.split(".", maxsplit=1)[0]:

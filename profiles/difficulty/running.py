@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from profiles.difficulty.nodes import EMBEDDING_INPUT
+from profiles.external_data import AS_ONNX
 
 _BATCH = 256
 _BATCH_CHARACTERS = 1 << 20
@@ -39,6 +40,7 @@ def outputs(
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.add_session_config_entry(*AS_ONNX)
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     for positions in _batches(prompts):
         feeds: dict[str, NDArray[Any]] = {"text": _strings(prompts, positions)}

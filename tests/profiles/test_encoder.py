@@ -1,19 +1,28 @@
 """Encoders made here: tiny ONNX graphs, and tokenizers trained on a few sentences."""
 
 import json
+import os
 import random
+import shutil
+import stat
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto
+from onnx import TensorProto, external_data_helper
 from tiny_encoders import WIDTH, WORDS, folder_of, model, static, subwords, table
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from profiles.difficulty.reading.encoder import MAX_TOKENS, TOLERANCE, Encoder, open_pinned
+from profiles.difficulty.reading.encoder_contents import identity_of, loadable, read_contents
 from profiles.difficulty.reading.encoder_files import EncoderFacts
+from profiles.digest import digest, digest_file
 from profiles.errors import InputError
 
 AWKWARD = ["", " ", "\n\n", "é 😀 日本語\x00\x01\u200d", "\ud800", "a" * 99_999, "17 + 42 = "]
@@ -211,8 +220,164 @@ def test_the_digest_pins_all_that_a_vector_depends_on(tmp_path, folder):
     assert all(value.startswith("sha256:") for value in digests)
     copy = folder_of(tmp_path / "copy", static(), subwords())
     assert Encoder.open(copy).digest == Encoder.open(folder, threads=2).digest
-    (copy / "model.onnx_data").write_bytes(b"weights beside the graph")
-    assert Encoder.open(copy).digest not in digests
+    assert Encoder.open(weights_beside(copy, "model.onnx_data")).digest not in digests
+
+
+def weights_beside(folder, name):
+    """The same vectors, from a model that keeps its table in another file."""
+    path = folder / "model.onnx"
+    made = onnx.load(path)
+    content = made.graph.initializer[0].raw_data
+    external_data_helper.set_external_data(made.graph.initializer[0], name)
+    made.graph.initializer[0].ClearField("raw_data")
+    path.write_bytes(made.SerializeToString())
+    if (folder / name).parent.is_dir():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def tampered(content):
+    """Another table of the same size."""
+    return (-np.frombuffer(content, dtype=np.float32)).tobytes()
+
+
+TEXTS = ["the sum of two numbers", "odd", "17 is even"]
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx_data", "weights.bin", "a/b.bin", "tokenizer.json2", "é"]
+)
+def test_weights_under_any_name_count_as_the_model_does(tmp_path, folder, name):
+    plain = Encoder.open(folder).encode(TEXTS)
+    other = folder_of(tmp_path / "other", static(), subwords())
+    (other / "a").mkdir()
+    weights_beside(other, name)
+    encoder = Encoder.open(other)
+    assert (encoder.encode(TEXTS) == plain).all()
+    assert (open_pinned(other, encoder.facts).encode(TEXTS) == plain).all()
+    (other / name).write_bytes(tampered((other / name).read_bytes()))
+    assert (Encoder.open(other).encode(TEXTS) != plain).any()
+    assert Encoder.open(other).digest != encoder.digest
+    with pytest.raises(InputError, match="this is another encoder than the one"):
+        open_pinned(other, encoder.facts)
+    (other / name).unlink()
+    with pytest.raises(InputError, match="cannot read a file of the encoder; got no such file"):
+        Encoder.open(other)
+
+
+def test_the_digest_of_an_encoder_does_not_move_between_versions(folder):
+    """Estimators and policies name it."""
+    assert Encoder.open(folder).digest == digest_of(folder, "model.onnx", "tokenizer.json")
+    weights_beside(folder, "model.onnx_data")
+    names = ("model.onnx", "model.onnx_data", "tokenizer.json")
+    assert Encoder.open(folder).digest == digest_of(folder, *names)
+    (folder / "README.md").write_text("nothing reads this")
+    assert Encoder.open(folder).digest == digest_of(folder, *names)
+
+
+def digest_of(folder, *names):
+    files = {name: digest_file(folder / name) for name in names}
+    return digest({**files, "pooling": "mean", "max_tokens": MAX_TOKENS})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../weights.bin", "a/../../weights.bin", "/etc/hostname", "/", "", ".", ".."),
+        *("C:weights.bin", "C:\\weights.bin", "\\\\host\\share\\w", "..\\weights.bin", "a\0b"),
+        *("pooling", "max_tokens"),
+    ],
+)
+def test_weights_are_read_from_the_encoders_own_folder_alone(folder, name):
+    (folder.parent / "weights.bin").write_bytes(b"here")
+    made = onnx.load(folder / "model.onnx")
+    external_data_helper.set_external_data(made.graph.initializer[0], name)
+    made.graph.initializer[0].ClearField("raw_data")
+    (folder / "model.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(InputError, match="names a file that may not hold its weights"):
+        Encoder.open(folder)
+
+
+def test_an_address_in_memory_is_no_file_of_an_encoder(folder):
+    """ONNX Runtime's own mark for numbers that it holds already."""
+    weights_beside(folder, "*/_ORT_MEM_ADDR_/*")
+    (folder / "*" / "_ORT_MEM_ADDR_").mkdir(parents=True, exist_ok=True)
+    (folder / "*" / "_ORT_MEM_ADDR_" / "*").write_bytes(b"a file all the same")
+    with pytest.raises(InputError, match="names a file that may not hold its weights"):
+        Encoder.open(folder)
+
+
+def test_the_model_that_is_opened_is_the_one_whose_names_were_read(folder):
+    """Where weights are said to lie in the model by another name, and it was swapped between."""
+    made = onnx.load(folder / "model.onnx")
+    external_data_helper.set_external_data(made.graph.initializer[0], "./model.onnx")
+    (folder / "model.onnx").write_bytes(made.SerializeToString())
+    contents = read_contents(folder)
+    swapped = replace(contents, files={**contents.files, "./model.onnx": b"another model"})
+    with loadable(swapped) as path:
+        assert Path(path).read_bytes() == contents.files["model.onnx"]
+
+
+def test_a_folder_or_a_pipe_is_no_weights(folder):
+    weights_beside(folder, "weights.bin")
+    (folder / "weights.bin").unlink()
+    (folder / "weights.bin").mkdir()
+    with pytest.raises(InputError, match="cannot read a file"):
+        Encoder.open(folder)
+    (folder / "weights.bin").rmdir()
+    os.mkfifo(folder / "weights.bin")
+    with pytest.raises(InputError, match="cannot read a file"):
+        Encoder.open(folder)
+
+
+def test_links_are_followed_and_what_they_lead_to_is_what_counts(tmp_path, folder):
+    """As the caches of model hubs keep files."""
+    weights_beside(folder, "weights.bin")
+    facts = Encoder.open(folder).facts
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for path in folder.iterdir():
+        (blobs / path.name).write_bytes(path.read_bytes())
+        (linked / path.name).symlink_to(Path("..") / "blobs" / path.name)
+    assert open_pinned(linked, facts).facts == facts
+    (blobs / "weights.bin").write_bytes(tampered((blobs / "weights.bin").read_bytes()))
+    with pytest.raises(InputError, match="this is another encoder than the one"):
+        open_pinned(linked, facts)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_is_swapped_after_it_was_digested_is_not_loaded(folder, beside):
+    if beside:
+        weights_beside(folder, "weights.bin")
+    encoder = Encoder.open(folder)
+    vectors, identity = encoder.encode(TEXTS), encoder.digest
+    contents = read_contents(folder)
+    assert identity_of(contents, "mean", MAX_TOKENS) == identity
+    for path in folder.iterdir():
+        path.write_bytes(b"swapped")
+    swapped = Encoder.of(contents)
+    assert (swapped.digest, (swapped.encode(TEXTS) == vectors).all()) == (identity, True)
+    shutil.rmtree(folder)
+    assert (Encoder.of(contents).encode(TEXTS) == vectors).all()
+
+
+def test_no_copy_of_weights_is_left_behind_and_the_model_runs_without_it(
+    tmp_path, folder, monkeypatch
+):
+    weights_beside(folder, "weights.bin")
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    encoder = Encoder.open(folder)
+    assert not list(copies.iterdir())
+    assert (encoder.encode(TEXTS) == encoder.encode(TEXTS)).all()
+    with loadable(read_contents(folder)) as path:
+        assert stat.S_IMODE(Path(path).parent.stat().st_mode) == 0o700
+    copies.rmdir()
+    with pytest.raises(InputError, match=r"cannot copy the encoder's weights(.|\n)*TMPDIR"):
+        Encoder.open(folder)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
@@ -225,7 +390,7 @@ def test_a_missing_file_is_named(folder, name):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("model.onnx", "cannot load the encoder's model"), ("tokenizer.json", "not a tokenizer")],
+    [("model.onnx", "not an ONNX model"), ("tokenizer.json", "not a tokenizer")],
 )
 def test_a_damaged_file_is_named(folder, name, message):
     (folder / name).write_bytes(b"?")
@@ -321,7 +486,7 @@ def test_a_pinned_encoder_is_opened_as_it_was_whatever_the_folder_says_of_itself
 def test_another_model_is_refused_before_it_is_loaded(tmp_path, folder):
     facts = Encoder.open(folder).facts
     other = folder_of(tmp_path / "other", static(), subwords())
-    (other / "model.onnx").write_bytes(b"no model at all")
+    (other / "model.onnx").write_bytes(b"")  # no model at all
     with pytest.raises(InputError, match="this is another encoder than the one"):
         open_pinned(other, facts)
     with pytest.raises(InputError, match=r"got no model\.onnx and no tokenizer\.json"):

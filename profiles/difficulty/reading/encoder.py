@@ -19,17 +19,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.difficulty.reading.encoder_files import (
-    INPUTS,
+from profiles.difficulty.reading.encoder_contents import (
     MODEL,
     TOKENIZER,
-    EncoderFacts,
+    EncoderContents,
     Pooling,
-    choose_pooling,
     identity_of,
+    read_contents,
+    read_pinned,
+)
+from profiles.difficulty.reading.encoder_files import (
+    INPUTS,
+    EncoderFacts,
+    choose_pooling,
     open_model,
     open_tokenizer,
-    require_files,
 )
 from profiles.errors import InputError
 
@@ -91,19 +95,30 @@ class Encoder:
         """Load an encoder and try it on texts of up to its limit, or 512 words.
 
         Args:
-            folder: Holds model.onnx (files beside it whose names begin so belong to it) and
-                tokenizer.json.
+            folder: Holds model.onnx, the files that it keeps weights in, and tokenizer.json. Each
+                is read once: a later change has no effect.
             pooling: None takes what 1_Pooling/config.json says, and the mean where there is none.
             max_tokens: At least 8; None takes the limit of tokenizer.json, and `MAX_TOKENS` where
                 there is none.
             threads: For the model on a CPU; 0 takes every core.
 
         Raises:
-            InputError: A file is missing or damaged, the model's inputs or outputs are not an
-                encoder's, or `tokenizers` is not installed.
+            InputError: A file is missing, damaged or outside of the folder, the model's inputs or
+                outputs are not an encoder's, or `tokenizers` is not installed.
         """
-        require_files(folder)
-        tokenizer = open_tokenizer(folder)
+        return cls.of(read_contents(folder), pooling, max_tokens, threads)
+
+    @classmethod
+    def of(
+        cls,
+        contents: EncoderContents,
+        pooling: Pooling | None = None,
+        max_tokens: int | None = None,
+        threads: int = 1,
+    ) -> Encoder:
+        """The same of files that were read already."""
+        folder = contents.folder
+        tokenizer = open_tokenizer(contents)
         own_limit = int((tokenizer.truncation or {}).get("max_length", MAX_TOKENS))
         limit = own_limit if max_tokens is None else max_tokens
         if limit < _FEWEST_TOKENS:
@@ -118,9 +133,9 @@ class Encoder:
         pooling = choose_pooling(folder, pooling)
         return cls(
             folder,
-            open_model(folder, threads),
+            open_model(contents, threads),
             tokenizer,
-            identity=identity_of(folder, pooling, limit),
+            identity=identity_of(contents, pooling, limit),
             max_tokens=limit,
             pooling=pooling,
         )
@@ -225,24 +240,15 @@ def open_pinned(folder: Path, facts: EncoderFacts, *, threads: int = 1) -> Encod
     """Open the very encoder that an estimator was fitted with.
 
     Args:
-        folder: Holds its model.onnx and tokenizer.json.
+        folder: Holds its model.onnx, what that keeps weights in, and tokenizer.json.
         facts: What pins it; its limit and its pooling are taken from here.
         threads: For the model on a CPU; 0 takes every core.
 
     Raises:
         InputError: The folder holds another encoder, or none that can be opened.
     """
-    require_files(folder)
-    found = identity_of(folder, facts.pooling, facts.max_tokens)
-    if found != facts.digest:
-        raise InputError(
-            "this is another encoder than the one that classes were learned with",
-            where=str(folder),
-            expected=f"digest {facts.digest}",
-            got=found,
-            next_step="name the folder that was given to 'inferbudget difficulty fit --encoder'",
-        )
-    return Encoder.open(folder, pooling=facts.pooling, max_tokens=facts.max_tokens, threads=threads)
+    contents = read_pinned(folder, facts.digest, facts.pooling, facts.max_tokens)
+    return Encoder.of(contents, facts.pooling, facts.max_tokens, threads)
 
 
 def _batches(tokens: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:

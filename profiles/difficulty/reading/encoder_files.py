@@ -1,4 +1,4 @@
-"""Opening the files of a sentence encoder: its model, its tokenizer and how it pools."""
+"""Opening the contents of a sentence encoder: its model, its tokenizer and how it pools."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import onnxruntime
 
-from profiles.digest import digest, digest_file
+from profiles.difficulty.reading.encoder_contents import (
+    MODEL,
+    TOKENIZER,
+    EncoderContents,
+    Pooling,
+    loadable,
+)
 from profiles.errors import InputError
+from profiles.external_data import AS_ONNX
 
-Pooling = Literal["mean", "cls"]
-
-MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 _POOLING = "1_Pooling/config.json"  # where sentence-transformers says how it pools
@@ -61,34 +65,9 @@ class EncoderFacts:
         return asdict(self)
 
 
-def require_files(folder: Path) -> None:
-    """Refuse a folder without model or tokenizer."""
-    missing = [n for n in (MODEL, TOKENIZER) if not (folder / n).is_file()]
-    if missing:
-        raise InputError(
-            "this folder is not a sentence encoder",
-            where=str(folder),
-            expected="the files model.onnx and tokenizer.json",
-            got=f"no {' and no '.join(missing)}",
-            next_step="export an encoder to ONNX, and put its tokenizer.json beside it",
-        )
-
-
-def identity_of(folder: Path, pooling: Pooling, max_tokens: int) -> str:
-    """Digest of all that a vector depends on but for rounding: files, pooling and limit."""
-    files = [*filter(Path.is_file, folder.glob(f"{MODEL}*")), folder / TOKENIZER]
-    return digest(
-        {
-            **{path.name: digest_file(path) for path in files},
-            "pooling": pooling,
-            "max_tokens": max_tokens,
-        }
-    )
-
-
-def open_tokenizer(folder: Path) -> Any:
-    """The `tokenizers.Tokenizer` of a folder."""
-    path = folder / TOKENIZER
+def open_tokenizer(contents: EncoderContents) -> Any:
+    """The `tokenizers.Tokenizer` of an encoder."""
+    path = contents.folder / TOKENIZER
     try:
         library = import_module("tokenizers")
     except ModuleNotFoundError as error:
@@ -98,7 +77,7 @@ def open_tokenizer(folder: Path) -> Any:
             next_step="pip install 'inferbudget[encoder]'",
         ) from error
     try:
-        return library.Tokenizer.from_file(str(path))
+        return library.Tokenizer.from_buffer(contents.files[TOKENIZER])
     except Exception as error:  # the library raises nothing narrower
         raise InputError("this is not a tokenizer", where=str(path), got=str(error)) from error
 
@@ -126,36 +105,36 @@ def choose_pooling(folder: Path, asked: Pooling | None) -> Pooling:
     return "mean" if modes == ["pooling_mode_mean_tokens"] else "cls"
 
 
-def open_model(folder: Path, threads: int) -> Any:
+def open_model(contents: EncoderContents, threads: int) -> Any:
     """A session, on the GPU where there really is one.
 
     ONNX Runtime lists CUDA wherever it was built for it: only trying proves it.
     """
-    path = folder / MODEL
+    path = contents.folder / MODEL
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _QUIET
+    options.add_session_config_entry(*AS_ONNX)
     providers: list[Any] = [_CPU]
     if _CUDA in onnxruntime.get_available_providers():
         # TF32 keeps 10 bits of a mantissa, a CPU 23: estimators are fitted and served on either
         providers.insert(0, (_CUDA, {"use_tf32": "0"}))
     onnxruntime.set_default_logger_severity(_QUIET)
     try:
-        session = _first_that_loads(path, options, providers)
+        with loadable(contents) as model:
+            session = _first_that_loads(model, path, options, providers)
     finally:
         onnxruntime.set_default_logger_severity(_DEFAULT)
     _require_inputs(session, path)
     return session
 
 
-def _first_that_loads(path: Path, options: Any, providers: list[Any]) -> Any:
+def _first_that_loads(model: bytes | str, path: Path, options: Any, providers: list[Any]) -> Any:
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=providers, enable_fallback=0
-        )
+        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no public root
         if len(providers) > 1:
-            return _first_that_loads(path, options, providers[1:])
+            return _first_that_loads(model, path, options, providers[1:])
         raise InputError(
             "ONNX Runtime cannot load the encoder's model", where=str(path), got=str(error)
         ) from error
