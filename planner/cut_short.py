@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from planner.plan import Rung, TokenLine
+from planner.estimating.capped import line_of
+from planner.plan import Rung
 from planner.planner import Planner
-from profiles.profile import Cell
-
-
-def line_of(cell: Cell) -> TokenLine | None:
-    """A cell's line by prompt length, None where it has none or requests take several calls.
-
-    With several calls nobody knows which of them was the long one.
-    """
-    if cell.cap_line is None or cell.calls != 1:
-        return None
-    return TokenLine(
-        base=float(f"{cell.cap_line.intercept:.9g}"),
-        per_prompt_token=float(f"{cell.cap_line.slope:.9g}"),
-    )
 
 
 def may_be_cut(planner: Planner, rungs: tuple[Rung, ...]) -> list[str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyomo.version
 
-from planner.cut_short import cut_by_length, line_of, may_be_cut
-from planner.estimating.capped import left_out
+from planner.cut_short import cut_by_length, may_be_cut
+from planner.estimating.bounds import with_bounds, without_prompts
+from planner.estimating.capped import left_out, line_of
 from planner.estimating.group_figures import stood_in_for
 from planner.fees.fixed_costs import settled
 from planner.ladder import given_up
@@ -65,6 +66,7 @@ def solve(
         UnknownValueError: A cell, cost or tail that the question needs was never measured.
         InputError: Spec and profile do not belong together.
     """
+    profile = with_bounds(profile, spec, prices)
     asked, spec = spec, settled(profile, spec, time_limit_s)
     planner = Planner(profile, spec, time_limit_s=time_limit_s)
     first = planner.explained(planner.limits)
@@ -252,6 +254,7 @@ def _warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
     return (
         *warnings,
         *left_out(planner.profile, planner.spec),
+        *without_prompts(planner.profile, planner.spec),
         *may_be_cut(planner, rungs),
         *cut_by_length(planner, rungs),
         *_partly_measured(planner, rungs),

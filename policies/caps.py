@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-from planner.plan import CellFacts, TokenLine
-from planner.spec import Window, token_caps
+from planner.plan import CellFacts
+from planner.spec import Window
+from planner.token_caps import cap_of
+from policies.bounds import refuse_if_never_used
 from policies.decimals import at_least, at_most, exact, nearest
 from policies.draft import Draft
 from policies.policy import Budget, CellFigures, StrategyEntry
 from policies.shares import ACCURACY_DECIMALS, MONEY_DIGITS
 from profiles.errors import InputError, UnknownValueError
 from profiles.money import PriceCard
-from profiles.strategy import Strategy, parse
+from profiles.strategy import parse
 
-_LINE_DIGITS = 4
 NO_PRICES = "No prices are known: this policy can be replayed, but not served."
 
 
@@ -52,6 +52,17 @@ def choose_prices(draft: Draft) -> Draft:
             "again; an empty card makes a policy that can be replayed but not served",
         )
     return replace(draft, prices=PriceCard(models={model: card.models[model] for model in models}))
+
+
+def keep_cap_on_dollars(draft: Draft) -> Draft:
+    """The draft as it came, when every strategy can be used under the spec's cap on dollars.
+
+    Raises:
+        InputError: A gateway would pass one over whatever the prompt, and so refuse to start.
+    """
+    for entry in draft.entries:
+        refuse_if_never_used(entry, draft.plan.caps, draft.prices)
+    return draft
 
 
 def choose_budgets(draft: Draft) -> Draft:
@@ -93,45 +104,21 @@ def choose_budgets(draft: Draft) -> Draft:
     return replace(draft, budgets=(budget,))
 
 
-def token_cap(strategy: Strategy, measured: int | None) -> int | None:
-    """Cap on completion tokens of one call of a strategy, None where none is known.
-
-    Args:
-        strategy: The strategy.
-        measured: Most completion tokens of one request seen, in any class.
-
-    Raises:
-        InputError: A `max_tokens` that is not a positive whole number.
-    """
-    caps = token_caps(strategy)
-    declared = [cap for cap in caps if cap is not None]
-    if len(declared) < len(caps) or not caps:  # a stage without a cap falls back to what was seen
-        return max([*declared, measured]) if measured is not None else None
-    return max(declared)
-
-
 def _entry(draft: Draft, text: str) -> StrategyEntry:
-    cells = {name: draft.cell(name, text) for name in draft.plan.classes.names}
-    seen = [cell.tokens_out_max for cell in cells.values() if cell and cell.tokens_out_max]
-    asked = None if draft.plan.caps is None else draft.plan.caps.tokens
-    caps = [token_cap(parse(text), max(seen, default=None)), asked]
-    most = min((cap for cap in caps if cap is not None), default=None)
+    found = {name: draft.cell(name, text) for name in draft.plan.classes.names}
+    cells = {name: cell for name, cell in found.items() if cell}
+    cap = cap_of(
+        text,
+        [cell.tokens_out_max for cell in cells.values()],
+        [cell.cap_line for cell in cells.values()],
+        None if draft.plan.caps is None else draft.plan.caps.tokens,
+    )
     return StrategyEntry(
         text=text,
-        max_tokens=most,
-        max_tokens_by_prompt=_line([cell for cell in cells.values() if cell], most),
-        by_class={name: _figures(cell) for name, cell in cells.items() if cell},
+        max_tokens=cap.most,
+        max_tokens_by_prompt=cap.line,
+        by_class={name: _figures(cell) for name, cell in cells.items()},
     )
-
-
-def _line(cells: list[CellFacts], most: int | None) -> TokenLine | None:
-    """A line that no class's line is above, None where a class has none or nothing is saved."""
-    lines = [cell.cap_line for cell in cells if cell.cap_line]
-    if not lines or len(lines) < len(cells) or most is None:
-        return None
-    base = float(math.ceil(max(line.base for line in lines)))
-    slope = at_least(max(line.per_prompt_token for line in lines), _LINE_DIGITS)
-    return TokenLine(base=base, per_prompt_token=slope) if base < most else None
 
 
 def _figures(cell: CellFacts) -> CellFigures:

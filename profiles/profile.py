@@ -12,6 +12,7 @@ from profiles.errors import UnknownValueError
 if TYPE_CHECKING:
     from profiles.cells.by_group import GroupTable
     from profiles.cells.caps import CapLine
+    from profiles.request_bound import RequestBound
 
 _NOT_COUNTED = -1
 
@@ -64,6 +65,8 @@ class Cell:
             behind `gpu_s` and `energy_j`; as many as `queries` where all rows count.
         cap_line: Longest completion to allow by prompt length, where the profile was asked for it
             and there are enough rows. Not part of the digest.
+        bound: What a gateway may hold for such a request, where a planner was asked to keep a cap
+            on dollars (`planner.estimating.bounds`). Not part of the digest.
     """
 
     class_name: str
@@ -101,6 +104,7 @@ class Cell:
     energy_sd_j: float | None = None
     metered_queries: int = _NOT_COUNTED
     cap_line: CapLine | None = field(default=None, compare=False)
+    bound: RequestBound | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.latency_queries == _NOT_COUNTED:
@@ -129,6 +133,8 @@ class Profile:
         concurrency: Requests in flight that times, GPU-seconds and energy are about; None pools
             all rows.
         groups: Cells by group of the columns that were asked for, see `profiles.cells.by_group`.
+        longest_prompts: Bytes of UTF-8 of the longest prompt stored per class; without classes of
+            which none is. Not part of the digest.
     """
 
     workload: str
@@ -143,6 +149,7 @@ class Profile:
     class_queries: tuple[int, ...] = ()
     concurrency: int | None = None
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
+    longest_prompts: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def cell(self, class_name: str, strategy: str) -> Cell:
         """The measured cell.

@@ -13,6 +13,7 @@ from profiles.measuring.jobs import Job
 from profiles.money import PriceCard
 from profiles.observation import LONGEST_ANSWER
 from profiles.query import Answered
+from profiles.request_bound import ANSWERS_PER_CALL
 from profiles.strategy import Strategy
 from runtime.caller import Chat
 from runtime.checkers import (
@@ -38,7 +39,7 @@ def make_answerer(
     verdict_by: str | None = None,
     extract: ExtractorFunction | None = None,
     max_tokens: int | None = None,
-    answers_per_call: int = 128,
+    answers_per_call: int = ANSWERS_PER_CALL,
     spending: Spending | None = None,
     meter: GpuMeter | None = None,
 ) -> Answerer:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from profiles.errors import BudgetRefusedError, InferbudgetError, UpstreamError
 from profiles.money import PriceCard
 from runtime.ledger import Hold
 from runtime.strategies.base import Bill, prompt_tokens_bound
-from runtime.upstream import ChatCall, Completion, UpstreamRejectedError
+from runtime.upstream import ChatCall, Completion, UpstreamRejectedError, certainly_not_sent
 
 
 class Chat(Protocol):
@@ -19,6 +20,7 @@ class Chat(Protocol):
 
         Raises:
             UpstreamError: Says by `sent` whether the call can have cost anything.
+            asyncio.CancelledError: `certainly_not_sent` says whether it can have.
         """
 
 
@@ -34,8 +36,9 @@ class HeldCaller:
     """Sends the calls of one request and charges each to its hold.
 
     A call whose outcome is unknown is charged at its bound: an error or a broken connection after
-    it was sent, a reply without usage, a task that was cancelled while it waited. A call that the
-    upstream rejected before any work is charged nothing: providers do not bill those.
+    it was sent, a reply without usage, a task that was cancelled while it waited. Charged nothing
+    is a call that never had a connection to leave by, whatever ended it, and one that the upstream
+    rejected before any work: providers do not bill those.
 
     Args:
         upstream: Where the calls go.
@@ -85,8 +88,8 @@ class HeldCaller:
                 bill.tokens_out += tokens_out
             bill.tokens_reasoning = _sum(bill.tokens_reasoning, reply.tokens_reasoning)
             bill.tokens_cached = _sum(bill.tokens_cached, reply.tokens_cached)
-        except UpstreamError as error:
-            if not error.sent:
+        except (UpstreamError, asyncio.CancelledError) as error:
+            if certainly_not_sent(error):
                 paid.not_sent()
             elif isinstance(error, UpstreamRejectedError):
                 paid.rejected()

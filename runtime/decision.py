@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from policies.file import require_graph
 from policies.policy import EMBEDDING, Policy
 from profiles.errors import InputError
+from profiles.external_data import AS_ONNX
 
 Vector = NDArray[np.float32]
 _CUDA = "CUDAExecutionProvider"
@@ -297,6 +298,7 @@ def _options(*, require_gpu: bool) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
+    options.add_session_config_entry(*AS_ONNX)
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if require_gpu:

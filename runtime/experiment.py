@@ -21,6 +21,7 @@ from profiles.measuring.jobs import Key
 from profiles.measuring.outlook import Paid
 from profiles.measuring.scorers import Scored, Scorer, Task, scorer_for
 from profiles.money import PriceCard
+from profiles.request_bound import ANSWERS_PER_CALL
 from profiles.strategy import parse
 from runtime.answering import Answerer, make_answerer
 from runtime.checkers import as_verifiers, load_function
@@ -63,7 +64,7 @@ class Experiment:
     extractor: str | None = None
     api_key_env: str | None = None
     max_tokens: int | None = None
-    answers_per_call: int = 128
+    answers_per_call: int = ANSWERS_PER_CALL
     timeout_s: float = 120.0
     gpu: bool = False
     folder: str = ""

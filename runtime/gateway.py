@@ -29,7 +29,6 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-MAX_BODY_BYTES = 1024 * 1024
 MODEL = "inferbudget"
 _OPEN = ("/health", "/ready")
 # They name every class, tenants included, and the sums of the budget.
@@ -81,7 +80,7 @@ class Gateway:
             opens. None shuts these pages where there is a client key, and opens them where not.
         embedder: Reads the prompts, for a policy that names an encoder, and for no other.
         drain_s: Seconds that calls in flight may take to end when a client leaves or the gateway
-            stops; what is still running then is charged at its bound.
+            stops; what may have been sent by then is charged at its bound.
         close: Awaited when the gateway stops.
 
     Raises:
@@ -364,18 +363,22 @@ def _authenticate(headers: Headers, expected: bytes | None) -> None:
 
 async def _body(headers: Headers, receive: Receive) -> bytes:
     declared = _header(headers, b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise _RefusedError(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+    if declared is not None and declared.isdigit() and int(declared) > openai.MAX_BODY_BYTES:
+        raise _too_long()
     body = bytearray()
     while True:
         event = await receive()
         if event["type"] == "http.disconnect":
             raise _DisconnectedError
         body += event.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _RefusedError(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+        if len(body) > openai.MAX_BODY_BYTES:
+            raise _too_long()
         if not event.get("more_body"):
             return bytes(body)
+
+
+def _too_long() -> _RefusedError:
+    return _RefusedError(413, f"the body is longer than {openai.MAX_BODY_BYTES} bytes")
 
 
 async def _send(send: Send, reply: _Reply) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from policies.bounds import refuse_if_never_used, token_cap
 from policies.policy import Policy, StrategyEntry
-from profiles.errors import BudgetRefusedError, InputError
+from profiles.errors import BudgetRefusedError
 from profiles.money import to_usd
+from profiles.request_bound import EMPTY_PROMPT
 from runtime.caller import CapRefusedError
 from runtime.ledger import Hold, Ledger, limit_nano_usd
 from runtime.strategies import Executor, Tools, build
@@ -48,7 +50,6 @@ class Offers:
     def __init__(self, policy: Policy, tools: Tools) -> None:
         self.executors = _executors(policy, tools)
         self._policy = policy
-        self._max_tokens = policy.caps.tokens if policy.caps else None
         self._most_nano_usd = _most_nano_usd(policy)
         self._entries = {entry.text: entry for entry in policy.strategies}
         self._fallbacks: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -69,9 +70,7 @@ class Offers:
         """
         most, offered = self._most_nano_usd, False
         for text in self._candidates(class_name, strategy):
-            cap = _lowest(
-                self._entries[text].token_cap(prompt_tokens), self._max_tokens, max_tokens
-            )
+            cap = token_cap(self._entries[text], self._policy.caps, prompt_tokens, max_tokens)
             bound = self.executors[text].bound_nano_usd(prompt_tokens, cap, self._policy.prices)
             if most is None or bound <= most:
                 offered = True
@@ -123,20 +122,12 @@ def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) 
 
 def _executors(policy: Policy, tools: Tools) -> dict[str, Executor]:
     """One executor per strategy; what has no bound is found here and not on live traffic."""
-    cap, most = policy.caps.tokens if policy.caps else None, _most_nano_usd(policy)
     found: dict[str, Executor] = {}
     for entry in policy.strategies:
-        executor = build(entry.text, tools)
-        least = executor.bound_nano_usd(0, _lowest(entry.token_cap(0), cap), policy.prices)
-        if most is not None and least > most:
-            raise InputError(
-                "the cap on the dollars of one request passes over this strategy every time",
-                where=f"caps.usd and strategy {entry.text}",
-                expected=f"more than {to_usd(least):g}, what its longest answers cost",
-                got=f"{to_usd(most):g}",
-                next_step="raise caps.usd, lower caps.tokens or leave the strategy out; plan again",
-            )
-        found[entry.text] = executor
+        executor = found[entry.text] = build(entry.text, tools)
+        cap = token_cap(entry, policy.caps, EMPTY_PROMPT)
+        executor.bound_nano_usd(EMPTY_PROMPT, cap, policy.prices)
+        refuse_if_never_used(entry, policy.caps, policy.prices, tools.answers_per_call)
     return found
 
 
@@ -144,7 +135,3 @@ def _most_nano_usd(policy: Policy) -> int | None:
     """What one request may cost, None without a cap."""
     usd = policy.caps.usd if policy.caps else None
     return None if usd is None else limit_nano_usd(usd)
-
-
-def _lowest(*caps: int | None) -> int | None:
-    return min((cap for cap in caps if cap is not None), default=None)

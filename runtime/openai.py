@@ -11,6 +11,8 @@ from profiles.errors import InputError
 from runtime.service import Ask, Served
 from runtime.upstream import Message
 
+MAX_BODY_BYTES = 1024 * 1024
+
 _MAX_INT64 = 2**63 - 1
 _MAX_STOPS = 4
 # Asked for and not honoured would be a wrong answer, so these are refused unless left at rest.
@@ -110,6 +112,12 @@ class ChatRequest(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(ChatRequest)
 _encoder = msgspec.json.Encoder()
+
+
+def least_body_bytes(prompt: str) -> int:
+    """Bytes of the shortest body that asks this."""
+    text = prompt.encode(errors="replace").decode()
+    return len(_encoder.encode({"messages": [{"role": "user", "content": text}]}))
 
 
 def read_chat(body: bytes) -> ChatRequest:

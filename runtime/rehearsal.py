@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from policies.draws import Asked, Drawn
-from policies.file import read_policy
 from policies.policy import Policy
+from policies.verify import read_enforceable
 from profiles.errors import BudgetRefusedError, InputError, UnknownValueError
 from profiles.money import to_usd
-from runtime import pacing
+from runtime import openai, pacing
+from runtime.caller import CapRefusedError
 from runtime.checkers import Verifier
 from runtime.decision import Decision, DecisionSession, Vector
 from runtime.embedding import embed_all, open_encoder
 from runtime.money_left import EVERY_WINDOW_BEGINS_S, MoneyLeft, money_left
 from runtime.offers import Offer, Offers, fallbacks, hold_first
 from runtime.replay import MeasuredBounds
-from runtime.service import UNIFORM_BITS, Ask, Decider, sorted_by
+from runtime.service import UNIFORM_BITS, Ask, Decider, scopes, sorted_by
 from runtime.strategies import Tools
 from runtime.strategies.base import prompt_tokens_bound
 from runtime.upstream import Message
@@ -62,6 +63,7 @@ class Rehearsal:
         self._priced: Offers | None = None
         self._reserve = 0
         try:
+            scopes(policy)
             self._priced = Offers(policy, Tools(_AnyVerifier()))
         except InputError as error:
             self.measured_because = f"{error.where}: {error.what}" if error.where else error.what
@@ -74,7 +76,7 @@ class Rehearsal:
             InputError: This policy cannot be asked that: no text to sort by, no such rung or
                 budget, or nothing says what the result depends on.
         """
-        self._require_text(asked)
+        self._require_sendable(asked)
         money = money_left(self.policy, asked)
         vector = self._read(asked.prompt) if self._read and asked.prompt is not None else None
         found: list[Drawn] = []
@@ -87,8 +89,14 @@ class Rehearsal:
                 found.append(self._answer(asked, decision, money, rung_share * share))
         return tuple(found)
 
-    def _require_text(self, asked: Asked) -> None:
+    def _require_sendable(self, asked: Asked) -> None:
         if asked.prompt is not None:
+            size = openai.least_body_bytes(asked.prompt)
+            if size > openai.MAX_BODY_BYTES:
+                raise InputError(
+                    f"no gateway takes this prompt: the request has {size:,} bytes",
+                    expected=f"at most {openai.MAX_BODY_BYTES:,} bytes",
+                )
             return
         if "text" in self.policy.classes.inputs:
             raise InputError("no prompt is given", expected="the text that this policy sorts by")
@@ -139,6 +147,8 @@ class Rehearsal:
         drawn = partial(Drawn, share, decision.rung, decision.class_name)
         try:
             offer, _ = hold_first(money.ledger(), "rehearsal", self._offers(asked, decision))
+        except CapRefusedError:
+            return drawn(refused="cap")
         except BudgetRefusedError:
             return drawn(refused="money")
         except UnknownValueError:
@@ -165,12 +175,13 @@ class Rehearsal:
 
 
 def open_rehearsal(policy_path: Path, encoder: Path | None = None) -> Rehearsal:
-    """A rehearsal of a policy file; its graph lies beside it.
+    """A rehearsal of a policy file, read as a gateway reads it; its graph lies beside it.
 
     Raises:
+        RefusedPolicyError: The policy was touched since it was compiled.
         InputError: The policy, its graph or the encoder cannot be used.
     """
-    policy = read_policy(policy_path)
+    policy = read_enforceable(policy_path)
     decider = DecisionSession(policy, policy.graph_path(policy_path))
     opened = open_encoder(policy, encoder, threads=0)
     if opened is None:

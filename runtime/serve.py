@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from policies.verify import read_enforceable
 from profiles.errors import InputError
+from profiles.request_bound import ANSWERS_PER_CALL
 from runtime.checkers import (
     Extractor,
     ExtractorFunction,
@@ -41,6 +42,9 @@ UPSTREAM_API_KEY = "INFERBUDGET_UPSTREAM_API_KEY"
 _MAX_HEAD_BYTES = 64 * 1024
 # After the drain only replies that are ready, and uploads that never ended, keep connections open.
 _CLOSE_S = 2
+# Longer than clients and load balancers keep idle connections (mostly 5 to 60 s): where the server
+# closes first, a request on its way finds a closed door, and its client cannot know whether it ran.
+_IDLE_S = 75
 
 
 def serve(
@@ -51,7 +55,7 @@ def serve(
     port: int = 8080,
     verifiers: Mapping[str, Verifier | VerifierFunction] | None = None,
     extract: ExtractorFunction | None = None,
-    answers_per_call: int = 128,
+    answers_per_call: int = ANSWERS_PER_CALL,
     timeout_s: float = 120.0,
     drain_s: float = 30.0,
     encoder: Path | None = None,
@@ -120,6 +124,7 @@ def serve(
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=_CLOSE_S,
+        timeout_keep_alive=_IDLE_S,
         http=_Protocol,
         ws="none",
     )

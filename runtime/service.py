@@ -141,7 +141,8 @@ class Run:
         """Nobody waits any more: no further call starts, calls in flight may end by themselves.
 
         Args:
-            drain_s: Seconds until a call in flight is given up and charged at its bound.
+            drain_s: Seconds until a call in flight is given up, and charged at its bound if it may
+                have been sent.
         """
         self._caller.stop()
         self.task.get_loop().call_later(drain_s, self.task.cancel)
@@ -225,7 +226,7 @@ class Service:
         return Run(decision, held, caller, task)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for all running requests, then give up the rest: those are charged at the bound."""
+        """Wait for all running requests, then give up the rest; what may be sent is charged."""
         running = set(self._running)
         if not running:
             return
@@ -291,7 +292,7 @@ class Service:
 
 
 async def _within(wall_s: float | None, answer: Awaitable[Outcome]) -> Outcome:
-    """The answer, unless it takes longer: then its calls in flight are charged at their bounds.
+    """The answer, unless it takes longer: then calls that may have been sent cost their bounds.
 
     Raises:
         TimeCapError: It does.

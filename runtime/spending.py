@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from profiles.errors import UpstreamError
 from profiles.measuring.jobs import Job
 from profiles.measuring.outlook import Paid
 from profiles.money import PriceCard, TokenPrice
@@ -15,7 +14,7 @@ from runtime.caller import Chat, HeldCaller
 from runtime.journal import Journal, Useful
 from runtime.ledger import Hold, Ledger, Scope
 from runtime.strategies.base import prompt_tokens_bound
-from runtime.upstream import ChatCall, Completion, UpstreamRejectedError
+from runtime.upstream import ChatCall, Completion, UpstreamRejectedError, certainly_not_sent
 
 UNPRICED = TokenPrice(input=0, output=0)
 _SCOPE = "measuring"
@@ -133,12 +132,9 @@ class _Watched:
     async def chat(self, call: ChatCall) -> Completion:
         try:
             reply = await self._upstream.chat(call)
-        except UpstreamError as error:
-            if error.sent and not isinstance(error, UpstreamRejectedError):
+        except BaseException as error:  # a cancellation too
+            if not (isinstance(error, UpstreamRejectedError) or certainly_not_sent(error)):
                 self._spending.watch(call, None)
-            raise
-        except BaseException:  # cancelled in flight
-            self._spending.watch(call, None)
             raise
         self._spending.watch(call, reply)
         return reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +25,6 @@ LONGEST_TIMEOUT_S = 86_400.0
 _MAX_REPLY_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _EXCERPT_BYTES = 300
-# Raised before or while the connection is being made: proof that no byte of the request left.
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 # Statuses of a server that turned the request down before any work.
 _REJECTED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
 
@@ -136,6 +135,17 @@ class _Details(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
+@dataclass(slots=True)
+class _Wire:
+    """How far a call got.
+
+    Attributes:
+        reached: It has a connection, so bytes of it may have left. Until then none has.
+    """
+
+    reached: bool = False
+
+
 _encoder = msgspec.json.Encoder()
 _reply_decoder = msgspec.json.Decoder(_Reply)
 _error_decoder = msgspec.json.Decoder(_ErrorReply)
@@ -184,51 +194,86 @@ class Upstream:
             self._session = None
 
     async def chat(self, call: ChatCall) -> Completion:
-        """Send one call; tried a second time only where the first was provably not sent.
+        """Send one call; tried a second time only where the first was provably not sent, in time.
 
         Raises:
             UpstreamRejectedError: It was turned down and cost nothing.
             UpstreamError: Says by `sent` whether the call can have cost anything.
+            asyncio.CancelledError: Nobody waits any more; see `certainly_not_sent`.
         """
         body = request_body(call)
         start = time.perf_counter()
         try:
             reply = await self._post(body)
         except UpstreamError as error:
-            if error.sent:
+            if error.sent or isinstance(error, UpstreamTimeoutError):
                 raise
             reply = await self._post(body)
         return _completion(reply, time.perf_counter() - start)
 
     async def _post(self, body: bytes) -> bytes:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
-                timeout=aiohttp.ClientTimeout(
-                    total=self._timeout_s, sock_connect=min(_CONNECT_S, self._timeout_s)
-                ),
-                headers=self._headers,
-                # A cookie that came with one client's answer must not travel with another's call.
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+            self._session = self._opened()
+        wire = _Wire()
         try:
             async with self._session.post(
-                self._endpoint, data=body, allow_redirects=False
+                self._endpoint, data=body, allow_redirects=False, trace_request_ctx=wire
             ) as response:
                 content = await _read(response)
                 if response.status != 200:
                     raise _status_error(response, content)
                 return content
-        except _NOT_SENT as error:
-            raise UpstreamError(f"cannot connect to the upstream: {error}", sent=False) from error
-        except TimeoutError as error:
-            raise UpstreamTimeoutError(
-                f"the upstream did not answer within {self._timeout_s:g} s"
-            ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamError(
-                f"the connection to the upstream broke: {type(error).__name__}: {error}"
-            ) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+            raise self._failure(error, wire) from error
+        except asyncio.CancelledError as error:
+            if wire.reached:
+                raise
+            raise error from UpstreamError("nobody waits for the connection any more", sent=False)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            timeout=aiohttp.ClientTimeout(
+                total=self._timeout_s, sock_connect=min(_CONNECT_S, self._timeout_s)
+            ),
+            headers=self._headers,
+            # A cookie that came with one client's answer must not travel with another's call.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[_watched()],
+        )
+
+    def _failure(self, error: Exception, wire: _Wire) -> UpstreamError:
+        late = isinstance(error, TimeoutError)
+        if late and not isinstance(error, aiohttp.ConnectionTimeoutError):
+            message = f"the upstream did not answer within {self._timeout_s:g} s"
+            return UpstreamTimeoutError(message, sent=wire.reached)
+        if not wire.reached:
+            return UpstreamError(f"cannot connect to the upstream: {error}", sent=False)
+        return UpstreamError(
+            f"the connection to the upstream broke: {type(error).__name__}: {error}"
+        )
+
+
+def certainly_not_sent(error: BaseException) -> bool:
+    """Proof that no byte of a call left: it failed, or was cancelled, before it had a connection.
+
+    A cancellation stays one, so that whoever asked for it sees it; its cause says this of the call.
+    """
+    told = error.__cause__ if isinstance(error, asyncio.CancelledError) else error
+    return isinstance(told, UpstreamError) and not told.sent
+
+
+def _watched() -> aiohttp.TraceConfig:
+    """Marks the `_Wire` of a request before its first byte can leave."""
+
+    async def reached(_: aiohttp.ClientSession, context: Any, __: object) -> None:
+        context.trace_request_ctx.reached = True
+
+    watch = aiohttp.TraceConfig()
+    watch.on_connection_create_end.append(reached)
+    watch.on_connection_reuseconn.append(reached)
+    watch.on_request_headers_sent.append(reached)
+    return watch
 
 
 def request_body(call: ChatCall) -> bytes:

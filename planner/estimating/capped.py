@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planner.estimating.deployed import narrowed
+from planner.figures import TokenLine
 from planner.spec import Caps, Spec, own_token_cap
 from profiles.errors import InfeasibleError
 from profiles.profile import Cell, Profile
@@ -42,7 +43,7 @@ def within_caps(estimates: Estimates, spec: Spec) -> Estimates:
             cells = zip(estimates.cells, reasons, strict=True)
             why = [f"{c.strategy} {reason}" for c, reason in cells if c.class_name == name]
             raise InfeasibleError(
-                f"caps: no strategy in class {name} was measured to keep them: {'; '.join(why)}; "
+                f"caps: no strategy in class {name} is known to keep them: {'; '.join(why)}; "
                 f"{NEXT_STEP}"
             )
     return narrowed(estimates, keep) if not keep.all() else estimates
@@ -77,6 +78,37 @@ def beyond(cell: Cell, caps: Caps, grid_s: tuple[float, ...]) -> str | None:
         or _over("calls", cell.calls, caps.calls, "made {} calls on average")
         or _late(cell, caps.wall_s, grid_s)
         or _over("usd", cell.cost_max_usd, caps.usd, "cost up to {} USD")
+        or _passed_over(cell, caps.usd)
+    )
+
+
+def _passed_over(cell: Cell, usd: float | None) -> str | None:
+    """Judged where a plan is for a gateway: by prices, the longest prompt and answer."""
+    bound = cell.bound
+    if usd is None or bound is None:
+        return None
+    if bound.usd is None:
+        return f"has no bound that caps.usd could be held against ({bound.unknown})"
+    if bound.usd <= usd:
+        return None
+    seen = cell.tokens_out_max
+    longest = f"; the longest seen took {seen}" if seen and seen < (bound.max_tokens or 0) else ""
+    return (
+        f"may cost up to {bound.usd:.9g} USD, and caps.usd is {usd:g} (a prompt of "
+        f"{bound.prompt_tokens} tokens, answers of {bound.max_tokens}{longest})"
+    )
+
+
+def line_of(cell: Cell) -> TokenLine | None:
+    """A cell's line by prompt length, None where it has none or requests take several calls.
+
+    With several calls nobody knows which of them was the long one.
+    """
+    if cell.cap_line is None or cell.calls != 1:
+        return None
+    return TokenLine(
+        base=float(f"{cell.cap_line.intercept:.9g}"),
+        per_prompt_token=float(f"{cell.cap_line.slope:.9g}"),
     )
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from planner.spec.parts import Count, Part, Positive, without
-from profiles.errors import InputError
+from profiles.money import MOST_USD
+from profiles.request_bound import MOST_TOKENS, count_of
 from profiles.strategy import Strategy, Value
 
 
 class Caps(Part):
     """What no request may exceed. The runtime enforces it; plans use what was measured within."""
 
-    tokens: Count | None = Field(
+    tokens: Annotated[Count, Field(le=MOST_TOKENS)] | None = Field(
         default=None, description="Completion tokens of one answer of one call."
     )
     by_prompt_length: bool = Field(
@@ -27,7 +28,9 @@ class Caps(Part):
     wall_s: Positive | None = Field(
         default=None, description="Seconds that one request may be answered for."
     )
-    usd: Positive | None = Field(default=None, description="Dollars of one request.")
+    usd: Annotated[Positive, Field(le=MOST_USD)] | None = Field(
+        default=None, description="Dollars of one request."
+    )
 
     @model_validator(mode="after")
     def _caps_something(self) -> Caps:
@@ -67,7 +70,7 @@ def token_caps(strategy: Strategy) -> list[int | None]:
     Raises:
         InputError: One that is not a positive whole number.
     """
-    return [_own(part) for part in _calling(strategy)]
+    return [count_of(part, "max_tokens") for part in _calling(strategy)]
 
 
 def _calling(strategy: Strategy) -> Iterator[Strategy]:
@@ -86,15 +89,3 @@ def _strategies(value: Value) -> Iterator[Strategy]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _strategies(item)
-
-
-def _own(strategy: Strategy) -> int | None:
-    cap = strategy.param("max_tokens")
-    if cap is not None and (not isinstance(cap, int) or cap <= 0):
-        raise InputError(
-            "max_tokens is not a positive whole number",
-            where=f"strategy {strategy}",
-            got=str(cap),
-            next_step="measure the strategy under a corrected text",
-        )
-    return cap

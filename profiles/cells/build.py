@@ -72,7 +72,12 @@ def build_profile(
         "concurrency": concurrency,
     }
     in_order = [cells[key] for key in sorted(cells)]
-    return Profile(**about, cells=cells, digest=profile_digest(about, in_order))
+    return Profile(
+        **about,
+        cells=cells,
+        digest=profile_digest(about, in_order),
+        longest_prompts=reading.longest_prompts(names),
+    )
 
 
 def latency_grid(latency_s: Floats, limits: Sequence[float]) -> tuple[float, ...]:
@@ -125,6 +130,14 @@ class _Reading:
         lines = cap_lines(self.execute, self._source)
         named = {(class_name or ONE_CLASS, s): line for (class_name, s), line in lines.items()}
         return {key: replace(cell, cap_line=named.get(key)) for key, cell in cells.items()}
+
+    def longest_prompts(self, names: Sequence[str]) -> dict[str, int]:
+        """Bytes of the longest prompt of each of these classes that has one."""
+        query = sql.longest_prompts(self.workload, self.estimator_digest)
+        found = dict(self.execute(query.sql, query.values).fetchall())
+        if None in found and tuple(names) == (ONE_CLASS,):
+            found[ONE_CLASS] = max(found[None], found.get(ONE_CLASS, 0))
+        return {name: found[name] for name in names if name in found}
 
     @property
     def _rows(self) -> sql.Query:

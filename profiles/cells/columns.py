@@ -20,7 +20,7 @@ _AT_LEVEL = ("gpu_s", "energy_j")
 _NOISE = 2.0**-44
 """Third moments finer than this share of the cubed range are rounding."""
 
-_FIELDS = tuple(field.name for field in fields(Cell) if field.name != "cap_line")
+_FIELDS = tuple(field.name for field in fields(Cell) if field.name not in ("cap_line", "bound"))
 Numbers = list[Any]
 Ints = NDArray[np.int64]
 

@@ -16,7 +16,8 @@ from profiles.profile import Cell
 
 _TEXTS = ("class_name", "strategy", "evidence")
 _LISTS = ("exceeded", "tokens_out_quantiles")
-_OTHERS = {*_TEXTS, *_LISTS, "observed_until", "cap_line", *SD_OF.values(), "metered_queries"}
+_AFTER = ("cap_line", "bound")  # worked out from the rest
+_OTHERS = {*_TEXTS, *_LISTS, "observed_until", "metered_queries", *SD_OF.values(), *_AFTER}
 _NUMBERS = tuple(field.name for field in fields(Cell) if field.name not in _OTHERS)
 
 

@@ -49,6 +49,16 @@ _BY_ESTIMATOR = """
     ) USING (query_id)
     WHERE workload = ? AND prompt IS NOT NULL
 """
+_LONGEST_BY_LABEL = """
+    SELECT class_label, max(strlen(prompt)) FROM queries WHERE workload = ? AND prompt IS NOT NULL
+    GROUP BY class_label
+"""
+_LONGEST_BY_ESTIMATOR = """
+    SELECT class_name, max(bytes) FROM (
+        SELECT query_id, class_name FROM classes WHERE workload = ? AND estimator_digest = ?
+    ) JOIN (SELECT query_id, strlen(prompt) AS bytes FROM queries WHERE workload = ?)
+    USING (query_id) WHERE bytes IS NOT NULL GROUP BY class_name
+"""
 _PRICED = """
     CASE WHEN usd_in IS NOT NULL AND usd_out IS NOT NULL THEN
         CASE WHEN coalesce(tokens_cached > tokens_in, false)
@@ -121,6 +131,13 @@ def classed(rows: Query, classes: Query, *, inner: bool) -> Query:
     kind = "INNER" if inner else "LEFT"
     sql = f"SELECT * FROM ({rows.sql}) {kind} JOIN ({classes.sql}) USING (query_id)"  # noqa: S608
     return Query(sql, rows.values + classes.values)
+
+
+def longest_prompts(workload: str, estimator_digest: str | None) -> Query:
+    """Class and bytes of its longest prompt, for every class of which a prompt is stored."""
+    if estimator_digest is None:
+        return Query(_LONGEST_BY_LABEL, (workload,))
+    return Query(_LONGEST_BY_ESTIMATOR, (workload, estimator_digest, workload))
 
 
 @dataclass(frozen=True, slots=True)

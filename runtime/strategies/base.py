@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from profiles.errors import InputError, UnknownValueError
+from profiles.errors import InputError
 from profiles.money import PriceCard
+from profiles.request_bound import (
+    ANSWERS_PER_CALL,
+    bound_nano_usd,
+    chat_tokens,
+    lowest,
+    no_token_cap,
+)
 from profiles.strategy import Strategy, parse
 from runtime.checkers import Extractor, Verifier, final_answer
 from runtime.upstream import ChatCall, Completion, Message
 
-# A token of a byte-level vocabulary covers at least one byte; templates add marks per message and
-# sometimes a system text of their own.
-_TEMPLATE_TOKENS_PER_MESSAGE = 32
-_TEMPLATE_TOKENS_PER_REQUEST = 128
 _MAX_SEED = 2**31
 
 
@@ -176,7 +179,7 @@ class Tools:
 
     verifiers: Mapping[str, Verifier] = field(default_factory=dict)
     extractor: Extractor = field(default_factory=lambda: Extractor(final_answer))
-    answers_per_call: int = 128
+    answers_per_call: int = ANSWERS_PER_CALL
 
     def verifier(self, name: str, where: str) -> Verifier:
         """The verifier of this name.
@@ -220,24 +223,15 @@ class Method:
         return self._strategy
 
     def _max_tokens(self, cap: int | None) -> int:
-        caps = [value for value in (self._cap, cap) if value is not None]
-        if not caps:
-            raise UnknownValueError(
-                "nothing caps the completion tokens, so the cost has no bound",
-                where=f"strategy {self._strategy}",
-                expected="max_tokens in the strategy, the policy or the request",
-            )
-        return min(caps)
+        found = lowest(self._cap, cap)
+        if found is None:
+            raise no_token_cap(self._strategy)
+        return found
 
-    def _samples_bound(
-        self, rounds: Sequence[int], prompt_tokens: int, cap: int | None, prices: PriceCard
-    ) -> int:
-        price, max_tokens = prices.price(self._model), self._max_tokens(cap)
-        return sum(
-            price.cost_nano_usd(prompt_tokens, count * max_tokens)
-            for answers in rounds
-            for count in split(answers, self._tools.answers_per_call)
-        )
+    def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
+        """Every call that could happen, with capped answers."""
+        asked = self._tools.answers_per_call
+        return bound_nano_usd(self._strategy, prompt_tokens, max_tokens, prices, asked)
 
 
 def register(method: str, factory: Factory) -> None:
@@ -312,20 +306,9 @@ def outcome(text: str, finish_reason: str, caller: Caller, *, finished: bool) ->
 
 def prompt_tokens_bound(messages: Iterable[Message]) -> int:
     """No byte-level tokenizer makes more prompt tokens of these messages than this."""
-    return _TEMPLATE_TOKENS_PER_REQUEST + sum(map(message_tokens_bound, messages))
-
-
-def message_tokens_bound(message: Message) -> int:
-    """No byte-level tokenizer makes more tokens of one message, template included."""
-    text = len(message.content.encode()) + len((message.name or "").encode())
-    return text + _TEMPLATE_TOKENS_PER_MESSAGE
-
-
-def split(answers: int, most: int) -> Iterator[int]:
-    """Answers as the sizes of the calls that draw them."""
-    while answers > 0:
-        yield min(answers, most)
-        answers -= most
+    return chat_tokens(
+        len(message.content.encode()) + len((message.name or "").encode()) for message in messages
+    )
 
 
 def derived_seed(seed: int, index: int) -> int:

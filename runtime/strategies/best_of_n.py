@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from profiles.errors import InferbudgetError
-from profiles.money import PriceCard
+from profiles.request_bound import split
 from profiles.strategy import Strategy
 from runtime.strategies.base import (
     Caller,
@@ -17,7 +17,6 @@ from runtime.strategies.base import (
     outcome,
     read_params,
     register,
-    split,
 )
 from runtime.strategies.sampling import Drawn, Sampling, draw
 
@@ -46,10 +45,6 @@ class BestOfN(Method):
         self._verifier = tools.verifier(params.verifier, f"strategy {strategy}: verifier")
         self._rounds = tuple(split(params.n, params.batch or params.n))
         self._how = Sampling(self._model, params, tools.answers_per_call, varied=True)
-
-    def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
-        """Every round, with one prompt per call and capped answers."""
-        return self._samples_bound(self._rounds, prompt_tokens, max_tokens, prices)
 
     async def answer(self, request: Request, caller: Caller) -> Outcome:
         """Draw round by round until the verifier is satisfied or all rounds are through."""

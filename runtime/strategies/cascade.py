@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from profiles.errors import InferbudgetError, InputError
 from profiles.money import PriceCard
+from profiles.request_bound import bound_nano_usd, lowest
 from profiles.strategy import Strategy
 from runtime.strategies.base import (
     Caller,
@@ -62,6 +63,7 @@ class Cascade:
         params = read_params(strategy, CascadeParams)
         self._strategy = strategy
         self._cap = params.max_tokens
+        self._answers_per_call = tools.answers_per_call
         self._stages: tuple[Executor, ...] = tuple(build(stage, tools) for stage in params.stages)
         self._verifier = tools.verifier(params.accept, f"strategy {strategy}: accept")
         self._threshold = params.threshold
@@ -72,13 +74,13 @@ class Cascade:
         return self._strategy
 
     def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
-        """All stages."""
-        cap = _lower(self._cap, max_tokens)
-        return sum(stage.bound_nano_usd(prompt_tokens, cap, prices) for stage in self._stages)
+        """Every call of every stage, with capped answers."""
+        asked = self._answers_per_call
+        return bound_nano_usd(self._strategy, prompt_tokens, max_tokens, prices, asked)
 
     async def answer(self, request: Request, caller: Caller) -> Outcome:
         """Climb until an answer is accepted."""
-        request = replace(request, max_tokens=_lower(self._cap, request.max_tokens))
+        request = replace(request, max_tokens=lowest(self._cap, request.max_tokens))
         best: tuple[float, Outcome] | None = None
         failures: list[InferbudgetError] = []
         for index, stage in enumerate(self._stages):
@@ -105,10 +107,6 @@ class Cascade:
             caller,
             finished=chosen.finished and not failures,
         )
-
-
-def _lower(own: int | None, cap: int | None) -> int | None:
-    return min((value for value in (own, cap) if value is not None), default=None)
 
 
 register("cascade", Cascade)

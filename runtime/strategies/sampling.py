@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles.errors import InferbudgetError
-from runtime.strategies.base import Caller, Request, Sampled, derived_seed, split
+from profiles.request_bound import split
+from runtime.strategies.base import Caller, Request, Sampled, derived_seed
 from runtime.upstream import ChatCall, Completion
 
 

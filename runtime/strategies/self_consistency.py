@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from profiles.money import PriceCard
 from profiles.strategy import Strategy
 from runtime.strategies.base import (
     Caller,
@@ -35,10 +34,6 @@ class SelfConsistency(Method):
         super().__init__(strategy, tools, params)
         self._k = params.k
         self._how = Sampling(self._model, params, tools.answers_per_call, varied=True)
-
-    def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
-        """One prompt per call and `k` capped answers."""
-        return self._samples_bound([self._k], prompt_tokens, max_tokens, prices)
 
     async def answer(self, request: Request, caller: Caller) -> Outcome:
         """Draw `k` answers and return the first that carries the winning final answer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from profiles.money import PriceCard
 from profiles.strategy import Strategy
 from runtime.strategies.base import (
     Caller,
@@ -25,10 +24,6 @@ class Single(Method):
         params = read_params(strategy, Sampled)
         super().__init__(strategy, tools, params)
         self._how = Sampling(self._model, params, tools.answers_per_call)
-
-    def bound_nano_usd(self, prompt_tokens: int, max_tokens: int | None, prices: PriceCard) -> int:
-        """One prompt and one capped answer."""
-        return self._samples_bound([1], prompt_tokens, max_tokens, prices)
 
     async def answer(self, request: Request, caller: Caller) -> Outcome:
         """Ask once."""

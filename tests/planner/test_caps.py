@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 from worlds import make_profile, make_spec
 
+from planner.estimating.bounds import with_bounds
 from planner.estimating.capped import beyond
 from planner.plan import Plan, TokenLine
 from planner.planner import Planner
@@ -16,7 +17,7 @@ from planner.solve import solve
 from planner.spec import Caps
 from profiles.cells.caps import CapLine
 from profiles.errors import InfeasibleError
-from profiles.money import PriceCard
+from profiles.money import PriceCard, TokenPrice
 from profiles.profile import Cell, Profile
 
 ACCURACY = [[0.70, 0.95], [0.40, 0.90]]
@@ -32,10 +33,32 @@ def world(**changes: Any) -> Profile:
     return replace(profile, cells={k: replace(c, **known) for k, c in profile.cells.items()})
 
 
-def planned(profile: Profile, **keys: Any) -> Plan:
+def planned(profile: Profile, prices: PriceCard | None = None, **keys: Any) -> Plan:
     limits = {"accuracy": {"overall": 0.5}}
     spec = make_spec(**{"limits": limits, **keys})
-    return solve(profile, spec, prices=PriceCard(), estimator=None)
+    return solve(profile, spec, prices=prices or PriceCard(), estimator=None)
+
+
+PRICES = PriceCard(
+    models={
+        "m00": TokenPrice(input=1, output=8),
+        "m01": TokenPrice(input=1, output=8, reasoning=10),
+    }
+)
+PROMPTS = {"c0": 440, "c1": 840}
+
+
+def prompted(**changes: Any) -> Profile:
+    """The same, with the longest prompts: 600 and 1,000 tokens at most, template included.
+
+    By `PRICES` and 400 tokens a request may cost 0.0038 or 0.0042 USD with m00, 0.0046 or 0.005
+    with m01.
+    """
+    return replace(world(**changes), longest_prompts=PROMPTS)
+
+
+def told(plan: Plan) -> list[str]:
+    return [text for text in plan.warnings if "caps.usd" in text]
 
 
 def test_without_caps_a_plan_and_a_spec_read_as_before_there_were_any() -> None:
@@ -74,7 +97,8 @@ def test_a_strategy_is_left_out_only_of_the_classes_where_it_went_beyond() -> No
 
 def test_caps_that_everything_keeps_change_no_figure() -> None:
     capped = planned(world(), caps={"tokens": 400, "calls": 1, "wall_s": 30, "usd": 0.004})
-    assert capped.rungs == planned(world()).rungs
+    assert capped.rungs == planned(world(), caps={"calls": 99}).rungs
+    assert capped.rungs[0].allocation == planned(world()).rungs[0].allocation
     assert not [text for text in capped.warnings if "left out" in text]
 
 
@@ -88,9 +112,124 @@ def test_caps_that_leave_a_class_without_a_strategy_are_refused() -> None:
 def test_a_cap_that_cuts_everything_but_one_still_counts_all_that_competed() -> None:
     profile, spec = world(), make_spec(caps={"usd": 0.001})
     one = Planner(profile, spec).estimates
-    both = Planner(profile, make_spec()).estimates
+    both = Planner(profile, make_spec(caps={"usd": 1})).estimates
+    assert len(set(both.strategy_of)) == 2
     assert len(set(one.strategy_of)) == 1
     assert one.accuracy_z == both.accuracy_z
+
+
+def test_a_strategy_that_the_gateway_would_pass_over_is_left_out() -> None:
+    plan = planned(prompted(), PRICES, caps={"usd": 0.0045}, objective="maximize accuracy")
+    assert {s for shares in plan.rungs[0].allocation.values() for s in shares} == {"m00/single"}
+    assert told(plan) == [
+        "m01/single is left out: in class c0 it may cost up to 0.0046 USD, and caps.usd is 0.0045 "
+        "(a prompt of 600 tokens, answers of 400); in class c1 it may cost up to 0.005 USD, and "
+        "caps.usd is 0.0045 (a prompt of 1000 tokens, answers of 400). To use it, measure under "
+        "the cap, raise the cap, or list the others under 'strategies'"
+    ]
+
+
+def test_the_longest_prompt_of_a_class_decides_there() -> None:
+    limits: dict[str, Any] = {"limits": {}, "objective": "maximize accuracy"}
+    plan = planned(prompted(), PRICES, caps={"usd": 0.0048}, **limits)
+    assert plan.rungs[0].allocation["c0"] == {"m01/single": 1.0}
+    assert plan.rungs[0].allocation["c1"] == {"m00/single": 1.0}
+    assert not told(planned(prompted(), PRICES, caps={"usd": 0.005}, **limits))
+
+
+def test_a_cap_on_dollars_that_no_strategy_of_a_class_keeps_is_refused_with_its_bounds() -> None:
+    with pytest.raises(
+        InfeasibleError,
+        match=r"caps: no strategy in class c1 .*: m00/single may cost up to 0\.0042 USD, and caps",
+    ):
+        planned(prompted(), PRICES, caps={"usd": 0.004})
+
+
+def test_a_lower_cap_on_tokens_makes_room_under_the_cap_on_dollars() -> None:
+    profile = prompted()
+    own = "m01/single(max_tokens=1000)"
+    cells = {
+        (d, own if s == "m01/single" else s): replace(c, strategy=own) if s == "m01/single" else c
+        for (d, s), c in profile.cells.items()
+    }
+    capped = replace(profile, cells=cells, strategies=("m00/single", own))
+    assert "the longest seen took 400" in told(planned(capped, PRICES, caps={"usd": 0.005}))[0]
+    assert not told(planned(capped, PRICES, caps={"usd": 0.005, "tokens": 400}))
+
+
+def test_long_answers_of_a_class_without_the_strategy_hold_for_no_other_class() -> None:
+    profile = prompted()
+    long = {
+        key: replace(cell, tokens_out_max=4000) if key == ("c1", "m01/single") else cell
+        for key, cell in profile.cells.items()
+    }
+    plan = planned(
+        replace(profile, cells=long),
+        PRICES,
+        caps={"usd": 0.0047},
+        limits={},
+        objective="maximize accuracy",
+    )
+    assert plan.rungs[0].allocation["c0"] == {"m01/single": 1.0}
+    assert told(plan)[0].startswith("m01/single is left out: in class c1 it may cost up to 0.041")
+
+
+def test_answers_as_long_as_another_classs_count_where_both_have_the_strategy() -> None:
+    profile = replace(prompted(), longest_prompts={"c0": 2840, "c1": 0})
+    tokens = {("c0", "m00/single"): 200, ("c1", "m00/single"): 450, ("c0", "m01/single"): 200}
+    cells = {key: replace(profile.cells[key], tokens_out_max=n) for key, n in tokens.items()}
+    plan = planned(replace(profile, cells=cells), PRICES, caps={"usd": 0.0051})
+    # m00 by itself: c0 3000 + 200 x 8 = 4600 millionths, and 160 + 450 x 8 = 3760 in c1
+    assert [set(plan.cells[name]) for name in ("c0", "c1")] == [{"m01/single"}, {"m00/single"}]
+    (warning,) = told(plan)
+    assert "(a prompt of 3000 tokens, answers of 450; the longest seen took 200)" in warning
+
+
+def test_without_stored_prompts_the_bound_is_that_of_an_empty_one_and_a_warning_says_so() -> None:
+    plan = planned(world(), PRICES, caps={"usd": 0.00415})
+    out, unsure = told(plan)
+    assert "in class c0 it may cost up to 0.00416 USD" in out  # 160 x 1 + 400 x 10 millionths
+    assert unsure == (
+        "caps.usd: the store has no prompts of class c0, c1; strategies are judged there by what "
+        "an empty prompt may cost, and longer ones may be passed over"
+    )
+
+
+def test_without_prices_there_is_no_gateway_and_only_what_was_measured_counts() -> None:
+    assert not told(planned(prompted(), caps={"usd": 0.004}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "prices", "reason"),
+    [
+        ({"tokens_out_max": None}, PRICES, "nothing caps the completion tokens"),
+        ({}, PriceCard(models={"m00": PRICES.models["m00"]}), "no price is known for this model"),
+    ],
+)
+def test_a_strategy_that_nothing_bounds_is_not_known_to_keep_a_cap_on_dollars(
+    changes: dict[str, Any], prices: PriceCard, reason: str
+) -> None:
+    profile = prompted()
+    cells = {
+        key: replace(c, **changes) if c.strategy == "m01/single" else c
+        for key, c in profile.cells.items()
+    }
+    (warning,) = told(planned(replace(profile, cells=cells), prices, caps={"usd": 1}))
+    assert warning.startswith(
+        "m01/single is left out: in class c0 it has no bound that caps.usd could be held against "
+        f"({reason}"
+    )
+
+
+def test_a_line_by_prompt_length_lowers_the_bound_of_short_prompts() -> None:
+    profile = prompted(cap_line=CapLine(intercept=0, slope=0.5, rows=5000))
+    caps = {"usd": 0.004, "by_prompt_length": True}
+    plan = planned(profile, PRICES, caps=caps | {"usd": 0.005})
+    assert not [text for text in told(plan) if "left out" in text]
+    # c0: 600 + 300 x 8 = 3000 millionths with m00 and 600 + 300 x 10 = 3600 with m01
+    found = with_bounds(profile, make_spec(caps=caps), PRICES)
+    bounds = [found.cells["c0", s].bound for s in profile.strategies]
+    assert [bound and bound.usd for bound in bounds] == [0.003, 0.0036]
 
 
 def cell(**changes: Any) -> Cell:

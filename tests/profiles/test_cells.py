@@ -148,6 +148,33 @@ def test_queries_newer_than_the_estimator_are_an_error():
         profile.cell("easy", "other/single")
 
 
+def test_the_longest_prompt_of_a_class_counts_in_bytes_and_is_no_part_of_the_digest():
+    with stored([observation(q) for q in "abcd"]) as s:
+        bare = s.profile(WORKLOAD)
+        s.add_queries(
+            WORKLOAD, [Query("a", "four"), Query("b", "\u00fc\u00fc\u00fc"), Query("c", "")]
+        )
+        found = s.profile(WORKLOAD)
+        assert (bare.longest_prompts, found.longest_prompts) == ({}, {"all": 6})
+        assert found == bare
+        s.save_classes("sha256:1", WORKLOAD, {"a": "easy", "b": "hard", "c": "empty"})
+        names = ["empty", "easy", "hard", "unseen"]
+        sorted_by = s.profile(WORKLOAD, estimator_digest="sha256:1", class_names=names)
+    assert sorted_by.longest_prompts == {"empty": 0, "easy": 4, "hard": 6}
+
+
+def test_short_prompts_without_a_label_hide_no_longer_one_of_a_class_called_all():
+    with stored([observation("a")], {"a": "all"}) as s:
+        s.add_queries(WORKLOAD, [Query("a", "longest", "all"), Query("b", "short")])
+        assert s.profile(WORKLOAD).longest_prompts == {"all": 7}
+
+
+def test_a_class_of_which_no_prompt_is_stored_has_no_longest_one():
+    with stored([observation("a"), observation("b")], {"a": "x", "b": "y"}) as s:
+        s.add_queries(WORKLOAD, [Query("b", "why?")])
+        assert s.profile(WORKLOAD).longest_prompts == {"y": 4}
+
+
 def test_an_empty_workload_is_an_error():
     with stored([]) as store, pytest.raises(InputError, match="no scored observation is stored"):
         store.profile("nothing")

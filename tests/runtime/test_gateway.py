@@ -19,7 +19,8 @@ from small_policies import CHEAP, DEAR, budget, policy, service
 
 from planner.spec import Window
 from profiles.errors import InputError
-from runtime.gateway import MAX_BODY_BYTES, Gateway
+from runtime.gateway import Gateway
+from runtime.openai import MAX_BODY_BYTES
 from runtime.upstream import ChatCall, Completion
 
 

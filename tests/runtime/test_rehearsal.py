@@ -24,16 +24,20 @@ from small_policies import (
     written,
 )
 
-from planner.spec import Window
-from policies.case_file import Money
+from planner.spec import Caps, Window
+from policies.case_file import LARGEST_DRAW, Money
+from policies.decide import choose
 from policies.draws import Asked, Drawn
 from policies.graph import build_graph
 from policies.policy import Budget, Graph, Policy
+from policies.whole import RefusedPolicyError
 from profiles.difficulty.reading.encoder import Encoder
 from profiles.digest import digest_bytes
 from profiles.errors import BudgetRefusedError, InputError
 from profiles.money import PriceCard, to_nano_usd
+from runtime.caller import CapRefusedError
 from runtime.ledger import Ledger
+from runtime.openai import MAX_BODY_BYTES
 from runtime.rehearsal import Rehearsal, open_rehearsal
 from runtime.replay import replay
 from runtime.service import UNIFORM_BITS, Ask, Service, scopes
@@ -160,6 +164,42 @@ def test_money_that_runs_short_downgrades_then_refuses(
     assert {d.refused for d in rehearsal(asked(remaining_usd=0.00001))} == {"money"}
 
 
+def test_a_cap_on_one_request_refuses_whatever_money_is_left(tmp_path: Path) -> None:
+    """As the gateway: a long prompt may cost more than the cap, and no money changes that."""
+    whole = policy(budgets=(budget(1.0, requests=100),), costs={CHEAP: 0.0001})
+    (bound_usd,) = {d.bound_usd for d in rehearsed(whole, tmp_path)(asked("a" * 100))}
+    capped = whole.model_copy(update={"caps": Caps.model_validate({"usd": bound_usd})}).sealed()
+    found = rehearsed(capped, tmp_path)
+    assert {d.strategy for d in found(asked("a" * 100))} == {CHEAP}
+    assert {d.refused for d in found(asked("a" * 1000))} == {"cap"}
+    assert {d.refused for d in found(asked("a" * 100, remaining_usd=0.00001))} == {"money"}
+    assert {d.refused for d in found(asked("a" * 1000, remaining_usd=0.0))} == {"cap"}
+    text = "a" * 1000
+    with pytest.raises(CapRefusedError):
+        service(capped, tmp_path, InMemory(right)).start(
+            Ask((Message("user", text),), text, "easy")
+        )
+
+
+def test_the_largest_number_that_is_drawn_gets_the_last_strategy_as_graph_and_yaml_say(
+    tmp_path: Path,
+) -> None:
+    found = mixed(1.0, 100)
+    (only,) = rehearsed(found, tmp_path)(asked(rung=0, uniform=LARGEST_DRAW))
+    assert only.strategy == DEAR == found.strategy_texts()[choose(found, 0, 0, LARGEST_DRAW)]
+    of = service(found, tmp_path, InMemory(right))
+    assert asyncio.run(gateway(of, [0.0, LARGEST_DRAW]))[1] == DEAR
+
+
+def test_a_prompt_that_no_gateway_takes_is_no_question(tmp_path: Path) -> None:
+    found = rehearsed(policy(), tmp_path)
+    fits = "é" * (MAX_BODY_BYTES // 2 - 30)
+    assert found(asked(fits))[0].class_name == "easy"
+    for text in (fits + "é" * 100, "x" * 2_000_000, '"' * 600_000):
+        with pytest.raises(InputError, match=r"no gateway takes this prompt.*at most 1,048,576"):
+            found(asked(text))
+
+
 def test_shares_are_those_of_all_numbers_that_can_be_drawn(tmp_path: Path) -> None:
     found = rehearsed(mixed(1.0, 100), tmp_path)(asked(rung=0))
     assert [(d.strategy, d.share) for d in found] == [(CHEAP, 0.25), (DEAR, 0.75)]
@@ -181,6 +221,18 @@ def test_a_fresh_window_carries_the_first_rung_whatever_its_length(
 def test_traffic_beyond_the_forecast_gets_the_cheapest_rung(tmp_path: Path) -> None:
     found = rehearsed(mixed(1.0, 100), tmp_path)
     assert {drawn.rung for drawn in found(asked(requests_left=0.0))} == {1}
+
+
+def test_by_the_calendar_one_more_request_is_always_expected(tmp_path: Path) -> None:
+    """So does the gateway's pace: what is left is then all for that one."""
+    by_count = rehearsed(mixed(1.0, 100), tmp_path)
+    assert {drawn.rung for drawn in by_count(asked(requests_left=0.5))} == {0}
+    month = rehearsed(mixed(1.0, 100, Window.MONTH), tmp_path)
+    for requests in (0.0, 0.5, 1.0):
+        left = {"requests_left": requests, "remaining_usd": 0.003}
+        assert {drawn.rung for drawn in month(asked(**left))} == {0}
+        poor = {"requests_left": requests, "remaining_usd": 0.00009}
+        assert {drawn.rung for drawn in month(asked(**poor))} == {1}
 
 
 def test_of_several_budgets_each_can_be_short(tmp_path: Path) -> None:
@@ -225,7 +277,16 @@ def test_a_budget_that_is_only_a_mean_needs_both_numbers_or_a_rung(tmp_path: Pat
         with pytest.raises(InputError, match="only a mean"):
             found(asked(**money))
     assert {d.rung for d in found(asked(remaining_usd=0.0009, requests_left=10.0))} == {1}
-    assert {d.strategy for d in found(asked(rung=0, remaining_usd=0.0001))} == {CHEAP}
+    assert {d.strategy for d in found(asked(rung=0, remaining_usd=0.0003))} == {CHEAP}
+
+
+def test_a_budget_that_no_gateway_would_serve_is_said_to_be_one(tmp_path: Path) -> None:
+    mean = policy(budgets=(Budget(usd_per_request=0.001),))
+    with pytest.raises(InputError) as raised:
+        service(mean, tmp_path, InMemory(right))
+    found = rehearsed(mean, tmp_path)
+    assert found.measured_because is not None
+    assert raised.value.what in found.measured_because
 
 
 def test_prompts_and_labels_are_sorted_as_the_gateway_sorts_them(tmp_path: Path) -> None:
@@ -258,6 +319,13 @@ def test_a_policy_with_an_encoder_reads_prompts_with_it(tmp_path: Path) -> None:
     found = open_rehearsal(path, folder)
     classes = {text: found(asked(text, None))[0].class_name for text in ("near", "far", "broken")}
     assert classes == {"near": "easy", "far": "hard", "broken": "hard"}
+
+
+def test_what_a_gateway_refuses_to_obey_is_not_rehearsed(tmp_path: Path) -> None:
+    path = written(policy(), tmp_path)
+    path.write_text(path.read_text().replace("# easiest first", "# hardest first"))
+    with pytest.raises(RefusedPolicyError, match="byte for byte"):
+        open_rehearsal(path)
 
 
 def test_where_no_gateway_would_start_bounds_are_those_of_a_replay(tmp_path: Path) -> None:

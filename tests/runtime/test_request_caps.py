@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ from runtime.upstream import ChatCall, Completion, Message, Upstream
 
 pytestmark = pytest.mark.asyncio
 BOTH = ((DEAR, 0.001), (CHEAP, 0.0001))
+WAIT_S = 1.5
+"""Seconds in which a busy machine makes a local connection too."""
 ROUNDS = "large/best_of_n(batch=1,n=4,verifier=checker)"
 
 
@@ -107,9 +113,12 @@ async def test_a_cap_below_every_bound_of_a_strategy_is_refused_at_the_start(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(InputError, match=r"passes over this strategy every time") as raised:
-        service(capped({"usd": 0.00002}, rungs=BOTH), tmp_path, InMemory(right))
+        service(capped({"usd": 0.0001}, rungs=BOTH), tmp_path, InMemory(right))
     assert f"strategy {DEAR}" in str(raised.value)
     assert "raise caps.usd" in str(raised.value)
+    # 160 tokens of template, and four answers of 20
+    assert "at least 0.000144, what an empty prompt" in str(raised.value)
+    service(capped({"usd": 0.000144}, rungs=BOTH), tmp_path, InMemory(right))
 
 
 async def test_a_call_too_many_is_not_sent_and_the_answer_so_far_counts(tmp_path: Path) -> None:
@@ -133,10 +142,27 @@ async def test_a_call_that_failed_counts_as_one(tmp_path: Path) -> None:
     assert len(upstream.calls) == 1
 
 
+@asynccontextmanager
+async def silent_after(calls: int, text: str = "right") -> AsyncIterator[FakeUpstream]:
+    """A server that takes further calls and says nothing to them."""
+    told = asyncio.Event()
+
+    async def wait(_: Any, __: dict[str, Any]) -> None:
+        if len(fake.calls) > calls:
+            await told.wait()
+
+    fake = FakeUpstream(reply=text, behaviour=wait)
+    async with served(fake):
+        try:
+            yield fake
+        finally:
+            told.set()
+
+
 async def test_what_takes_too_long_is_given_up_and_charged_at_its_bound(tmp_path: Path) -> None:
-    async with served(FakeUpstream(delay_s=1)) as fake, Upstream(fake.url) as upstream:
-        found = service(capped({"wall_s": 0.05}), tmp_path, upstream)
-        with pytest.raises(TimeCapError, match=r"no answer within 0\.05 s"):
+    async with silent_after(0) as fake, Upstream(fake.url) as upstream:
+        found = service(capped({"wall_s": WAIT_S}), tmp_path, upstream)
+        with pytest.raises(TimeCapError, match=r"no answer within 1\.5 s"):
             await answered(found)
         state = found.ledger.state("global")
     assert len(fake.calls) == 1
@@ -146,19 +172,119 @@ async def test_what_takes_too_long_is_given_up_and_charged_at_its_bound(tmp_path
 
 
 async def test_only_the_calls_in_flight_are_charged_at_their_bounds(tmp_path: Path) -> None:
-    async def slow_from_the_second_on(_: Any, __: dict[str, Any]) -> None:
-        fake.delay_s = 1
-
-    fake = FakeUpstream(reply="wrong", behaviour=slow_from_the_second_on)
-    async with served(fake) as running_fake, Upstream(running_fake.url) as upstream:
+    async with silent_after(1, "wrong") as fake, Upstream(fake.url) as upstream:
         rungs = ((ROUNDS, 0.001),)
-        found = service(capped({"wall_s": 0.3}, rungs=rungs), tmp_path, upstream)
+        found = service(capped({"wall_s": WAIT_S}, rungs=rungs), tmp_path, upstream)
         with pytest.raises(TimeCapError):
             await answered(found)
         one_call = round(bound_usd(found, "large/single") * 1e9)
         assert len(fake.calls) == 2
         spent = found.ledger.state("global").spent_nano_usd
         assert spent == fake.bill_nano_usd + one_call  # the second call is not billed yet
+
+
+@asynccontextmanager
+async def listening(*, backlog: int = 8) -> AsyncIterator[socket.socket]:
+    """A server that nobody accepts connections of; the kernel makes as many as `backlog` says."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(backlog)
+        yield server
+
+
+@asynccontextmanager
+async def saturated() -> AsyncIterator[socket.socket]:
+    """A server whose connections are all taken: the next one waits to be made."""
+    async with listening(backlog=0) as server:
+        loop, clients = asyncio.get_running_loop(), []
+        try:
+            for _ in range(16):
+                client = socket.socket()
+                client.setblocking(False)
+                clients.append(client)
+                try:
+                    async with asyncio.timeout(0.1):
+                        await loop.sock_connect(client, server.getsockname())
+                except TimeoutError:
+                    break
+            else:
+                pytest.skip("this system queues more connections than it was asked to")
+            yield server
+        finally:
+            for client in clients:
+                client.close()
+
+
+def url_of(server: socket.socket) -> str:
+    return f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+
+
+async def test_a_call_that_still_waits_for_its_connection_costs_nothing(tmp_path: Path) -> None:
+    async with saturated() as server, Upstream(url_of(server)) as upstream:
+        found = service(capped({"wall_s": 0.1}, rungs=((ROUNDS, 0.001),)), tmp_path, upstream)
+        for _ in range(3):
+            with pytest.raises(TimeCapError):
+                await answered(found)
+        state = found.ledger.state("global")
+    assert (state.spent_nano_usd, state.held_nano_usd, state.requests) == (0, 0, 3)
+
+
+async def test_an_upstream_that_no_connection_is_made_to_in_time_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    async with saturated() as server, Upstream(url_of(server), timeout_s=0.1) as upstream:
+        found = service(policy(budgets=(budget(1.0),)), tmp_path, upstream)
+        with pytest.raises(UpstreamError) as raised:
+            await answered(found)
+        state = found.ledger.state("global")
+    assert not raised.value.sent
+    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+
+
+async def test_a_call_to_a_server_that_takes_it_and_stays_silent_is_charged(
+    tmp_path: Path,
+) -> None:
+    async with listening() as server, Upstream(url_of(server)) as upstream:
+        found = service(capped({"wall_s": WAIT_S}), tmp_path, upstream)
+        with pytest.raises(TimeCapError):
+            await answered(found)
+        state = found.ledger.state("global")
+    assert (state.spent_nano_usd, state.held_nano_usd) == (round(bound_usd(found, CHEAP) * 1e9), 0)
+
+
+async def test_a_call_on_a_connection_that_was_used_before_is_charged_too(tmp_path: Path) -> None:
+    async with silent_after(1) as fake, Upstream(fake.url) as upstream:
+        found = service(capped({"wall_s": WAIT_S}), tmp_path, upstream)
+        await answered(found)
+        with pytest.raises(TimeCapError):
+            await answered(found)
+        spent = found.ledger.state("global").spent_nano_usd
+        assert spent == fake.bill_nano_usd + round(bound_usd(found, CHEAP) * 1e9)
+
+
+async def test_a_server_that_refuses_connections_costs_nothing(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        async with Upstream(url_of(free)) as upstream:
+            found = service(capped({"wall_s": 5}), tmp_path, upstream)
+            with pytest.raises(UpstreamError, match="cannot connect"):
+                await answered(found)
+            state = found.ledger.state("global")
+    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+
+
+async def test_a_client_that_leaves_before_the_connection_is_made_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    async with saturated() as server, Upstream(url_of(server)) as upstream:
+        found = service(policy(budgets=(budget(1.0),)), tmp_path, upstream)
+        run = found.start(ask())
+        await asyncio.sleep(0.05)
+        run.abandon(0.0)
+        await asyncio.wait([run.task])
+        state = found.ledger.state("global")
+    assert run.task.cancelled()
+    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
 
 
 async def test_clients_are_told_402_and_504_without_the_operators_sums(tmp_path: Path) -> None:

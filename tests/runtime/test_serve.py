@@ -115,6 +115,22 @@ async def pour(writer: asyncio.StreamWriter, size: int) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_connection_may_be_idle_longer_than_clients_keep_it(tmp_path: Path) -> None:
+    async with process(tmp_path, "http://127.0.0.1:9", 1.0) as (_, url):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for idle_s in (0.0, 6.0):  # servers commonly close after 5 s
+            await asyncio.sleep(idle_s)
+            writer.write(b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n")
+            await writer.drain()
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+        writer.close()
+
+
+@pytest.mark.asyncio
 async def test_headers_that_never_end_close_their_connection(tmp_path: Path) -> None:
     async with process(tmp_path, "http://127.0.0.1:9", 1.0) as (_, url):
         port = int(url.rsplit(":", 1)[1])

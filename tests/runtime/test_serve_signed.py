@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 import pytest
-from small_policies import policy, written
+from small_encoders import encoder_folder
+from small_policies import by_vectors, policy, written
 
+from policies.findings import Severity
 from policies.keys import PublicKey, read_private_key, write_key_pair
 from policies.signing import sign_policy, signature_path
+from policies.verify import encoder_findings, verify
 from policies.whole import RefusedPolicyError
+from profiles.difficulty.reading.encoder import Encoder
 from profiles.errors import ExitCode, InputError
 from runtime.replay import replay
 from runtime.serve import serve
@@ -92,6 +97,37 @@ def test_serve_refuses_a_changed_graph(path: Path, ada: PublicKey) -> None:
     for trusted in (None, [ada]):
         with pytest.raises(InputError, match="not the decision graph"):
             serve(path, upstream=NOWHERE, port=0, trusted=trusted)
+
+
+def test_an_encoder_with_other_weights_is_found_by_verify_and_refused_by_serve(
+    path: Path, ada: PublicKey
+) -> None:
+    folder = encoder_folder(path.parent / "encoder")
+    model = onnx.load(folder / "model.onnx")
+    table = next(one for one in model.graph.initializer if one.name == "table")
+    (folder / "weights.bin").write_bytes(table.raw_data)
+    onnx.external_data_helper.set_external_data(table, "weights.bin")
+    table.ClearField("raw_data")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    written(policy(sorting=by_vectors(Encoder.open(folder))), path.parent)
+    signed(path)
+    whole = verify(path, [ada]).whole
+    assert whole is not None
+    assert list(encoder_findings(whole, folder)) == []
+    content = bytearray((folder / "weights.bin").read_bytes())
+    content[-1] ^= 1
+    (folder / "weights.bin").write_bytes(content)
+    (finding,) = encoder_findings(whole, folder)
+    assert (finding.code, finding.severity) == ("encoder", Severity.ERROR)
+    with pytest.raises(InputError, match="this is another encoder"):
+        serve(path, upstream=NOWHERE, port=0, trusted=[ada], encoder=folder)
+
+
+def test_an_encoder_is_no_part_of_a_policy_that_names_none(path: Path) -> None:
+    whole = verify(path).whole
+    assert whole is not None
+    (finding,) = encoder_findings(whole, path.parent)
+    assert (finding.code, finding.where.endswith(": classes")) == ("encoder", True)
 
 
 @contextmanager
