@@ -156,7 +156,7 @@ def _put(node: Any, place: Place, edit: Edit) -> Any:
     parts = dict(found)
     part = _put(parts.get(key), rest, edit)
     if part is None and not isinstance(node, BaseModel):
-        del parts[key]
+        parts.pop(key, None)
     else:
         parts[key] = part
     return _rebuilt(node, parts)

@@ -6,18 +6,16 @@ sees everything; a comment folds what most reviewers skip. Nothing is said where
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from planner.limit_names import in_words, is_floor, is_latency
-from planner.plan import LimitFigures
 from policies.decimals import nearest, plain
 from policies.diff import diff
-from policies.edits import Edit, FactChanged, WarningChanged, as_dict
+from policies.diff_notes import asked_words, notes, promised_words
+from policies.edits import Edit, as_dict
 from policies.edits_in_words import other_changes
 from policies.effects import ClassEffect, Effects, RungEffect, effects
 from policies.figures_in_words import (
@@ -36,10 +34,11 @@ from policies.figures_in_words import (
     with_interval,
 )
 from policies.policy import Policy
-from policies.promises import Promise, Turn
+from policies.promises import Turn
 from policies.report_layout import MARKDOWN, TEXT, Form, Section, as_markdown, as_text
 
 _SPEND = {"month": "monthly spend", "total": "total spend", "request": "spend per request"}
+_UNIT = {"month": "USD per month", "total": "USD in all", "request": "USD per request"}
 _CONVENTION = (
     "In brackets: 95 % intervals of a change, from the standard errors of the measured cells. What "
     "the same measurement says of both policies counts once; strategies of a class err together. "
@@ -100,7 +99,7 @@ def headline(found: Difference) -> str:
     """The answer in one line."""
     if found.is_empty:
         return "Nothing changed"
-    rung, spend = found.effects.first, _SPEND[found.effects.per]
+    rung, spend = found.effects.first, _spend(found.effects)
     if found.before is None or found.after is None:
         policy, was = ("New policy", "") if found.before is None else ("Policy removed", " was")
         levels = _levels(rung, new=found.before is None)
@@ -110,6 +109,10 @@ def headline(found: Difference) -> str:
         return f"{spend.capitalize()}, accuracy and p95 unchanged; {_kept(rung)}"
     money, accuracy, p95 = changes
     return f"{spend.capitalize()} {money}, accuracy {accuracy}, p95 {p95}; {_kept(rung)}"
+
+
+def _spend(found: Effects) -> str:
+    return f"mean {_SPEND[found.per]}" if found.grown else _SPEND[found.per]
 
 
 def _changes(rung: RungEffect) -> tuple[str, str, str]:
@@ -141,9 +144,10 @@ def _named(policy: Policy | None) -> dict[str, str] | None:
 
 def _sections(found: Difference, form: Form) -> Iterator[Section]:
     first, per = found.effects.first, found.effects.per
-    if notes := list(_notes(found, form)):
-        yield Section("", "\n".join(f"- {note}" for note in notes))
-    spend = {"month": "USD per month", "total": "USD in all", "request": "USD per request"}[per]
+    said = notes(found.before, found.after, found.edits, found.effects, form.name)
+    if lines := list(said):
+        yield Section("", "\n".join(f"- {line}" for line in lines))
+    spend = f"mean {_UNIT[per]}" if found.effects.grown else _UNIT[per]
     header: tuple[str, ...] = ("class", "requests", "accuracy", "USD per request", "p95")
     if first.state == "both":
         rows = list(_class_rows(first, form))
@@ -163,65 +167,13 @@ def _sections(found: Difference, form: Form) -> Iterator[Section]:
         yield Section("Promises", form.table(rows, header), folded=True)
     both = first.state == "both"
     if rows := [_rung_row(rung, label=both) for rung in rungs[1:] if _rung_differs(rung)]:
-        header = ("rung", _SPEND[per], "accuracy", "p95", "limits")
+        header = ("rung", _spend(found.effects), "accuracy", "p95", "limits")
         yield Section("Lower rungs", form.table(rows, header), folded=True)
     if lines := other_changes(found.edits, form.name):
         body = "\n".join(f"- {line}" for line in lines)
         yield Section("Everything else in the file", body, folded=True)
     if lines := list(_conventions(found.effects)):
         yield Section("How to read this", "\n".join(lines), folded=True)
-
-
-def _notes(found: Difference, form: Form) -> Iterator[str]:
-    """What a reviewer must not miss: promises that move, limits that are not kept, warnings."""
-    rung = found.effects.first
-    order = (Turn.VANISHED, Turn.LOOSENED, Turn.TIGHTENED, Turn.APPEARED)
-    for promise in rung.promises or ():
-        if promise.after and not promise.after.kept:
-            yield f"limit does not hold: {_promise_words(promise, form)}"
-    if found.before is None or found.after is None:
-        return
-    for turn in order:
-        for promise in rung.promises or ():
-            if promise.turn is turn:
-                yield f"promise {turn}: {_promise_words(promise, form)}"
-    for edit in found.edits:
-        if isinstance(edit, FactChanged) and edit.key == "confidence":
-            yield f"confidence of every promise: {_level(edit.before)} -> {_level(edit.after)}"
-        if isinstance(edit, WarningChanged):
-            which = "new warning" if edit.after else "warning gone"
-            yield f"{which}: {form.name(edit.text)}"
-
-
-def _level(confidence: Any) -> str:
-    return "none, point estimates" if confidence is None else f"{confidence:g}"
-
-
-def _promise_words(promise: Promise, form: Form) -> str:
-    limit = promise.limit
-    sides = [side for side in (promise.before, promise.after) if side]
-    words = [_promised(limit, side) for side in sides]
-    asked = [_asked(limit, side) for side in sides]
-    return (
-        f"{form.name(limit)} {' -> '.join(dict.fromkeys(words))} "
-        f"(asked: {' -> '.join(dict.fromkeys(asked))})"
-    )
-
-
-def _asked(limit: str, found: LimitFigures) -> str:
-    return f"{'at least' if is_floor(limit) else 'at most'} {_words(limit, found.asked)}"
-
-
-def _promised(limit: str, found: LimitFigures) -> str:
-    if is_latency(limit):
-        return f"{per_cent(found.promised)} of requests slower"
-    return _words(limit, found.promised)
-
-
-def _words(limit: str, value: float) -> str:
-    """With its unit; of a limit that we do not know, the number alone."""
-    words = in_words(limit, value)
-    return words if re.fullmatch(r"[\w.+-]+( [A-Za-z-]+)*", words) else f"{value:g}"
 
 
 def _class_rows(rung: RungEffect, form: Form) -> Iterator[tuple[str, ...]]:
@@ -294,8 +246,8 @@ def _promise_rows(rung: RungEffect, form: Form) -> Iterator[tuple[str, ...]]:
         yield (what, "", f"{moved(change, write, rung.state)}{unit}", "", "")
     for promise in rung.promises or ():
         sides = [side for side in (promise.before, promise.after) if side]
-        asked = dict.fromkeys(_asked(promise.limit, side) for side in sides)
-        words = dict.fromkeys(_promised(promise.limit, side) for side in sides)
+        asked = dict.fromkeys(asked_words(promise.limit, side) for side in sides)
+        words = dict.fromkeys(promised_words(promise.limit, side) for side in sides)
         holds = "" if promise.after is None else "yes" if promise.after.kept else "no"
         turn = promise.turn if rung.state == "both" else ""
         yield (form.name(promise.limit), " -> ".join(asked), " -> ".join(words), turn, holds)

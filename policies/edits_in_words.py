@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from policies.decimals import plain
 from policies.edits import (
     BudgetChanged,
     CapChanged,
@@ -21,10 +23,11 @@ from policies.edits import (
     ShadowPriceChanged,
     StrategyChanged,
 )
+from policies.policy import Budget
 from profiles.digest import canonical_json
 
 Named = Callable[[str], str]
-_DIGEST = "sha256:"
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _DIGEST_SHOWN = 19
 
 
@@ -40,6 +43,23 @@ def other_changes(edits: Iterable[Edit], name: Named) -> list[str]:
     return [*lines, *_counted(edits)]
 
 
+def budget_changes(edits: Iterable[Edit], name: Named) -> Iterator[str]:
+    """A line per budget that changes, appears or vanishes: one of another window is another one."""
+    for edit in edits:
+        match edit:
+            case BudgetChanged(before=None, after=Budget() as new):
+                yield f"new budget: {edit.budget}, {_money(new)}"
+            case BudgetChanged(before=Budget() as old, after=None):
+                yield f"budget gone: {edit.budget}, {_money(old)}"
+            case BudgetChanged():
+                yield f"budget {edit.budget}: {_change(edit.before, edit.after, name)}"
+
+
+def _money(budget: Budget) -> str:
+    each = f"{plain(budget.usd_per_request)} USD per request"
+    return each if budget.limit_usd is None else f"{plain(budget.limit_usd)} USD, {each}"
+
+
 def _line(edit: Edit, name: Named) -> Iterator[str]:
     match edit:
         case StrategyChanged():
@@ -53,8 +73,6 @@ def _line(edit: Edit, name: Named) -> Iterator[str]:
             yield f"{what}: {_change(edit.before, edit.after, name)}"
         case LimitChanged():
             yield f"limits.{edit.limit}: {_change(edit.before, edit.after, name)}"
-        case BudgetChanged():
-            yield f"budget {edit.budget}: {_change(edit.before, edit.after, name)}"
         case PriceChanged():
             change = _change(edit.before, edit.after, name)
             yield f"price of {name(edit.model)}, USD per million tokens: {change}"
@@ -88,7 +106,7 @@ def _value(value: Any, name: Named) -> str:
     if value is None:
         return "none"
     if isinstance(value, str):
-        return name(value[:_DIGEST_SHOWN] if value.startswith(_DIGEST) else value)
+        return name(value[:_DIGEST_SHOWN] if _DIGEST.fullmatch(value) else value)
     return name(canonical_json(value))
 
 

@@ -16,23 +16,13 @@ from math import inf, isfinite
 from typing import Literal
 
 from planner.plan import Figures
-from planner.spec import Window
 from policies.change_parts import Mix, Part, parts_of
 from policies.intervals import Measure, Mixture, half_width, standard_error
 from policies.policy import Policy, PolicyRung
 from policies.promises import Promise, promises
+from policies.volumes import MONTH_DAYS, Per, Volume, is_scaled, volumes
 
-MONTH_DAYS = 30
-Per = Literal["month", "total", "request"]
 State = Literal["both", "new", "gone"]
-_PER_MONTH = {
-    Window.SECOND: MONTH_DAYS * 86_400.0,
-    Window.MINUTE: MONTH_DAYS * 1440.0,
-    Window.HOUR: MONTH_DAYS * 24.0,
-    Window.DAY: float(MONTH_DAYS),
-    Window.WEEK: MONTH_DAYS / 7,
-    Window.MONTH: 1.0,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +119,10 @@ class Effects:
     Attributes:
         per: What spend is stated per: a month, where both policies know their traffic; the total,
             where that is one batch; else a request.
-        requests: Requests per that.
+        requests: Requests per that; of traffic that grows, the mean of all its windows.
         month_days: Days of a month where traffic per another window was scaled to one, else None.
+        grown: Spend on the first rung at the traffic of the first window planned for, and of the
+            last; None where no traffic grows.
         first: The rung that holds while there is money.
         lower: The other rungs of either policy, dearest first.
     """
@@ -138,6 +130,7 @@ class Effects:
     per: Per
     requests: Change
     month_days: int | None
+    grown: tuple[Change, Change] | None
     first: RungEffect
     lower: tuple[RungEffect, ...]
 
@@ -179,12 +172,9 @@ class _Side:
 
 def effects(before: Policy | None, after: Policy | None) -> Effects:
     """What it means to put one policy in another's place; None, of one of them, for no policy."""
-    per, requests = _volume(before, after)
-    scaled = per == "month" and any(
-        policy and policy.traffic and policy.traffic.per != Window.MONTH
-        for policy in (before, after)
-    )
-
+    per, (earlier, later) = volumes(before, after)
+    requests = Change.of(*(volume.mean if volume else None for volume in (earlier, later)))
+    scaled = per == "month" and (is_scaled(before) or is_scaled(after))
     old, new = before.rungs if before else (), after.rungs if after else ()
 
     def between(fraction: float, was: PolicyRung | None, now: PolicyRung | None) -> RungEffect:
@@ -192,11 +182,13 @@ def effects(before: Policy | None, after: Policy | None) -> Effects:
         return _rung(fraction, *sides)
 
     olds, news = ({rung.budget_fraction: rung for rung in rungs[1:]} for rungs in (old, new))
+    first = between((new or old)[0].budget_fraction, *(r[0] if r else None for r in (old, new)))
     return Effects(
         per=per,
         requests=requests,
         month_days=MONTH_DAYS if scaled else None,
-        first=between((new or old)[0].budget_fraction, *(r[0] if r else None for r in (old, new))),
+        grown=_grown(first.usd_per_request, earlier, later),
+        first=first,
         lower=tuple(
             between(fraction, olds.get(fraction), news.get(fraction))
             for fraction in sorted({**olds, **news}, reverse=True)
@@ -204,22 +196,18 @@ def effects(before: Policy | None, after: Policy | None) -> Effects:
     )
 
 
-def _volume(before: Policy | None, after: Policy | None) -> tuple[Per, Change]:
-    """What both policies' spend can be stated per, and how many requests that is."""
-    volumes = [_requests(policy) for policy in (before, after)]
-    known = {volume[0] for volume in volumes if volume}
-    there = [policy for policy in (before, after) if policy]
-    if len(known) != 1 or len([volume for volume in volumes if volume]) < len(there):
-        return "request", Change.of(*(1.0 if policy else None for policy in (before, after)))
-    return known.pop(), Change.of(*(volume[1] if volume else None for volume in volumes))
-
-
-def _requests(policy: Policy | None) -> tuple[Per, float] | None:
-    if policy is None or policy.traffic is None:
+def _grown(
+    usd: Change, earlier: Volume | None, later: Volume | None
+) -> tuple[Change, Change] | None:
+    """Dollars at the traffic of the first window, and of the last; None where none grows."""
+    if not any(volume and volume.grows for volume in (earlier, later)):
         return None
-    if policy.traffic.per is Window.TOTAL:
-        return "total", float(policy.traffic.requests)
-    return "month", policy.traffic.requests * _PER_MONTH[policy.traffic.per]
+    ends = [(one.first, one.last) if one else (None, None) for one in (earlier, later)]
+    first, last = (
+        Change.of(_product(usd.before, was), _product(usd.after, now))
+        for was, now in zip(*ends, strict=True)
+    )
+    return first, last
 
 
 def _rung(fraction: float, before: _Side, after: _Side) -> RungEffect:

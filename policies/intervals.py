@@ -49,11 +49,17 @@ class Mixture:
         shares = self.rung.shares.get(class_name, {})
         return self.weights.get(class_name, 0.0) * shares.get(strategy, 0.0)
 
+    def lacks(self, class_name: str) -> bool:
+        """Whether a class counts of which the rung does not say who answers it."""
+        return bool(self.weights.get(class_name)) and not self.rung.shares.get(class_name)
+
 
 def standard_error(before: Mixture, after: Mixture, measure: Measure) -> float | None:
-    """Standard error of ``after - before``; None where that of a cell is not known."""
+    """Standard error of ``after - before``; None where a cell, or its error, is not known."""
     parts: list[float] = []
     for name in {**before.weights, **after.weights}:
+        if before.lacks(name) or after.lacks(name):
+            return None
         gained, lost = 0.0, 0.0
         for coefficient, error in _terms(before, after, name, measure):
             if error is None:

@@ -12,6 +12,8 @@ from planner.plan import LimitFigures
 
 NOISE = 1e-6
 """Relative; promises have nine digits, of which a solver's tolerance moves the last."""
+NOTHING = 1e-12
+"""A promise of no more than this, in any unit, is one of zero."""
 
 
 class Turn(StrEnum):
@@ -53,6 +55,6 @@ def _turn(limit: str, before: LimitFigures | None, after: LimitFigures | None) -
     # A share of slower requests is promised of one limit in seconds, and compares with no other.
     if is_latency(limit) and not isclose(before.asked, after.asked, rel_tol=NOISE):
         was, now = before.asked, after.asked
-    if isclose(was, now, rel_tol=NOISE):
+    if isclose(was, now, rel_tol=NOISE, abs_tol=NOTHING):
         return Turn.SAME
     return Turn.TIGHTENED if (now > was) == is_floor(limit) else Turn.LOOSENED

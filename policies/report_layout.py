@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from profiles.visible import escaped
+from profiles.visible import quoted
 
 MARKER = "<!-- inferbudget -->"
 """By this first line a comment is found again and updated in place."""
@@ -46,6 +47,11 @@ class Section:
     title: str
     body: str
     folded: bool = False
+
+
+def marker_of(path: str) -> str:
+    """The marker of one of several policies: a path of any characters cannot end it."""
+    return f"<!-- inferbudget {quote(path, errors='replace')} -->"
 
 
 def as_text(headline: str, sections: Iterable[Section]) -> str:
@@ -95,11 +101,11 @@ def piped(rows: Rows, header: Sequence[str]) -> str:
 
 def code(text: str) -> str:
     """The text as a code span, whatever it holds."""
-    shown = escaped(text) or '""'
+    shown = quoted(text) or '""'
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     space = " " if shown[0] in "` " or shown[-1] in "` " else ""
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-TEXT = Form(name=lambda text: escaped(text) or '""', table=aligned)
+TEXT = Form(name=lambda text: quoted(text) or '""', table=aligned)
 MARKDOWN = Form(name=code, table=piped)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from planner.spec import Caps
 from policies.decimals import plain
+from policies.limit_order import limit_order
 from policies.policy import Budget, Policy, PolicyEncoder, PolicyRung, StrategyEntry
 from profiles.money import TokenPrice
 
@@ -31,6 +32,7 @@ _BLOCK_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.+@/():=,\[\]\-]*(?<!:)\Z")
 _OLD_BOOLEANS = frozenset({"y", "Y", "n", "N"})
 _LONGEST_SIMPLE_KEY = 1000
 _UNKNOWN = "not recorded"
+_CONSTANTS = {None: "null", True: "true", False: "false"}
 _WEIGHTS = "planned shares of requests"
 _SORTED_BY = {
     "text": "the graph reads the prompt",
@@ -72,18 +74,21 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield ""
     yield "# Cheapest first. Per class what the plan counted on, with standard errors."
     yield "strategies:"
+    classes = _ranks(policy.classes.names)
     for entry in policy.strategies:
-        yield from _strategy(entry, policy.classes.names)
+        yield from _strategy(entry, classes)
     yield ""
     yield "# Dearest first: the runtime steps down as money runs short."
     yield "# Shares say which part of a class's requests each strategy answers."
     yield "rungs:"
+    strategies, limits_order = _ranks(policy.strategy_texts()), _ranks(limit_order(policy))
     for rung in policy.rungs:
-        yield from _rung(rung, policy)
+        yield from _rung(rung, classes, strategies, limits_order)
     yield ""
     traffic = policy.traffic and policy.traffic.model_dump(mode="json", exclude_none=True)
-    yield f"traffic: {_flow(traffic)}"
-    yield f"limits: {_flow(policy.limits.model_dump(mode='json', exclude_defaults=True))}"
+    yield f"traffic: {_flow(_in_order(traffic, policy.traffic, classes))}"
+    limits = policy.limits.model_dump(mode="json", exclude_defaults=True)
+    yield f"limits: {_flow(_in_order(limits, policy.limits, classes))}"
     yield from _caps(policy.caps)
     yield from _budgets(policy.budgets)
     yield f"when_exhausted: {policy.when_exhausted}"
@@ -101,7 +106,7 @@ def _encoder(encoder: PolicyEncoder) -> Iterator[str]:
     yield f"    pooling: {encoder.pooling}"
 
 
-def _strategy(entry: StrategyEntry, names: tuple[str, ...]) -> Iterator[str]:
+def _strategy(entry: StrategyEntry, classes: Mapping[str, int]) -> Iterator[str]:
     yield f"  - text: {_word(entry.text)}"
     if entry.max_tokens is None:
         yield "    max_tokens: null # no cap is known"
@@ -110,24 +115,29 @@ def _strategy(entry: StrategyEntry, names: tuple[str, ...]) -> Iterator[str]:
     if entry.max_tokens_by_prompt is not None:
         line = _figures(entry.max_tokens_by_prompt)
         yield f"    max_tokens_by_prompt: {line} # and no more than that"
-    yield from _table("by_class", _sorted(entry.by_class, names))
+    yield from _table("by_class", _sorted(entry.by_class, classes))
 
 
-def _rung(rung: PolicyRung, policy: Policy) -> Iterator[str]:
+def _rung(
+    rung: PolicyRung,
+    classes: Mapping[str, int],
+    strategies: Mapping[str, int],
+    limits: Mapping[str, int],
+) -> Iterator[str]:
     yield f"  - budget_fraction: {plain(rung.budget_fraction)}"
     objective = f"null # {_UNKNOWN}" if rung.objective is None else _word(rung.objective)
     yield f"    objective: {objective}"
     yield "    shares:" + ("" if rung.shares else " {}")
-    for name, shares in _sorted(rung.shares, policy.classes.names).items():
+    for name, shares in _sorted(rung.shares, classes).items():
         yield f"      {_key(name, 6)}:" + ("" if shares else " {}")
-        for text, share in _sorted(shares, policy.strategy_texts()).items():
+        for text, share in _sorted(shares, strategies).items():
             yield f"        {_key(text, 8)}: {plain(share)}"
     yield f"    expected: {_figures(rung.expected)}"
     yield f"    promised: {_figures(rung.promised)}"
-    by_class = rung.by_class and _sorted(rung.by_class, policy.classes.names)
+    by_class = rung.by_class and _sorted(rung.by_class, classes)
     yield from _table("by_class", by_class)
-    yield from _table("limits", rung.limits)
-    prices = rung.shadow_prices
+    yield from _table("limits", rung.limits and _sorted(rung.limits, limits))
+    prices = rung.shadow_prices and _sorted(rung.shadow_prices, limits)
     yield f"    shadow_prices: {_flow(prices)}" + (f" # {_UNKNOWN}" if prices is None else "")
 
 
@@ -142,7 +152,7 @@ def _table(key: str, rows: Mapping[str, BaseModel] | None) -> Iterator[str]:
 
 
 def _figures(figures: BaseModel) -> str:
-    return _flow(dict(figures))
+    return _flow(figures.__dict__)
 
 
 def _caps(caps: Caps | None) -> Iterator[str]:
@@ -201,28 +211,44 @@ def _words(key: str, texts: tuple[str, ...]) -> Iterator[str]:
         yield f"  - {_quoted(text)}"
 
 
-def _sorted(values: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
+def _ranks(order: Iterable[str]) -> dict[str, int]:
+    """Places of keys in the file's order."""
+    return {key: place for place, key in enumerate(order)}
+
+
+def _sorted(values: Mapping[str, Any], rank: Mapping[str, int]) -> dict[str, Any]:
     """In the file's order; keys that the file does not know come last."""
-    rank = {key: position for position, key in enumerate(order)}
     keys = sorted(values, key=lambda key: (rank.get(key, len(rank)), key))
     return {key: values[key] for key in keys}
 
 
+def _in_order(written: Any, value: Any, order: Mapping[str, int]) -> Any:
+    """What was written of a value, with its mappings in the file's order."""
+    if isinstance(value, BaseModel):
+        return {key: _in_order(part, getattr(value, key), order) for key, part in written.items()}
+    if isinstance(value, Mapping):
+        return {key: _in_order(written[key], value[key], order) for key in _sorted(written, order)}
+    return written
+
+
 def _flow(value: Any) -> str:
     """A value on one line."""
+    if isinstance(value, float):  # most are
+        return plain(value)
+    return _CONSTANTS[value] if value is None or isinstance(value, bool) else _part(value)
+
+
+def _part(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{_flow_key(key)}: {_flow(item)}' for key, item in value.items())}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_flow, value))}]"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    return plain(value) if isinstance(value, float) else _word(str(value), _FLOW_WORD)
+    return _word(str(value), _FLOW_WORD)
 
 
+@lru_cache(maxsize=4096)
 def _flow_key(text: str) -> str:
     word = _word(text, _FLOW_WORD)
     return word if len(word) <= _LONGEST_SIMPLE_KEY else f"? {word} "

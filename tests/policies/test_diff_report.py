@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from diff_examples import (
@@ -23,13 +24,15 @@ from diff_examples import (
     rung,
 )
 from generated_policies import any_policies, sound_policies
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from planner.plan import LimitFigures
 from planner.spec import Limits, Traffic
 from policies.diff_report import Difference, headline, markdown, text
-from policies.policy import Policy
+from policies.policy import Budget, Graph, Policy, Provenance, StrategyEntry
 from policies.report_layout import LONGEST, MARKER, code
+from profiles.money import PriceCard
 
 FIXTURES = Path(__file__).parent / "fixtures/diff"
 HOSTILE = 'a|b`c``<script>\n</details>\x1b[31m @octocat [x](http://e.vil) --> "'
@@ -119,6 +122,51 @@ def test_the_first_line_is_the_answer() -> None:
     ), line
 
 
+def test_growing_traffic_is_said_to_grow_with_dollars_at_both_its_ends() -> None:
+    growth = {"rate": 0.05, "windows": 12}
+    grows = Traffic.model_validate({"requests": 1_000_000, "per": "month", "growth": growth})
+    for write in (text, markdown):
+        found = write(Difference.of(policy(), policy(NEW_SHARES, traffic=grows)))
+        assert "Mean monthly spend +524 USD (+34.6 %)" in found
+        assert (
+            "- traffic: steady -> +5 % per month over 12 windows; spend is at that of the mean "
+            "window: +22.5 USD (+1.5 %) at that of the first, +1,113 USD (+73.6 %) at that of the "
+            "last\n"
+        ) in found
+        assert "mean USD per month" in found
+    new = text(Difference.of(None, policy(traffic=grows)))
+    assert new.startswith("New policy: mean monthly spend 2,006 USD")
+    assert "1,513 USD at that of the first, 2,587 USD at that of the last" in new
+
+
+def test_a_limit_that_moves_below_its_promise_is_told() -> None:
+    (first, *lower), name = policy().rungs, "accuracy.overall"
+    found = (first.limits or {})[name].model_copy(update={"asked": 0.6, "allowed": 0.6})
+    eased = first.model_copy(update={"limits": {**(first.limits or {}), name: found}})
+    said = text(Difference.of(policy(), policy(rungs=(eased, *lower))))
+    assert (
+        "- limit moved, promise the same: accuracy.overall 0.8225 "
+        "(asked: at least 0.7 -> at least 0.6)\n"
+    ) in said
+    assert "promise loosened" not in said
+
+
+def test_a_budget_of_another_window_is_told_above_all_tables() -> None:
+    daily = Budget(limit_usd=200, usd_per_request=0.005, window="day", requests=40_000)
+    more = policy().budgets[0].model_copy(update={"limit_usd": 9000.0})
+    mean = Budget(usd_per_request=0.005)
+    for budgets, said in (
+        ((daily,), "- budget gone: global per month, 5000 USD, 0.005 USD per request\n"
+                   "- new budget: global per day, 200 USD, 0.005 USD per request\n"),
+        ((more,), "- budget global per month: limit_usd 5000.0 -> 9000.0\n"),
+        ((), "- budget gone: global per month, 5000 USD, 0.005 USD per request\n"),
+        ((*policy().budgets, mean), "- new budget: global per total, 0.005 USD per request\n"),
+    ):  # fmt: skip
+        found = text(Difference.of(policy(), policy(budgets=budgets)))
+        assert found.count("budget") == said.count("budget")
+        assert found.index(said) < found.index("Everything else in the file")
+
+
 def test_nothing_is_said_where_nothing_changed() -> None:
     same = Difference.of(policy(), policy())
     assert text(same) == markdown(same) == ""
@@ -146,7 +194,8 @@ def hostile() -> Difference:
     cells = {HOSTILE: CELLS["hard"], "easy": CELLS["easy"]}
     weights = {"easy": 0.7, HOSTILE: 0.3}
     shares = {"easy": {SMALL: 1.0}, HOSTILE: {LARGE: 1.0}}
-    limits = {HOSTILE: LimitFigures(asked=0.7, allowed=0.7, promised=0.6, kept=False)}
+    unkept = LimitFigures(asked=0.7, allowed=0.7, promised=0.6, kept=False)
+    limits = {f"accuracy.by_class.{HOSTILE}": unkept}
     rungs = (rung(shares, cells=cells, weights=weights, limits=limits),)
     spec = Limits.model_validate({"accuracy": {"by_class": {HOSTILE: 0.5}}})
     new = policy(
@@ -182,6 +231,119 @@ def test_names_of_others_cannot_leave_their_code_spans_or_cells() -> None:
 
 def test_a_terminal_gets_no_control_characters() -> None:
     assert all(char.isprintable() or char == "\n" for char in text(hostile()))
+
+
+def named(kind: str, name: str) -> Policy:
+    """A policy that calls one thing by a name that others chose."""
+    classes, strategy = ("easy", "hard"), LARGE
+    changes: dict[str, Any] = {}
+    match kind:
+        case "class":
+            classes = ("easy", name)
+        case "strategy":
+            strategy = name
+        case "limit":
+            found = LimitFigures(asked=0.7, allowed=0.7, promised=0.6, kept=False)
+            limits = {f"accuracy.by_class.{name}": found, f"gpu.{name}": found}
+            changes["rungs"] = (rung(OLD_SHARES, limits=limits),)
+        case "objective":
+            changes["rungs"] = (rung(OLD_SHARES, objective=name),)
+        case "warning":
+            changes["warnings"] = (name,)
+        case "model":
+            changes["prices"] = PriceCard.model_validate(
+                {"models": {name: {"input": 1.0, "output": 2.0}}}
+            )
+        case "graph":
+            changes["graph"] = Graph(file=name, sha256=f"sha256:{name}")
+        case "origin":
+            changes["provenance"] = Provenance(
+                plan=name, spec=name, profile=name, solver=name, evidence=(name,)
+            )
+        case "workload":
+            changes["workload"] = name
+    cells = {one: {SMALL: cell(0.4, 0.001), strategy: cell(0.8, 0.01)} for one in classes}
+    shares = {one: {SMALL: 0.5, strategy: 0.5} for one in classes}
+    weights = dict(zip(classes, (0.7, 0.3), strict=True))
+    changes = {"rungs": (rung(shares, cells=cells, weights=weights),), **changes}
+    made = policy(shares, cells=cells, weights=weights, **changes)
+    entries = [StrategyEntry(text=text, max_tokens=9) for text in (SMALL, strategy)]
+    return made.model_copy(update={"strategies": tuple(entries)}).sealed()
+
+
+KINDS = (
+    "class",
+    "strategy",
+    "limit",
+    "objective",
+    "warning",
+    "model",
+    "graph",
+    "origin",
+    "workload",
+)
+CHARACTERS = "`|\\\n\r\x0b\x1b\u2028\u202e a"
+MARKUP = (
+    "<!-- inferbudget -->",
+    "</details>",
+    "<img src=x>",
+    "![i](//e.vil/i.png)",
+    "[x](//e.vil)",
+    "@octocat",
+    "/approve",
+    "- ",
+    "# ",
+    "> ",
+    "::error::",
+    "##[error]",
+)
+NAMES = st.one_of(
+    st.lists(st.sampled_from([*CHARACTERS, *MARKUP]), min_size=1, max_size=6).map("".join),
+    st.text(max_size=8),
+)
+BEGINNINGS = re.compile(
+    r"\| |- |\*\*|</?details>$|<summary>|$|In brackets: |A month counts |Spend is |A file of |"
+    r"The details are too long|<!-- inferbudget -->$"
+)
+
+
+@given(st.sampled_from(KINDS), NAMES, st.sampled_from([None, policy()]))
+@settings(max_examples=300, deadline=None)
+def test_no_name_begins_a_line_or_leaves_its_place_in_a_comment(
+    kind: str, name: str, old: Policy | None
+) -> None:
+    assume(name.strip())
+    found = markdown(Difference.of(old, named(kind, name)))
+    lines = found.split("\n")
+    assert found.isascii() or all(line.isprintable() for line in lines)
+    assert all(BEGINNINGS.match(line) for line in lines), found
+    for line in lines[1:]:
+        rest = re.sub("</?(details|summary)>", "", outside_code(line))
+        assert not set(rest) & set("`<@#!&\\/"), line
+        assert "](" not in rest
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in lines if line.startswith("| ")}
+    assert widths <= {5, 6, 8}, found
+
+
+@given(st.sampled_from(KINDS), NAMES)
+@settings(max_examples=100, deadline=None)
+def test_a_terminal_has_as_many_lines_whatever_the_names(kind: str, name: str) -> None:
+    assume(name.strip())
+    plain = text(Difference.of(policy(), named(kind, "other")))
+    found = text(Difference.of(policy(), named(kind, name)))
+    assert found.count("\n") == plain.count("\n")
+    assert all(char.isprintable() or char == "\n" for char in found)
+
+
+def test_a_name_without_end_does_not_push_the_answer_out_of_a_comment() -> None:
+    found = markdown(Difference.of(policy(), named("limit", "endless" * 20_000)))
+    assert "- limit does not hold: `accuracy.by_class.endless" in found
+    assert "characters cut" in found
+
+
+def test_what_only_begins_like_a_digest_is_shown_whole() -> None:
+    found = text(Difference.of(policy(), named("graph", "of nobody, as this goes on")))
+    assert "graph.sha256: sha256:502e -> sha256:of nobody, as this goes on" in found
 
 
 @pytest.mark.parametrize("name", ["", " ", "`", "a`", "``a", "a\nb", "plain"])

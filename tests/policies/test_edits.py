@@ -41,6 +41,7 @@ def test_edits_make_one_policy_the_other(pair: tuple[Policy, Policy]) -> None:
     assert found == new
     assert found.content_digest() == new.content_digest()
     assert found.digest == new.digest
+    assert policy_text(found) == policy_text(new)
 
 
 @given(sound_policies(), sound_policies())
@@ -116,6 +117,16 @@ def test_a_strategy_that_goes_is_one_edit_and_no_other_is_touched() -> None:
     policy = example()
     new = changed(strategies=policy.strategies[1:])
     assert only(new) == StrategyChanged(SMALL, policy.strategies[0], None)
+
+
+def test_a_limit_that_comes_between_others_gives_the_same_bytes() -> None:
+    policy = example()
+    rung = policy.rungs[0]
+    overall, tail = (rung.limits or {}).items()
+    limits = dict([overall, ("accuracy.by_class.easy", overall[1]), tail])
+    new = changed(rungs=(rung.model_copy(update={"limits": limits}), *policy.rungs[1:]))
+    assert only(new) == PromiseChanged(1.0, "accuracy.by_class.easy", None, overall[1])
+    assert policy_text(apply(diff(policy, new), policy)) == policy_text(new)
 
 
 def test_strategies_in_another_order_are_a_change_of_order() -> None:
@@ -197,6 +208,7 @@ def test_edits_are_refused_by_another_policy() -> None:
     rungless = SharesMoved(0.125, "easy", None, {})
     with pytest.raises(InputError, match="these edits are for another policy"):
         apply([rungless], policy)
+    assert apply([SharesMoved(0.5, "of nobody", None, None)], policy) == policy
     order = OrderChanged("strategies", (), ("other/single",))
     with pytest.raises(InputError, match="these edits are for another policy"):
         apply([order], policy)

@@ -17,6 +17,7 @@ from diff_examples import (
 )
 from generated_policies import any_policies, sound_policies
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planner.plan import LimitFigures
 from planner.spec import Traffic
@@ -149,6 +150,42 @@ def test_spend_is_per_month_where_both_know_their_traffic(
     assert found.month_days == (30 if scaled else None)
 
 
+@given(
+    st.integers(1, 10**6),
+    st.floats(-0.5, 0.5),
+    st.integers(1, 60),
+    st.sampled_from(["hour", "month", "total"]),
+)
+@settings(max_examples=50, deadline=None)
+def test_spend_of_traffic_that_grows_is_that_of_the_mean_of_its_windows(
+    requests: int, rate: float, windows: int, per: str
+) -> None:
+    growth = {"rate": rate, "windows": windows}
+    grows = Traffic.model_validate({"requests": requests, "per": per, "growth": growth})
+    found = effects(policy(), policy(traffic=grows)).requests.after
+    if per == "total":  # the other policy's traffic is per month
+        assert found == 1
+        return
+    every = [requests * (1 + rate) ** window for window in range(windows)]
+    scale = 720 if per == "hour" else 1
+    assert found == pytest.approx(scale * math.fsum(every) / windows, rel=1e-9)
+
+
+def test_traffic_that_starts_to_grow_costs_more_in_all_but_the_first_window() -> None:
+    growth = {"rate": 1.0, "windows": 3}
+    grows = Traffic.model_validate({"requests": 1_000_000, "per": "month", "growth": growth})
+    found = effects(policy(), policy(traffic=grows))
+    usd = found.first.usd_per_request.before or 0.0
+    assert found.first.spend.change.change == pytest.approx(4e6 / 3 * usd)
+    assert parts(found.first.spend)["volume", None] == pytest.approx(4e6 / 3 * usd)
+    assert found.grown is not None
+    first, last = found.grown
+    assert (first.change, last.change) == (0, pytest.approx(3e6 * usd))
+    assert effects(policy(), policy()).grown is None
+    still = Traffic.model_validate({"requests": 9, "growth": {"rate": 0.1, "windows": 1}})
+    assert effects(policy(), policy(traffic=still)).grown is None
+
+
 def test_an_unknown_cost_is_unknown_and_never_zero() -> None:
     cells = {**CELLS, "hard": {text: cell(0.5, None) for text in CELLS["hard"]}}
     first = effects(policy(), policy(cells=cells)).first
@@ -188,6 +225,7 @@ def limit(asked: float, promised: float, *, kept: bool = True) -> LimitFigures:
         ("shares.big.at_least", limit(0.1, 0.2), limit(0.1, 0.15), Turn.LOOSENED),
         ("latency.p95_s", limit(2.0, 0.02), limit(2.0, 0.03), Turn.LOOSENED),
         ("latency.p95_s", limit(2.0, 0.02), limit(1.5, 0.03), Turn.TIGHTENED),
+        ("latency.p95_s", limit(2.0, 0.0), limit(2.0, 1e-17), Turn.SAME),
     ],
 )
 def test_promises_turn(

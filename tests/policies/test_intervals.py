@@ -119,6 +119,18 @@ def test_an_error_that_nobody_recorded_makes_the_interval_unknown_unless_it_canc
     assert standard_error(mixture(old), mixture(new, other), "accuracy") is not None
 
 
+def test_a_class_that_nobody_is_said_to_answer_makes_the_interval_unknown_and_not_narrow() -> None:
+    old, new = policy(), policy(NEW_SHARES)
+    silent = new.rungs[0].model_copy(update={"shares": {"easy": NEW_SHARES["easy"]}})
+    for empty in (silent, silent.model_copy(update={"shares": {**silent.shares, "hard": {}}})):
+        partly = new.model_copy(update={"rungs": (empty, *new.rungs[1:])})
+        assert standard_error(mixture(old), mixture(partly), "accuracy") is None
+        assert standard_error(mixture(partly), mixture(old), "accuracy") is None
+        assert effects(old, partly).first.spend.change.low is None
+        unused = {"easy": 1.0, "hard": 0.0}
+        assert standard_error(mixture(old, unused), mixture(partly, unused), "cost_usd") == 0
+
+
 @given(
     st.lists(st.floats(-1, 1), min_size=3, max_size=3),
     st.lists(st.floats(0.001, 1), min_size=9, max_size=9),
@@ -134,7 +146,7 @@ def test_no_correlation_between_0_and_1_gives_more_than_the_convention(
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled = np.array(moves) * np.array(errors)
     exact = math.sqrt(max(float(scaled @ (vectors @ vectors.T) @ scaled), 0.0))
-    row = {text: cell(0.5, 0.1, se) for text, se in zip(texts, errors, strict=True)}
+    row = {text: cell(0.25, 0.1, se) for text, se in zip(texts, errors, strict=True)}
     lost = {text: max(-move, 0.0) for text, move in zip(texts, moves, strict=True)}
     gained = {text: max(move, 0.0) for text, move in zip(texts, moves, strict=True)}
     both = {"easy": 0.0, "hard": 1.0}
