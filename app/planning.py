@@ -115,6 +115,7 @@ def _opened(store_path: Path) -> Store:
 
 def ask(spec_path: Path, store_path: Path) -> Question:
     """Read a spec and the profile that it is about."""
+    from planner.estimating.bounds import with_bounds
     from planner.spec import read_spec
     from profiles.pricing.prices import prices_of
 
@@ -131,6 +132,7 @@ def ask(spec_path: Path, store_path: Path) -> Question:
             caps=spec.caps is not None and spec.caps.by_prompt_length,
             groups=spec.groups,
         )
+    profile = with_bounds(profile, spec, prices)
     return Question(spec, profile, spec_path.parent, estimator, prices)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from planner.limit_names import is_floor
 from policies.findings import Finding, Severity
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from app.verifying import JudgedPolicy
@@ -55,7 +56,7 @@ def _broken(held: Held, rung: int, source: Source) -> Finding:
     said = f"these queries say {found}"
     if held.allowed != held.limit:  # of a latency the share of slower requests is judged
         said = f"of these queries {found} take longer, where {held.allowed:g} may"
-    message = f"{held.promise}{side} {held.limit:.6g}: {said}"
+    message = f"{escaped(held.promise)}{side} {held.limit:.6g}: {said}"
     return Finding(
         Severity.WARNING if doubtful else Severity.ERROR,
         "promise-doubtful" if doubtful else "promise-broken",

@@ -37,6 +37,7 @@ from pydantic import BaseModel
 from planner.spec import Spec
 from policies.arithmetic import arithmetic_findings
 from policies.decimals import plain
+from policies.limit_checks import limit_findings
 from policies.policy import Policy
 from policies.semantics import semantic_findings
 from policies.source import Source
@@ -361,7 +362,8 @@ def _wrong(found: BaseModel, text: str, edit: Edit) -> str | None:
         return "what is written reads back as another"
     if isinstance(found, Policy):
         source = Source.of(NAME, text)
-        for finding in (*semantic_findings(found, source), *arithmetic_findings(found, source)):
+        checks = (semantic_findings, arithmetic_findings, limit_findings)
+        for finding in (one for check in checks for one in check(found, source)):
             if not LOCATED.match(finding.where):
                 return f"a finding without a place: {finding.where}"
         if data["format_version"] != found.format_version:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from planner.spec import PERCENTILES
 
 OVERALL = "accuracy.overall"
@@ -19,6 +21,37 @@ SHARES = "shares."
 AT_LEAST = ".at_least"
 AT_MOST = ".at_most"
 TENANTS = "tenants."
+
+
+_PERCENTILE = "|".join(PERCENTILES)
+_NAME = re.compile(
+    r"accuracy\.(overall|(by_class|max_gap)\..*|by_group\..*\..*)"
+    rf"|latency\.(by_class\..*\.)?({_PERCENTILE})"
+    rf"|{re.escape(SPEND)}|{re.escape(ENERGY)}|{re.escape(CARBON)}|gpu\..+"
+    r"|per_request\.(calls|tokens_in|tokens_out)"
+    r"|shares\..+\.(at_least|at_most)",
+    re.DOTALL,
+)
+
+
+def is_limit(name: str) -> bool:
+    """Whether it is the name of a limit; whose, or of which class, is not asked."""
+    return _NAME.fullmatch(whose(name)[1]) is not None
+
+
+def limits_like(name: str) -> list[str]:
+    """What somebody may have meant who wrote this for a limit's name."""
+    head, _, last = name.rpartition(".")
+    return [
+        OVERALL,
+        *(start + last for start in (BY_CLASS, MAX_GAP, GPU)),
+        *(f"{start}.{percentile}" for start in ("latency", head) for percentile in PERCENTILES),
+        SPEND,
+        ENERGY,
+        CARBON,
+        *(PER_REQUEST + key for key in ("calls", "tokens_in", "tokens_out")),
+        *(head + ending for ending in (AT_LEAST, AT_MOST)),
+    ]
 
 
 def of_tenant(tenant: str, limit: str) -> str:

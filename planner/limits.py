@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from planner.limit_names import (
     AT_LEAST,
@@ -23,15 +24,10 @@ from planner.limit_names import (
     SPEND,
     of_tenant,
 )
-from planner.spec import (
-    AccuracyLimit,
-    CarbonLimit,
-    EnergyLimit,
-    LatencyLimit,
-    Spec,
-    Tenant,
-    TenantAccuracy,
-)
+from planner.spec import AccuracyLimit, CarbonLimit, EnergyLimit, LatencyLimit
+
+if TYPE_CHECKING:
+    from planner.spec import Spec, Tenant, TenantAccuracy
 
 JOULES_PER_KWH = 3.6e6
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
+from planner.figures import ClassSource, Figures, LimitFigures, TokenLine
 from planner.ladder import given_up, tenants_ladder
 from planner.limit_names import whose
 from planner.spec import Caps, Limits, Traffic, Window
@@ -27,32 +27,28 @@ from profiles.money import PriceCard
 from profiles.yaml_input import input_bytes
 
 FORMAT_VERSION = "1.0"
-ClassSource = Literal["text", "label", "text+label"]
+
+__all__ = [
+    "CellFacts",
+    "ClassSource",
+    "Classes",
+    "Figures",
+    "FixedCosts",
+    "GapFigures",
+    "GroupFigures",
+    "LimitFigures",
+    "Plan",
+    "PlannedTenant",
+    "Rung",
+    "SingleStrategy",
+    "TenantRung",
+    "TokenLine",
+    "read_plan",
+]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-
-
-class Figures(_Part):
-    """Accuracy, cost and tail of an allocation; None where it cannot be known."""
-
-    accuracy: float = Field(description="Mean score, 0..1.")
-    cost_usd_per_request: float | None = Field(description="Mean dollars per request.")
-    latency_p95_s: float | None = Field(
-        description="Smallest grid limit that at most 5 % of requests exceed, in seconds."
-    )
-
-
-class TokenLine(_Part):
-    """Completion tokens that an answer may take by the length of its prompt."""
-
-    base: float = Field(description="Tokens for an empty prompt; negative where it starts late.")
-    per_prompt_token: float = Field(ge=0, description="Further tokens per token of the prompt.")
-
-    def at(self, prompt_tokens: int) -> int:
-        """The cap for a prompt of so many tokens, at least 1."""
-        return max(1, math.ceil(self.base + self.per_prompt_token * prompt_tokens))
 
 
 class CellFacts(_Part):
@@ -103,20 +99,6 @@ class GapFigures(_Part):
     )
     best: str = Field(description="The group with the highest expected mean score.")
     worst: str = Field(description="The one with the lowest.")
-
-
-class LimitFigures(_Part):
-    """How an allocation stands to one limit of the spec."""
-
-    asked: float = Field(description="The limit's value, in the unit that its name says.")
-    allowed: float = Field(
-        description="What is held to: the value; of a latency limit, the share of requests that "
-        "may be slower."
-    )
-    promised: float = Field(
-        description="What holds with the spec's confidence: at least for a floor, else at most."
-    )
-    kept: bool = Field(description="Whether that keeps it; lower rungs give up accuracy.")
 
 
 class TenantRung(_Part):

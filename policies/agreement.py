@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from policies.decide import Tables, choose_many, with_unknown
 from policies.policy import EMBEDDING, Policy
 from profiles.errors import InputError
+from profiles.external_data import AS_ONNX
 
 Requests = dict[str, NDArray[Any]]
 SEED = 20260101
@@ -134,6 +135,7 @@ def _run(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
+    options.add_session_config_entry(*AS_ONNX)
     feeds = {**requests, "rung": rungs, "uniform": uniforms}
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -14,6 +14,7 @@ from policies.policy import Policy
 
 REFUSED = {
     "money": "refused: no strategy fits the money that is left",
+    "cap": "refused: every strategy may cost more than one request may (caps.usd)",
     "label": "refused: the label is missing or unknown",
 }
 _Part: TypeAlias = Callable[[Drawn], str | int | None]

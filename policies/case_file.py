@@ -17,6 +17,9 @@ from profiles.yaml_input import read_text, validated
 SHARE_TOLERANCE = 0.001
 """Shares are compared to a tenth of a per cent, so that a third can be written as 0.333."""
 
+LARGEST_DRAW = 1 - 2**-24
+"""Of the numbers that a gateway draws. In float32, as graphs take it, a larger one may be 1."""
+
 
 def _as_list(value: Any) -> Any:
     """One value where several may stand."""
@@ -79,7 +82,7 @@ RequestsLeft = Annotated[
     Amount,
     Field(
         description="Requests that still share the window's money, this one included; the whole "
-        "forecast where absent."
+        "forecast where absent. Of a window by the calendar at least 1, so less counts as 1."
     ),
 ]
 
@@ -116,10 +119,11 @@ class Expected(_Part):
         default=None,
         description="Most dollars that may be held for the request, whatever is drawn.",
     )
-    refused: Literal["never", "money", "label"] | Absent = Field(
+    refused: Literal["never", "money", "cap", "label"] | Absent = Field(
         default=None,
         description="'never': an answer, whatever is drawn. 'money': no strategy fits what is "
-        "left. 'label': the label is missing or unknown.",
+        "left. 'cap': none fits caps.usd, whatever is left. 'label': the label is missing or "
+        "unknown.",
     )
 
     @model_validator(mode="after")
@@ -127,7 +131,7 @@ class Expected(_Part):
         if not self.model_fields_set:
             raise ValueError("nothing is expected: name at least one of its keys")
         answer = {"strategy", "shares", "bound_usd_at_most"} & self.model_fields_set
-        if self.refused in ("money", "label") and answer:
+        if self.refused not in (None, "never") and answer:
             raise ValueError(f"a refused request has no {sorted(answer)[0]}")
         if self.refused == "label" and self.classes:
             raise ValueError("a request refused for its label has no class")
@@ -154,9 +158,10 @@ class Case(_Part):
         description="Step of the ladder, 0 the dearest. Where absent, the runtime's pace finds it "
         "from the money that is left.",
     )
-    uniform: Annotated[float, Field(ge=0, lt=1)] | Absent = Field(
+    uniform: Annotated[float, Field(ge=0, le=LARGEST_DRAW)] | Absent = Field(
         default=None,
-        description="The number in [0, 1) by which the strategy is drawn; every one where absent.",
+        description="The number by which the strategy is drawn, from 0 to 0.99999994, the largest "
+        "that a gateway draws; every one where absent.",
     )
     remaining_usd: RemainingUsd | Absent = None
     requests_left: RequestsLeft | Absent = None

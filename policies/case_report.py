@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 from policies.cases import CaseReport, CaseResult, Coverage, Failure
-from profiles.visible import escaped
+from profiles.visible import escaped, escaped_lines
 
 _LONGEST_PROMPT = 80
 _Told: TypeAlias = tuple[str, str]
@@ -106,7 +106,7 @@ def _junit_failure(result: CaseResult) -> _Told | None:
         return None
     first = result.failures[0]
     message = escaped(f"{first.key}: expected {first.expected}; got {first.got}")
-    return message, "\n".join(["", *_failure_lines(result), ""])
+    return message, escaped_lines("\n".join(["", *_failure_lines(result), ""]))
 
 
 def _parts(coverage: Coverage) -> dict[str, dict[str, int]]:

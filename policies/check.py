@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 from policies.arithmetic import arithmetic_findings
 from policies.file import read_graph
 from policies.findings import Finding, Severity
+from policies.limit_checks import limit_findings
 from policies.policy import FORMAT_VERSION, Policy
+from policies.reader import COMPILE, in_a_clause
 from policies.semantics import semantic_findings
 from policies.text import policy_text
 from policies.versions import Reading, parse_policy
 from profiles.errors import InputError
+from profiles.visible import quoted
 from profiles.yaml_input import read_text
 
 if TYPE_CHECKING:
     from planner.plan import Plan
     from policies.source import Source
-
-_COMPILE = "run 'inferbudget compile' again; a policy is never edited by hand"
 
 
 def check(path: Path, *, plan: Plan | None = None, spec_digest: str | None = None) -> list[Finding]:
@@ -50,6 +51,7 @@ def check(path: Path, *, plan: Plan | None = None, spec_digest: str | None = Non
         *_whole(reading),
         *semantic_findings(policy, source),
         *arithmetic_findings(policy, source),
+        *limit_findings(policy, source),
         *_fresh(policy, source, plan, spec_digest),
     ]
     try:
@@ -64,14 +66,13 @@ def _whole(reading: Reading) -> list[Finding]:
     if policy.digest != (expected := policy.content_digest()):
         message = (
             "the policy was changed after it was compiled: "
-            f"expected {expected}; got {policy.digest or 'nothing'}"
+            f"expected {expected}; got {quoted(policy.digest) or 'nothing'}"
         )
-        return [_error("digest", source.where("digest"), message, _COMPILE)]
+        return [_error("digest", source.where("digest"), message, COMPILE)]
     if not reading.is_current:
         message = (
             f"the file has format {reading.format_version}, and this version writes "
-            f"{FORMAT_VERSION}; figures that {reading.format_version} did not record are not "
-            "checked"
+            f"{FORMAT_VERSION}"
         )
         step = f"run 'inferbudget fmt --migrate {source.name}', or plan and compile again"
         where = source.where("format_version")
@@ -94,11 +95,13 @@ def _fresh(
     findings = []
     origin = policy.provenance
     if plan is not None and origin.plan not in (made := _digests(plan)):
-        message = f"compiled from another plan: expected {' or '.join(made)}; got {origin.plan}"
+        message = (
+            f"compiled from another plan: expected {' or '.join(made)}; got {quoted(origin.plan)}"
+        )
         step = "compile the plan again, or name the plan that this policy was compiled from"
         findings.append(_error("stale-plan", source.where("provenance", "plan"), message, step))
     if spec_digest is not None and origin.spec != spec_digest:
-        message = f"made for another spec: expected {spec_digest}; got {origin.spec}"
+        message = f"made for another spec: expected {spec_digest}; got {quoted(origin.spec)}"
         step = "plan and compile again, or name the spec that was planned"
         findings.append(_error("stale-spec", source.where("provenance", "spec"), message, step))
     return findings
@@ -115,7 +118,4 @@ def _error(code: str, where: str, message: str, next_step: str) -> Finding:
 
 
 def _from_error(code: str, where: str, error: InputError) -> Finding:
-    parts = [error.what]
-    parts += [f"expected {error.expected}"] if error.expected else []
-    parts += [f"got {error.got}"] if error.got else []
-    return _error(code, error.where or where, "; ".join(parts), error.next_step or _COMPILE)
+    return _error(code, error.where or where, in_a_clause(error), error.next_step or COMPILE)

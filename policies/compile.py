@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 
+from pydantic import ValidationError
+
 from planner.plan import Plan
 from policies.admission import admit
-from policies.caps import choose_budgets, choose_caps, choose_prices
+from policies.caps import choose_budgets, choose_caps, choose_prices, keep_cap_on_dollars
 from policies.draft import Draft
 from policies.estimator import known_labels, pinned_encoder
 from policies.file import CompiledPolicy
@@ -28,6 +30,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     order_strategies,
     choose_caps,
     choose_prices,
+    keep_cap_on_dollars,
     choose_budgets,
     check_reachability,
 )
@@ -44,7 +47,8 @@ def compile_plan(
         graph_file: Name that the decision graph will have beside the policy file.
 
     Raises:
-        InputError: The plan cannot be enforced as it stands; says what to do.
+        InputError: The plan cannot be enforced as it stands, or has a figure that no policy has;
+            says what to do.
         UnknownValueError: A price or a measured cell that the policy needs is missing.
     """
     if plan.tenants:
@@ -55,7 +59,16 @@ def compile_plan(
             next_step="name it: 'inferbudget compile PLAN --tenant NAME -o NAME.yaml'",
         )
     draft = Draft(plan=plan, estimator=estimator, warnings=plan.warnings)
-    return _assemble(reduce(lambda current, step: step(current), PASSES, draft), graph_file)
+    try:
+        return _assemble(reduce(lambda current, step: step(current), PASSES, draft), graph_file)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InputError(
+            f"the plan leads to a figure that no policy has: {first['msg']}",
+            where=".".join([error.title, *map(str, first["loc"])]),
+            got=repr(first["input"]),
+            next_step="look for it in the spec and in what was measured, and plan again",
+        ) from error
 
 
 def _assemble(draft: Draft, graph_file: str) -> CompiledPolicy:

@@ -46,7 +46,7 @@ class Drawn:
     class_name: str | None
     strategy: str | None = None
     bound_usd: float | None = None
-    refused: Literal["money", "label"] | None = None
+    refused: Literal["money", "cap", "label"] | None = None
 
 
 Decide: TypeAlias = Callable[[Asked], Sequence[Drawn]]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from policies.policy import EMBEDDING, PolicyEncoder, inputs_of
 from profiles.errors import InputError
+from profiles.external_data import require_whole
 
 _FIT_AGAIN = "run 'inferbudget difficulty fit' again"
 
@@ -18,10 +19,10 @@ def load_estimator(content: bytes) -> Any:
     """The ONNX model of a difficulty graph.
 
     Raises:
-        InputError: The bytes are no ONNX file.
+        InputError: The bytes are no ONNX file, or name files that hold more of it.
     """
     try:
-        return onnx.load_from_string(content)
+        model = onnx.load_from_string(content)
     except Exception as error:  # protobuf names no exception of its own
         raise InputError(
             "the difficulty graph is not an ONNX file",
@@ -29,6 +30,8 @@ def load_estimator(content: bytes) -> Any:
             got=str(error),
             next_step=_FIT_AGAIN,
         ) from error
+    require_whole(content, "difficulty graph", _FIT_AGAIN)
+    return model
 
 
 def known_labels(content: bytes, source: str) -> tuple[str, ...]:

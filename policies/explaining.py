@@ -6,10 +6,11 @@ unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from planner.figures import LimitFigures
 from planner.limit_names import (
     SPEND,
     in_words,
@@ -19,7 +20,6 @@ from planner.limit_names import (
     tail_of_limit,
     whose,
 )
-from planner.plan import LimitFigures
 from planner.spec import Window
 from policies.policy import Budget, Policy, PolicyRung, StrategyEntry
 
@@ -69,8 +69,26 @@ def drawn(policy: Policy, rung: int, class_name: str) -> tuple[Drawn, ...]:
 
     Edges are exact sums of decimal shares; the runtime takes them as float32.
     """
-    shares = policy.rungs[rung].shares.get(class_name, {})
-    used = [entry for entry in policy.strategies if shares.get(entry.text)]
+    return _drawn(_entries(policy), policy.rungs[rung].shares.get(class_name, {}))
+
+
+def drawn_by_class(policy: Policy, rung: int) -> Iterator[tuple[str, tuple[Drawn, ...]]]:
+    """The same for every class."""
+    entries, shares = _entries(policy), policy.rungs[rung].shares
+    for name in policy.classes.names:
+        yield name, _drawn(entries, shares.get(name, {}))
+
+
+def _entries(policy: Policy) -> dict[str, tuple[int, StrategyEntry]]:
+    """Strategies with their places in the draw."""
+    return {entry.text: (place, entry) for place, entry in enumerate(policy.strategies)}
+
+
+def _drawn(
+    entries: Mapping[str, tuple[int, StrategyEntry]], shares: Mapping[str, float]
+) -> tuple[Drawn, ...]:
+    known = [entries[text] for text, share in shares.items() if share and text in entries]
+    used = [entry for _, entry in sorted(known, key=lambda found: found[0])]
     edges = pairwise(accumulate((shares[entry.text] for entry in used), initial=0.0))
     return tuple(
         Drawn(entry, shares[entry.text], round(begins, 9), round(ends, 9))
@@ -129,11 +147,12 @@ def giving_up_words(policy: Policy, index: int) -> str | None:
 
 def evidence_words(policy: Policy, rung: PolicyRung) -> str:
     """How sure the promises of a rung are, and on how many queries they rest."""
+    cells = {entry.text: entry.by_class for entry in policy.strategies}
     counts = []
-    for entry in policy.strategies:
-        for name, shares in rung.shares.items():
-            if shares.get(entry.text):
-                cell = entry.by_class.get(name)
+    for name, shares in rung.shares.items():
+        for text, share in shares.items():
+            if share and text in cells:
+                cell = cells[text].get(name)
                 counts.append(cell.queries if cell else None)
     known = [count for count in counts if count is not None]
     if not known or len(known) < len(counts):

@@ -18,6 +18,7 @@ from policies.text import SCHEMA_FILE, policy_text
 from policies.versions import parse_policy
 from profiles.digest import digest_bytes
 from profiles.errors import InputError
+from profiles.external_data import require_whole
 from profiles.yaml_input import read_text
 
 _COMPILE_AGAIN = "run 'inferbudget compile' again; a policy is never edited by hand"
@@ -99,10 +100,10 @@ def read_graph(policy: Policy, path: Path) -> bytes:
 
 
 def require_graph(policy: Policy, graph: bytes, graph_path: Path) -> None:
-    """Hold a graph's bytes against the policy's pin.
+    """Hold a graph's bytes against the policy's pin, which must pin all of it.
 
     Raises:
-        InputError: They are another graph's.
+        InputError: They are another graph's, or name files that hold more of it.
     """
     if (found := digest_bytes(graph)) != policy.graph.sha256:
         raise InputError(
@@ -112,6 +113,7 @@ def require_graph(policy: Policy, graph: bytes, graph_path: Path) -> None:
             got=found,
             next_step="restore the graph beside the policy, or run 'inferbudget compile' again",
         )
+    require_whole(graph, str(graph_path), _COMPILE_AGAIN)
 
 
 def _require_bare_name(policy: Policy, path: Path) -> None:
@@ -129,9 +131,12 @@ def _require_bare_name(policy: Policy, path: Path) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: beside the target, then rename onto it.
 
+    A link stays one, and the file that it leads to is written.
+
     Raises:
         OSError: The folder or the disk does not take it; the target is as it was.
     """
+    path = Path(os.path.realpath(path))
     with contextlib.suppress(FileNotFoundError):
         if path.read_bytes() == content:
             return

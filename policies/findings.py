@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from profiles.visible import escaped_lines
+from profiles.visible import escaped, escaped_lines
 
 
 class Severity(StrEnum):
@@ -43,7 +43,8 @@ class Finding:
         severity: Whether it fails the check.
         code: A stable word for it, e.g. ``graph-hash``.
         where: ``file:line:column: key``.
-        message: What is wrong, with what was expected and found.
+        message: What is wrong, with what was expected and found; of several lines only where it
+            shows lines of a file.
         next_step: What to do about it.
     """
 
@@ -54,9 +55,16 @@ class Finding:
     next_step: str
 
     def text(self) -> str:
-        """The finding for people, the next step on a line of its own."""
+        """The finding for people: further lines of the message behind a bar, then the next step."""
+        first, *more = self.message.split("\n")
         return escaped_lines(
-            f"{self.where}: {self.severity} [{self.code}]: {self.message}\n  next: {self.next_step}"
+            "\n".join(
+                [
+                    f"{escaped(self.where)}: {self.severity} [{self.code}]: {first}",
+                    *(f"  | {line}" for line in more),
+                    f"  next: {escaped(self.next_step)}",
+                ]
+            )
         )
 
     def as_dict(self) -> dict[str, str]:

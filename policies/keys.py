@@ -20,6 +20,7 @@ from profiles.errors import InputError
 
 PASSPHRASE = "INFERBUDGET_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 PUBLIC_SUFFIX = ".pub"
+_MOST_BYTES = 2**16
 _MAKE = "make a pair with 'inferbudget sign keygen -o KEY'"
 
 
@@ -162,7 +163,8 @@ def _id(public: Ed25519PublicKey) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -19,10 +19,24 @@ from pydantic import (
     model_validator,
 )
 
-from planner.plan import ClassSource, Figures, LimitFigures, TokenLine
+from planner.figures import (
+    MOST_VALUE,
+    ClassSource,
+    Dollars,
+    Figures,
+    LimitFigures,
+    Score,
+    Seconds,
+    TokenLine,
+)
+from planner.limit_names import is_limit, limits_like
 from planner.spec import Caps, Limits, Traffic, Window
+from planner.spec.parts import meant
+from planner.spec.traffic import MOST_REQUESTS
 from profiles.digest import digest
-from profiles.money import PriceCard
+from profiles.money import MOST_USD, PriceCard
+from profiles.request_bound import MOST_TOKENS
+from profiles.visible import quoted
 
 FORMAT_VERSION: Literal["1.1"] = "1.1"
 EMBEDDING = "embedding"
@@ -100,23 +114,25 @@ class CellFigures(_Part):
     A file of format 1.0 recorded no queries and no accuracies; null stands for that.
     """
 
-    queries: Annotated[int, Field(ge=0)] | None = Field(description="Distinct queries measured.")
-    accuracy: float | None = Field(description="Mean score that the plan counted on, 0..1.")
-    accuracy_se: Annotated[float, Field(ge=0)] | None = Field(description="Standard error of it.")
-    cost_usd: float | None = Field(description="Mean dollars per request; null where unknown.")
-    cost_se_usd: float | None = Field(description="Standard error of it.")
-    cost_max_usd: float | None = Field(
+    queries: Annotated[int, Field(gt=0)] | None = Field(description="Distinct queries measured.")
+    accuracy: Score | None = Field(description="Mean score that the plan counted on, 0..1.")
+    accuracy_se: Annotated[float, Field(ge=0, le=MOST_VALUE)] | None = Field(
+        description="Standard error of it."
+    )
+    cost_usd: Dollars | None = Field(description="Mean dollars per request; null where unknown.")
+    cost_se_usd: Dollars | None = Field(description="Standard error of it.")
+    cost_max_usd: Dollars | None = Field(
         description="Dearest measured request, dollars: held before a replayed request starts. "
         "Live requests are bounded by prices and caps instead."
     )
-    latency_p95_s: float | None = Field(description="Measured 95th percentile, seconds.")
+    latency_p95_s: Seconds | None = Field(description="Measured 95th percentile, seconds.")
 
 
 class StrategyEntry(_Part):
     """One strategy that some rung uses, with what the runtime must know before it starts one."""
 
     text: str = Field(description="Canonical text of the strategy, e.g. gpt-4/best_of_n(n=20).")
-    max_tokens: Annotated[int, Field(gt=0)] | None = Field(
+    max_tokens: Annotated[int, Field(gt=0, le=MOST_TOKENS)] | None = Field(
         default=None,
         description="Cap on completion tokens of every call, written into forwarded requests.",
     )
@@ -154,7 +170,9 @@ class StrategyEntry(_Part):
 class PolicyRung(_Part):
     """One step of the ladder. What a file of format 1.0 did not record is null."""
 
-    budget_fraction: float = Field(description="Share of the first rung's spend.")
+    budget_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Share of the first rung's spend."
+    )
     objective: str | None = Field(description="What was optimised, in the spec's words.")
     shares: dict[str, dict[str, Share]] = Field(
         description="Per class, the share of requests each strategy answers; sums to 1."
@@ -171,19 +189,30 @@ class PolicyRung(_Part):
         description="Change of the objective per unit of a binding limit, by limit name."
     )
 
+    @field_validator("limits")
+    @classmethod
+    def _names_of_limits(
+        cls, limits: dict[str, LimitFigures] | None
+    ) -> dict[str, LimitFigures] | None:
+        for name in limits or ():
+            if not is_limit(name):
+                like = [one for one in limits_like(name) if is_limit(one)]
+                raise ValueError(f"no limit is called {quoted(name)!r}{meant(name, like)}")
+        return limits
+
 
 class Budget(_Part):
     """Money that is never exceeded."""
 
     scope: Literal["global"] = Field(default="global", description="Whose money this is.")
-    limit_usd: Annotated[float, Field(gt=0)] | None = Field(
+    limit_usd: Annotated[float, Field(gt=0, le=MOST_USD)] | None = Field(
         default=None, description="Dollars per window; None where only a mean is given."
     )
-    usd_per_request: Annotated[float, Field(gt=0)] = Field(
+    usd_per_request: Annotated[float, Field(gt=0, le=MOST_USD)] = Field(
         description="Planned dollars per request; a replay scales the budget to its trace by it."
     )
     window: Window = Field(default=Window.TOTAL, description="When the money renews (UTC).")
-    requests: Annotated[int, Field(gt=0)] | None = Field(
+    requests: Annotated[int, Field(gt=0, le=MOST_REQUESTS)] | None = Field(
         default=None, description="Requests forecast per window, of the fullest one; sets the pace."
     )
 
@@ -215,7 +244,9 @@ class Policy(_Part):
     )
     workload: str = Field(description="The traffic that was planned for.")
     digest: str = Field(default="", description="Content digest of everything else in this file.")
-    confidence: float | None = Field(description="Of every promise; null for point estimates.")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = Field(
+        description="Of every promise; null for point estimates."
+    )
     warnings: tuple[str, ...] = Field(default=(), description="Risks that a reader must know.")
     classes: PolicyClasses
     graph: Graph

@@ -202,9 +202,11 @@ def _rung(draft: Draft, rung: Rung, shares: dict[str, dict[str, float]]) -> Poli
 
 def _figures(figures: Figures, accuracy: float, cost_usd: float | None) -> Figures:
     cost = figures.cost_usd_per_request
-    moved = None if cost is None or cost_usd is None else nearest(cost + cost_usd, MONEY_DIGITS)
+    moved = None
+    if cost is not None and cost_usd is not None:
+        moved = nearest(max(cost + cost_usd, 0.0), MONEY_DIGITS)
     return Figures(
-        accuracy=round(figures.accuracy + accuracy, ACCURACY_DECIMALS),
+        accuracy=min(max(round(figures.accuracy + accuracy, ACCURACY_DECIMALS), 0.0), 1.0),
         cost_usd_per_request=moved,
         latency_p95_s=figures.latency_p95_s,
     )
@@ -213,4 +215,5 @@ def _figures(figures: Figures, accuracy: float, cost_usd: float | None) -> Figur
 def _limit(limit: LimitFigures, move: float | None) -> LimitFigures:
     if not move:
         return limit
-    return limit.model_copy(update={"promised": nearest(limit.promised + move, _PLAN_DIGITS)})
+    promised = max(nearest(limit.promised + move, _PLAN_DIGITS), 0.0)
+    return limit.model_copy(update={"promised": promised})

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from policies.agreement import disagreement
+from policies.file import replace_file
 from policies.whole import (
     RefusedPolicyError,
     WholePolicy,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 STATEMENT = "inferbudget policy signature 1.0"
 SUFFIX = ".sig"
+_MOST_BYTES = 2**16
 _SIGN = "review the policy and sign it: 'inferbudget sign POLICY --key KEY'"
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -63,10 +66,19 @@ def sign_policy(path: Path, key: PrivateKey) -> Signature:
     """Sign a policy and its graph; the same bytes and key give the same file beside them.
 
     Raises:
-        InputError: It was changed after it was compiled, or the signature cannot be written.
+        RefusedPolicyError: It was changed after it was compiled, or its graph decides otherwise
+            than it says, on the sample that `disagreement` asks.
+        InputError: The graph does not run, or the signature cannot be written.
     """
     whole = read_whole(path)
     require_compiled_text(whole)
+    if (difference := disagreement(whole.policy, whole.graph)) is not None:
+        raise RefusedPolicyError(
+            "graph-disagrees",
+            "the decision graph decides otherwise than the policy says",
+            where=whole.source.where("graph"),
+            got=difference,
+        )
     policy_sha256, graph_sha256 = digest_bytes(whole.content), digest_bytes(whole.graph)
     signed = Signature(
         key_id=key.id,
@@ -75,8 +87,14 @@ def sign_policy(path: Path, key: PrivateKey) -> Signature:
         signature=base64.b64encode(key.sign(statement(policy_sha256, graph_sha256))).decode(),
     )
     beside = signature_path(path)
+    if beside.is_symlink():
+        raise InputError(
+            "the signature would be written through a link, over another file",
+            where=str(beside),
+            next_step="look where the link came from, and remove it",
+        )
     try:
-        beside.write_text(signed.to_json(), encoding="utf-8", newline="\n")
+        replace_file(beside, signed.to_json().encode())
     except OSError as error:
         raise InputError(
             "cannot write the signature", where=str(beside), got=error.strerror
@@ -93,7 +111,8 @@ def read_signature(policy_path: Path) -> Signature:
     """
     path = signature_path(policy_path)
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES)
     except FileNotFoundError:
         raise _refused("unsigned", "the policy is not signed", where=str(path)) from None
     except OSError as error:

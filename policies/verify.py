@@ -28,6 +28,7 @@ from policies.whole import (
     read_whole,
     require_compiled_text,
 )
+from profiles.difficulty.reading.encoder_contents import read_pinned
 from profiles.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,6 +129,24 @@ def provenance_findings(whole: WholePolicy, plan: Plan) -> Iterator[Finding]:
                 f"the policy was not compiled from this plan: expected {wanted}; got {found}",
                 "name the plan that it was compiled from, or compile this one",
             )
+
+
+def encoder_findings(whole: WholePolicy, folder: Path) -> Iterator[Finding]:
+    """Where a folder is not the encoder that a policy pins, or the policy pins none."""
+    pinned = whole.policy.classes.encoder
+    if pinned is None:
+        yield Finding(
+            Severity.ERROR,
+            "encoder",
+            whole.source.where("classes"),
+            "this policy reads prompts without an encoder, and one was given",
+            "leave --encoder out, or compile with the estimator that was fitted with it",
+        )
+        return
+    try:
+        read_pinned(folder, pinned.digest, pinned.pooling, pinned.max_tokens)
+    except InputError as error:
+        yield _finding("encoder", error, folder)
 
 
 def _of_graph(whole: WholePolicy) -> Iterator[Finding]:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from policies.format_1_0 import PolicyOf10, to_1_1
 from policies.policy import FORMAT_VERSION, Policy
 from policies.source import Source
 from policies.text import policy_text
@@ -58,10 +57,18 @@ class Step:
 
 
 def _as_1_0(data: dict[str, Any], source: Source) -> Written:
+    from policies.format_1_0 import PolicyOf10  # noqa: PLC0415 - only older files need it
+
     return validated(data, PolicyOf10, source.root, source.name)
 
 
-STEPS: tuple[Step, ...] = (Step("1.0", "1.1", _as_1_0, to_1_1),)
+def _to_1_1(data: dict[str, Any]) -> dict[str, Any]:
+    from policies.format_1_0 import to_1_1  # noqa: PLC0415 - as above
+
+    return to_1_1(data)
+
+
+STEPS: tuple[Step, ...] = (Step("1.0", "1.1", _as_1_0, _to_1_1),)
 READ_VERSIONS = (*(step.older for step in STEPS), FORMAT_VERSION)
 """Oldest first."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from profiles.visible import escaped_lines
+from profiles.visible import escaped_lines, shortened
 
 _NEXT_LINE = "\n    "
 
@@ -37,7 +37,8 @@ class InferbudgetError(Exception):
 class InputError(InferbudgetError):
     """Something a person wrote or passed cannot be used.
 
-    In its text further lines of a part are indented, so that none of them passes for our own.
+    In its text further lines of a part are indented, so that none of them passes for our own. What
+    is too long to read is cut in its middle, and says how much is missing.
 
     Args:
         what: What is wrong, as one clause.
@@ -58,16 +59,16 @@ class InputError(InferbudgetError):
         got: str | None = None,
         next_step: str | None = None,
     ) -> None:
-        self.what = what
-        self.where = where
-        self.expected = expected
-        self.got = got
-        self.next_step = next_step
-        parts = [f"{where}: {what}" if where else what]
-        parts += [f"expected {expected}"] if expected else []
-        parts += [f"got {got}"] if got else []
+        self.what = shortened(what)
+        self.where = where and shortened(where)
+        self.expected = expected and shortened(expected)
+        self.got = got and shortened(got)
+        self.next_step = next_step and shortened(next_step)
+        parts = [f"{self.where}: {self.what}" if where else self.what]
+        parts += [f"expected {self.expected}"] if expected else []
+        parts += [f"got {self.got}"] if got else []
         text = "; ".join(parts)
-        lines = [text, f"next: {next_step}"] if next_step else [text]
+        lines = [text, f"next: {self.next_step}"] if next_step else [text]
         super().__init__("\n  ".join(line.replace("\n", _NEXT_LINE) for line in lines))
 
 

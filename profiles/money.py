@@ -19,6 +19,8 @@ from pydantic import (
 from profiles.errors import UnknownValueError
 
 NANO_PER_USD = 1_000_000_000
+MOST_USD = 1e9
+"""Of anything that has a price; more is a slip of the pen, and 64 bits hold it in nano-dollars."""
 
 
 def to_nano_usd(usd: float | Decimal | str) -> int:
@@ -39,17 +41,19 @@ class TokenPrice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
-    input: float = Field(ge=0, description="USD per million prompt tokens.")
-    output: float = Field(ge=0, description="USD per million completion tokens.")
+    input: float = Field(ge=0, le=MOST_USD, description="USD per million prompt tokens.")
+    output: float = Field(ge=0, le=MOST_USD, description="USD per million completion tokens.")
     cached: float | None = Field(
         default=None,
         ge=0,
+        le=MOST_USD,
         description="USD per million prompt tokens served from a cache; as input where absent. "
         "Profiles are priced by it, the runtime charges such tokens as input.",
     )
     reasoning: float | None = Field(
         default=None,
         ge=0,
+        le=MOST_USD,
         description="USD per million hidden reasoning tokens; as output where absent.",
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from profiles.errors import InputError
+from profiles.visible import LONGEST_NAME
 from profiles.yaml_nodes import List, Mapping, Node, Scalar, place
 from profiles.yaml_scalars import is_day
 
@@ -145,7 +145,7 @@ def _next_step(error: ErrorDetails, keys: list[str], node: Node) -> str | None:
         return f"write {int(value)}"
     if kind in {"literal_error", "enum"} and isinstance(value, str):
         words = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
-        near = difflib.get_close_matches(value, words, n=1)
+        near = _nearest(value, words)
         return f"did you mean {near[0]!r}?" if near else None
     return None
 
@@ -176,9 +176,7 @@ def _unknown_key(keys: list[str], root: Mapping, model: type[BaseModel], where: 
     if other := next((word for word in known if _same_but_unit(key, word)), None):
         unit = _UNITS[_unit(key, other)[1]]
         next_step = f"did you mean {other!r}? It is in {unit}: convert the number"
-    elif near := (
-        difflib.get_close_matches(key, free, n=1) or difflib.get_close_matches(key, known, n=1)
-    ):
+    elif near := _nearest(key, free) or _nearest(key, known):
         next_step = f"did you mean {near[0]!r}?"
     return InputError(
         f"unknown key {key!r}",
@@ -186,6 +184,13 @@ def _unknown_key(keys: list[str], root: Mapping, model: type[BaseModel], where: 
         expected=f"one of {', '.join(free)}" if 0 < len(free) <= _MOST_KEYS else None,
         next_step=next_step,
     )
+
+
+def _nearest(word: str, known: Iterable[str]) -> list[str]:
+    """The known word that is nearest, if any is near."""
+    from difflib import get_close_matches  # noqa: PLC0415 - slow, and only mistakes need it
+
+    return get_close_matches(word, list(known), n=1) if len(word) <= LONGEST_NAME else []
 
 
 def _unit(key: str, other: str) -> tuple[str, str]:

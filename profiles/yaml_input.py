@@ -16,9 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from profiles.errors import InputError
 from profiles.yaml_characters import MOST_BYTES, decoded
-from profiles.yaml_errors import explained, misread_day
 from profiles.yaml_nodes import Mapping, nodes, place
-from profiles.yaml_scalars import plain_data
+from profiles.yaml_scalars import has_day, plain_data
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -121,7 +120,12 @@ def validated(data: dict[str, Any], model: type[Model], root: Mapping, name: str
     try:
         found = model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
+        from profiles.yaml_errors import explained  # noqa: PLC0415 - only mistakes need it
+
         raise explained(error, root, model, name) from error
-    if day := misread_day(found, root, name):
-        raise day
+    if has_day(root):
+        from profiles.yaml_errors import misread_day  # noqa: PLC0415 - few files have days
+
+        if day := misread_day(found, root, name):
+            raise day
     return found

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from profiles.errors import InputError
+from profiles.visible import quoted
 from profiles.yaml_characters import refuse_characters
 
 MOST_VALUES = 500_000
@@ -62,7 +63,12 @@ Node: TypeAlias = Scalar | List | Mapping
 def place(node: Node | None, name: str, keys: Sequence[str | int] = ()) -> str:
     """``file:line:column: key.path`` of a node."""
     line, column = (node.line, node.column) if node else (1, 1)
-    return f"{name}:{line}:{column}: {'.'.join(map(str, keys)) or 'the file'}"
+    return f"{name}:{line}:{column}: {path_of(keys)}"
+
+
+def path_of(keys: Sequence[str | int]) -> str:
+    """``key.path`` on one line; keys are quoted as messages quote names."""
+    return ".".join(quoted(str(key)) for key in keys) or "the file"
 
 
 def nodes(text: str, name: str) -> Node | None:
@@ -73,7 +79,7 @@ def nodes(text: str, name: str) -> Node | None:
     """
     refuse_characters(text, name)
     parser = yaml.CSafeLoader(text)
-    composer = _Composer(name, _events(parser))
+    composer = _Composer(name, iter(parser.get_event, None))
     try:
         return composer.document()
     except yaml.MarkedYAMLError as error:
@@ -88,11 +94,6 @@ def nodes(text: str, name: str) -> Node | None:
         raise InputError("this is not YAML", where=place(None, name), got=str(error)) from error
     finally:
         parser.dispose()
-
-
-def _events(parser: yaml.CSafeLoader) -> Iterator[Any]:
-    while parser.check_event():
-        yield parser.get_event()
 
 
 class _Composer:
@@ -112,10 +113,10 @@ class _Composer:
         for event in self.events:
             kind = type(event)
             if kind is yaml.ScalarEvent:
-                self._plain(event)
-                bare = not event.style
+                if event.anchor is not None or event.tag is not None:
+                    self._plain(event)
                 at = event.start_mark
-                node: Node = Scalar(event.value, bare, at.line + 1, at.column + 1)
+                node: Node = Scalar(event.value, not event.style, at.line + 1, at.column + 1)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 self._plain(event)
                 made = Mapping if kind is yaml.MappingStartEvent else List
@@ -203,7 +204,7 @@ class _Composer:
         path = self._path()
         if self.keys and (key := self.keys[-1]) is not None:
             path.append(key.text)
-        return f"{self.name}:{line}:{column}: {'.'.join(path) or 'the file'}"
+        return f"{self.name}:{line}:{column}: {path_of(path)}"
 
     def _path(self) -> list[str]:
         """Keys that lead to the innermost open node."""

@@ -9,30 +9,33 @@ from __future__ import annotations
 import datetime as dt
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from profiles.errors import InputError
-from profiles.yaml_nodes import List, Node, Scalar, place
+from profiles.yaml_nodes import List, Mapping, Node, Scalar, place
 
 LONGEST_NUMBER = 64
 _ALWAYS_EXACT = 15
 """Characters of a whole number that every float keeps."""
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)\Z")
 _POINT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+][0-9]+)?\Z")
+_DAY_LENGTH = 10
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _FIRST_OF_NUMBER = frozenset("-+.0123456789")
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _TRUTH_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n"})
 _NULLS = frozenset({"", "~", "null"})
-_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
-_BASED = re.compile(r"[-+]?0[xob][0-9a-f_]+\Z", re.IGNORECASE)
-_SPACED = re.compile(
+# Compiled when a refused word asks for them, which few files have.
+_DECIMAL = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z"
+_BASED = r"(?i)[-+]?0[xob][0-9a-f_]+\Z"
+_SPACED = (
     r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9_]+)?\Z"
     r"|[-+]?\.[0-9][0-9_]*([eE][-+]?[0-9_]+)?\Z"
 )
-_SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|nan)\Z", re.IGNORECASE)
-_TIME = re.compile(r"[0-9]{4}-[0-9][0-9]?-[0-9][0-9]?([Tt]|[ \t]+)[0-9]")
+_SIXTIES = r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z"
+_NOT_FINITE = r"(?i)[-+]?\.(inf|nan)\Z"
+_TIME = r"[0-9]{4}-[0-9][0-9]?-[0-9][0-9]?([Tt]|[ \t]+)[0-9]"
 
 
 def plain_data(node: Node, name: str) -> Any:
@@ -48,7 +51,25 @@ def plain_data(node: Node, name: str) -> Any:
 
 def is_day(node: Node) -> bool:
     """Whether a node is a bare day, which YAML 1.1 readers take for a date."""
-    return isinstance(node, Scalar) and node.bare and bool(_DAY.match(node.text))
+    return (
+        isinstance(node, Scalar)
+        and node.bare
+        and len(node.text) == _DAY_LENGTH
+        and bool(_DAY.match(node.text))
+    )
+
+
+def has_day(root: Node) -> bool:
+    """Whether a bare day stands anywhere in a node: few files have one."""
+    nodes: list[Node] = [root]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Scalar):
+            if is_day(node):
+                return True
+        else:
+            nodes += node.values.values() if isinstance(node, Mapping) else node.items
+    return False
 
 
 def _value(node: Node, name: str, keys: tuple[str | int, ...]) -> Any:
@@ -57,7 +78,7 @@ def _value(node: Node, name: str, keys: tuple[str | int, ...]) -> Any:
     if isinstance(node, List):
         return [_value(item, name, (*keys, index)) for index, item in enumerate(node.items)]
     for text, key in node.keys.items():
-        if key.bare and (is_day(key) or not isinstance(_scalar(key, name, keys), str)):
+        if key.bare and not _is_word(text) and not _is_text(key, name, keys):
             raise InputError(
                 "a key is not a text",
                 where=place(key, name, (*keys, text)),
@@ -66,6 +87,16 @@ def _value(node: Node, name: str, keys: tuple[str | int, ...]) -> Any:
                 next_step=f'put it in quotes: "{text}"',
             )
     return {text: _value(value, name, (*keys, text)) for text, value in node.values.items()}
+
+
+@lru_cache(maxsize=4096)
+def _is_word(text: str) -> bool:
+    """Whether it is a text to every reader, without a doubt: most keys are."""
+    return text[:1].isalpha() and text.lower() not in _TRUTH_WORDS | _NULLS
+
+
+def _is_text(key: Scalar, name: str, keys: tuple[str | int, ...]) -> bool:
+    return not is_day(key) and isinstance(_scalar(key, name, keys), str)
 
 
 def _scalar(node: Scalar, name: str, keys: tuple[str | int, ...]) -> Any:
@@ -143,19 +174,19 @@ def _refuse_word(node: Scalar, where: str) -> None:
 
 def _refuse_number(text: str, where: str) -> None:
     """Refuse what some YAML reader takes for a number or a time, and another does not."""
-    if _DECIMAL.match(text):
+    if re.match(_DECIMAL, text):
         raise _refusal(_decimal_problem(text), text, where, _plainly(text))
-    if _NOT_FINITE.match(text):
+    if re.match(_NOT_FINITE, text):
         raise _refusal(f"{text} is not a finite number", text, where, None)
-    if _BASED.match(text):
+    if re.match(_BASED, text):
         raise _refusal(f"{text} is a number to some YAML readers", text, where, _based(text))
-    if _SPACED.match(text):
+    if re.match(_SPACED, text):
         what = f"{text} is a number to some YAML readers and a text to others"
         raise _refusal(what, text, where, _plainly(text.replace("_", "")))
-    if _SIXTIES.match(text):
+    if re.match(_SIXTIES, text):
         what = f"{text} counts by sixties to some YAML readers and is a text to others"
         raise _refusal(what, text, where, None)
-    if _TIME.match(text):
+    if re.match(_TIME, text):
         raise _refusal(f"{text} is a time to some YAML readers", text, where, None)
     if _DAY.match(text):
         try:
@@ -181,7 +212,7 @@ def _based(text: str) -> str | None:
 
 def _plainly(text: str) -> str | None:
     """The decimal that a person most likely meant; None where readers see several."""
-    if not _DECIMAL.match(text) or re.match(r"[-+]?0[0-9]", text) or len(text) > LONGEST_NUMBER:
+    if not re.match(_DECIMAL, text) or re.match(r"[-+]?0[0-9]", text) or len(text) > LONGEST_NUMBER:
         return None
     value = Decimal(text)
     return f"{value:f}" if abs(value.adjusted()) <= 20 else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from io import StringIO
 
 import click
@@ -98,6 +97,8 @@ def main() -> None:
         if missing:
             click.echo(missing, err=True)
             sys.exit(ExitCode.USAGE)
+        import traceback
+
         traceback.print_exc()
         click.echo("error: this is a bug in inferbudget; please report the lines above", err=True)
         sys.exit(ExitCode.BUG)

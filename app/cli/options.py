@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from profiles.errors import InputError
-from profiles.visible import escaped, escaped_lines
+from profiles.visible import escaped, escaped_lines, shortened
 
 if TYPE_CHECKING:
     from planner.plan import Figures
@@ -132,11 +132,20 @@ def _format_of(formats: list[str], named: str) -> Callable[[Command], Command]:
 
 def emit_json(result: Mapping[str, Any]) -> None:
     """A result for scripts, with the version of its shape."""
-    click.echo(json.dumps({"format_version": "1.0", **result}, indent=2, allow_nan=False))
+    click.echo(json_text({"format_version": "1.0", **result}))
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """JSON on lines of which none is a command to a CI job."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    return text.replace("##[", r"\u0023#[")  # stands only within strings
 
 
 def emit_text(text: str, *, err: bool = False) -> None:
-    """A result for people. What cannot be printed is escaped: it can quote what others wrote."""
+    """A result for people. What cannot be printed is escaped: it can quote what others wrote.
+
+    So is what a CI job would take for a command at the start of a line.
+    """
     click.echo(escaped_lines(text), err=err)
 
 
@@ -218,8 +227,8 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    """Aligned columns; numbers to the right. What cannot be printed is escaped."""
-    cells = [[escaped(str(value)) for value in row] for row in rows]
+    """Aligned columns; numbers to the right. What cannot be printed is escaped, the long is cut."""
+    cells = [[escaped(shortened(str(value))) for value in row] for row in rows]
     head = list(header)
     widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
     numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(head))]

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from planner.spec.parts import Name, Names, Number, Part, Positive, Share, Window, without
+from profiles.money import MOST_USD
 
 PERCENTILES = {"p50_s": 0.50, "p90_s": 0.10, "p95_s": 0.05, "p99_s": 0.01}
 """Share of requests that may be slower, by the limit's name."""
@@ -86,9 +87,13 @@ class LatencyLimit(Percentiles):
 class SpendLimit(Part):
     """Money: a sum per window, or dollars per request."""
 
-    usd: Positive | None = Field(default=None, description="Dollars per window.")
+    usd: Annotated[Positive, Field(le=MOST_USD)] | None = Field(
+        default=None, description="Dollars per window."
+    )
     per: Window | None = Field(default=None, description="The window of `usd`.")
-    usd_per_request: Positive | None = Field(default=None, description="Mean dollars per request.")
+    usd_per_request: Annotated[Positive, Field(le=MOST_USD)] | None = Field(
+        default=None, description="Mean dollars per request."
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> SpendLimit:
@@ -213,10 +218,11 @@ class Limits(Part):
     @field_validator("shares")
     @classmethod
     def _names_differ(cls, shares: tuple[ShareLimit, ...]) -> tuple[ShareLimit, ...]:
-        names = [part.name for part in shares]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two limits on shares are called {name!r}")
+        names: set[str] = set()
+        for part in shares:
+            if part.name in names:
+                raise ValueError(f"two limits on shares are called {part.name!r}")
+            names.add(part.name)
         return shares
 
     @model_serializer(mode="wrap")

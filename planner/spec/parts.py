@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from profiles.visible import LONGEST_NAME
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -77,5 +78,9 @@ def _says_nothing(value: Any) -> bool:
 
 def meant(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'word'?`` where one is near, else nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - slow, and only mistakes need it
+
+    if len(word) > LONGEST_NAME:
+        return ""
     near = get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -11,7 +11,7 @@ from planner.spec.parts import Count, Number, Part, Share, Window, without
 
 DAY_S = 86_400.0
 MOST_WINDOWS = 10_000
-MOST_REQUESTS = 1e15
+MOST_REQUESTS = 10**15
 """In the fullest window; more is a slip of the pen."""
 
 
@@ -31,7 +31,9 @@ class Growth(Part):
 class Traffic(Part):
     """How much traffic the plan is for."""
 
-    requests: Count = Field(description="Requests per window; with growth, of the first.")
+    requests: Annotated[Count, Field(le=MOST_REQUESTS)] = Field(
+        description="Requests per window; with growth, of the first."
+    )
     per: Window = Field(default=Window.MONTH, description="The window of `requests`.")
     mix: dict[str, Share] | None = Field(
         default=None, description="Share per class; from the profile where absent."

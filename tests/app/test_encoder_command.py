@@ -173,6 +173,8 @@ def test_a_graph_with_an_encoder_plans_compiles_checks_and_replays(folder: Path)
     assert report["accuracy"] > 0.85  # one class would get 0.80 of that spend
     run(folder, *replayed, expect=2)
     run(folder, *replayed, "--encoder", "other", expect=2)
+    assert "policy.yaml: ok" in run(folder, "verify", "policy.yaml", "--encoder", "encoder")
+    run(folder, "verify", "policy.yaml", "--encoder", "other", expect=1)
 
 
 @pytest.mark.usefixtures("told")

@@ -112,6 +112,26 @@ def test_a_spec_with_every_limit_becomes_a_plan_that_keeps_them_all(folder: Path
     assert plan.rungs[0].allocation["easy"]["large/single"] >= 0.05 - 1e-9
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "rungs: [1.0, 0.9, 0.7]\nobjective: minimize cost\n",
+        "confidence: none\nrungs: [1.0, 0.8]\n",
+        "objective: maximize accuracy\nconfidence: 0.9\nrungs: [1.0, 0.5]\n",
+    ],
+)
+def test_a_policy_of_every_limit_has_nothing_that_a_check_finds(folder: Path, more: str) -> None:
+    keys = {line.partition(":")[0] for line in more.splitlines()}
+    keys |= {"value"} if "objective" in keys else set()
+    kept = [line for line in SPEC.splitlines() if line.partition(":")[0] not in keys]
+    prices = "prices: {models: {small: {input: 1, output: 4}, large: {input: 5, output: 20}}}"
+    planned(folder, "\n".join([*kept, prices, more]), "checked")
+    run("compile", folder / "checked.json", "-o", folder / "checked.policy.yaml")
+    said = run("check", folder / "checked.policy.yaml")
+    assert said.endswith(": ok\n")
+
+
 def test_tenants_get_policies_of_their_own_that_check(folder: Path) -> None:
     plan = planned(folder, TENANTS, "tenants")
     assert set(plan.tenants) == {"acme", "bolt"}

@@ -137,6 +137,20 @@ def test_checking_imports_no_solver_store_server_or_array(folder: Path) -> None:
     assert "pydantic" in done.stderr.split()
 
 
+def test_checking_imports_no_plan_compiler_nor_older_format(folder: Path) -> None:
+    code = (
+        "import sys\nfrom app.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "check", "policy.yaml"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert {"planner.plan", "planner.spec.spec", "policies.caps", "policies.format_1_0",
+            "difflib"}.isdisjoint(done.stderr.split())  # fmt: skip
+    assert "policies.policy" in done.stderr.split()
+
+
 def test_formatting_mends_the_layout_and_says_so(folder: Path) -> None:
     text = (folder / "policy.yaml").read_text()
     edit(folder, "workload: w", "workload:   w # ours")

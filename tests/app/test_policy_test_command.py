@@ -37,15 +37,15 @@ LATE = """
 WRONG = "  - {name: sums are hard, label: easy, prompt: 2 + 3, expect: {class: hard}}\n"
 
 
-def _rung(fraction: float, usd: float, hard: dict[str, float]) -> Rung:
+def _rung(fraction: float, usd: float, hard: str, shares: dict[str, float]) -> Rung:
     figures = Figures(accuracy=0.8, cost_usd_per_request=usd, latency_p95_s=None)
     return Rung(
         budget_fraction=fraction,
         objective="minimize cost",
-        allocation={"easy": {SMALL: 1.0}, "hard": hard},
+        allocation={"easy": {SMALL: 1.0}, hard: shares},
         expected=figures,
         promised=figures,
-        by_class={"easy": figures, "hard": figures},
+        by_class={"easy": figures, hard: figures},
         shadow_prices={},
         limits={},
     )
@@ -63,27 +63,31 @@ PRICES = {"small": {"input": 0.05, "output": 0.4}, "large": {"input": 1, "output
 CELLS = {SMALL: _cell(0.5, 0.00001), LARGE: _cell(0.9, 0.005)}
 
 
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    plan = Plan(
+def _plan(hard: str = "hard") -> Plan:
+    """A rung for all the money, one for half of it; the second class has this name."""
+    return Plan(
         status="optimal",
         workload="mixed",
         confidence=0.95,
-        classes=Classes(source="label", names=("easy", "hard"), weights=(0.5, 0.5)),
+        classes=Classes(source="label", names=("easy", hard), weights=(0.5, 0.5)),
         traffic=Traffic(requests=100_000, per="month"),
         limits=Limits.model_validate({"spend": {"usd": 500, "per": "month"}}),
         prices=PriceCard.model_validate({"models": PRICES}),
-        cells=dict.fromkeys(("easy", "hard"), CELLS),
+        cells=dict.fromkeys(("easy", hard), CELLS),
         rungs=(
-            _rung(1.0, 0.004, {SMALL: 0.25, LARGE: 0.75}),
-            _rung(0.5, 0.0001, {SMALL: 1.0}),
+            _rung(1.0, 0.004, hard, {SMALL: 0.25, LARGE: 0.75}),
+            _rung(0.5, 0.0001, hard, {SMALL: 1.0}),
         ),
         best_single_strategy=None,
         spec_digest="sha256:5bec",
         profile_digest="sha256:9f0f",
         solver="HiGHS 1.12.0",
     ).sealed()
-    write_policy(compile_plan(plan, estimator=None), tmp_path / "policy.yaml")
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    write_policy(compile_plan(_plan(), estimator=None), tmp_path / "policy.yaml")
     return tmp_path / "policy.yaml"
 
 
@@ -149,6 +153,34 @@ def test_a_changed_policy_is_asked_nothing(policy: Path) -> None:
     beside(policy, GOOD)
     policy.write_text(policy.read_text().replace("workload: mixed", "workload: other"))
     with pytest.raises(InputError, match="changed after it was compiled"):
+        run(policy)
+
+
+ORDERS = "ha\x1b[31mrd\n::error::pay\r\n  expected  nothing"
+SHOWN = r"ha\x1b[31mrd\n::error::pay\r\n  expected  nothing"
+
+
+def test_names_that_hold_orders_begin_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    write_policy(compile_plan(_plan(ORDERS), estimator=None), path)
+    case = {"name": ORDERS, "label": ORDERS, "prompt": ORDERS, "expect": {"class": [ORDERS, "x"]}}
+    other = {"name": "sums", "label": "easy", "expect": {"class": ORDERS}, "rung": 0}
+    file = {"format_version": "1.0", "cases": [case, other]}
+    path.with_name("policy.test.yaml").write_text(json.dumps(file))
+    lines = run(path, "--require-coverage", ends=1).stdout.splitlines()
+    assert all(line.isprintable() for line in lines)
+    own = ("FAILED", f"  {tmp_path}", "    prompt", "    expected", "    got", "not reached: ")
+    assert all(line.startswith((*own, str(path))) for line in lines if line)
+    assert f"FAILED {SHOWN}" in lines
+    assert f"    expected  {SHOWN}" in lines
+    junit = run(path, "--format", "junit", ends=1).stdout
+    assert not [line for line in junit.splitlines() if line.lstrip().startswith("::")]
+
+
+def test_what_a_gateway_refuses_to_obey_is_asked_nothing(policy: Path) -> None:
+    beside(policy, GOOD)
+    policy.write_text(policy.read_text() + "# trust me\n")
+    with pytest.raises(InputError, match="byte for byte"):
         run(policy)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx.parser
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from app.cli.main import cli
@@ -250,6 +251,37 @@ def test_findings_fit_other_tools(folder: Path, tmp_path: Path) -> None:
     done = run("verify", policy, "--require-signature", "--format", "sarif")
     results = json.loads(done.stdout)["runs"][0]["results"]
     assert [one["ruleId"] for one in results] == ["unsigned", "format"]
+
+
+ORDERS = "ha\x1b[31mrd\n::error::pay\r\n  next: pay"
+SHOWN = r"ha\x1b[31mrd\n::error::pay\r\n  next: pay"
+
+
+def test_a_class_whose_name_holds_orders_begins_no_line(tmp_path: Path) -> None:
+    store = fill(tmp_path / "store.duckdb", 11, labels=("easy", ORDERS))
+    spec: dict[str, Any] = yaml.safe_load(SPEC)
+    spec["limits"]["accuracy"]["by_class"] = {ORDERS: 0.5}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    run("plan", tmp_path / "spec.yaml", "--profiles", store, "-o", tmp_path / "plan.json")
+    policy = tmp_path / "policy.yaml"
+    run("compile", tmp_path / "plan.json", "-o", policy)
+    worse = fill(tmp_path / "worse.duckdb", 12, labels=("easy", ORDERS), worse=0.3)
+    for words in (("--profiles", worse), ("--profiles", worse, "--format", "github")):
+        lines = run("verify", policy, *words).stdout.splitlines()
+        assert all(line.isprintable() for line in lines)
+        begun = ("policy", "graph", "signed by", "Rung", "accuracy", "spend", "latency", "shares")
+        own = (
+            *begun,
+            "600 new",
+            "promise",
+            "its own",
+            str(policy),
+            "  next: plan",
+            "::error file=",
+        )
+        for line in lines:
+            assert not line or line.startswith((*own, "  next: measure", "::warning file=")), line
+    assert f"accuracy.by_class.{SHOWN} at least 0.5" in run("verify", policy, *words[:2]).stdout
 
 
 WITHOUT = "import sys; sys.modules['cryptography'] = None; from app.cli.main import main; main()"

@@ -25,6 +25,7 @@ from app.cli.main import cli
 from planner.spec import Spec, read_spec
 from planner.spec.parts import Part
 from policies.case_file import Case, Expected
+from policies.schema import schema_text
 from profiles.importing import mapping
 from profiles.importing.fields import CANONICAL, FIELDS
 from profiles.importing.formats import FORMATS, spans
@@ -434,3 +435,10 @@ def adaptive_row(share: str, found: Any) -> str:
         f"| {100 * queries['median']:.0f} % | {100 * queries['runs_with_30_percent']:.0f} % "
         f"| {100 * queries['runs_that_never_reached_it']:.0f} % | {mean(dollars)} |"
     )
+
+
+@pytest.mark.parametrize("name", ["spec", "plan", "policy", "cases", "fleet"])
+def test_the_published_schema_is_the_current_one(name: str) -> None:
+    published = ROOT / f"docs/reference/schemas/{name}.schema.json"
+    assert published.read_text(encoding="utf-8") == schema_text(name)
+    assert json.loads(schema_text(name))["$schema"].endswith("2020-12/schema")

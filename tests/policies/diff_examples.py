@@ -77,7 +77,7 @@ def rung(
     accuracy = round(mean([(weights[n], f.accuracy) for n, f in by_class.items()]), 6)
     usd = mean(list(zip(weights.values(), known, strict=True))) if known == costs else None
     expected = Figures(accuracy=accuracy, cost_usd_per_request=usd, latency_p95_s=p95_s)
-    promised = round(accuracy - 0.03, 6)
+    promised = round(max(accuracy - 0.03, 0.0), 6)
     values: dict[str, Any] = {
         "budget_fraction": fraction,
         "objective": "minimize cost",

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from planner.plan import Figures, LimitFigures
+from planner.figures import MOST_S, MOST_VALUE, Figures, LimitFigures
 from planner.spec import Limits, Traffic, Window
 from policies.decimals import millionths
 from policies.policy import (
@@ -21,10 +21,12 @@ from policies.policy import (
     Provenance,
     StrategyEntry,
 )
-from profiles.money import PriceCard
+from profiles.money import MOST_USD, PriceCard
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+dollars = st.floats(0, MOST_USD)
+positive = st.floats(0, MOST_USD, exclude_min=True)
+seconds = st.floats(0, MOST_S)
 shares = st.floats(0, 1)
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 tricky = st.sampled_from(
@@ -62,22 +64,28 @@ texts = st.one_of(any_text, tricky, st.just("k" * 1500))
 
 _figures = st.builds(
     Figures,
-    accuracy=finite,
-    cost_usd_per_request=st.none() | finite,
-    latency_p95_s=st.none() | finite,
+    accuracy=shares,
+    cost_usd_per_request=st.none() | dollars,
+    latency_p95_s=st.none() | seconds,
 )
 _cells = st.builds(
     CellFigures,
-    queries=st.none() | st.integers(0, 10**9),
-    accuracy=st.none() | finite,
-    accuracy_se=st.none() | positive,
-    cost_usd=st.none() | finite,
-    cost_se_usd=st.none() | finite,
-    cost_max_usd=st.none() | finite,
-    latency_p95_s=st.none() | finite,
+    queries=st.none() | st.integers(1, 10**9),
+    accuracy=st.none() | shares,
+    accuracy_se=st.none() | st.floats(0, MOST_VALUE),
+    cost_usd=st.none() | dollars,
+    cost_se_usd=st.none() | dollars,
+    cost_max_usd=st.none() | dollars,
+    latency_p95_s=st.none() | seconds,
 )
+_values = st.floats(0, MOST_VALUE)
 _limit_figures = st.builds(
-    LimitFigures, asked=finite, allowed=finite, promised=finite, kept=st.booleans()
+    LimitFigures, asked=_values, allowed=_values, promised=_values, kept=st.booleans()
+)
+_limit_names = st.one_of(
+    st.sampled_from(["accuracy.overall", "spend.usd_per_request", "latency.by_class.a.p99_s"]),
+    st.builds("accuracy.by_class.{}".format, texts),
+    st.builds("tenants.a.accuracy.max_gap.{}".format, texts),
 )
 _encoders = st.builds(
     PolicyEncoder,
@@ -109,13 +117,13 @@ _entries = st.builds(
 )
 _rungs = st.builds(
     PolicyRung,
-    budget_fraction=st.sampled_from([1.0, 0.5, 0.25]) | finite,
+    budget_fraction=st.sampled_from([1.0, 0.5, 0.25]) | st.floats(0, 1, exclude_min=True),
     shares=st.dictionaries(texts, st.dictionaries(texts, shares, max_size=3), max_size=3),
     expected=_figures,
     promised=_figures,
     objective=st.none() | texts,
     by_class=st.none() | st.dictionaries(texts, _figures, max_size=3),
-    limits=st.none() | st.dictionaries(texts, _limit_figures, max_size=3),
+    limits=st.none() | st.dictionaries(_limit_names, _limit_figures, max_size=3),
     shadow_prices=st.none() | st.dictionaries(texts, finite, max_size=3),
 )
 _limits: st.SearchStrategy[Limits] = st.builds(
@@ -137,7 +145,7 @@ _limits: st.SearchStrategy[Limits] = st.builds(
 )
 _parts: dict[str, st.SearchStrategy[Any]] = {
     "workload": texts,
-    "confidence": st.none() | finite,
+    "confidence": st.none() | st.floats(0.5, 1, exclude_max=True),
     "warnings": st.lists(texts, max_size=3).map(tuple),
     "classes": _classes(),
     "graph": st.builds(Graph, file=texts, sha256=texts),

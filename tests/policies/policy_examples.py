@@ -39,6 +39,23 @@ def words_estimator() -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
+def elsewhere(graph: bytes, name: str) -> bytes:
+    """The same graph, with one of its constants in a file of the working directory."""
+    model = onnx.load_from_string(graph)
+    (made,) = [one for one in model.graph.initializer if one.name == name]
+    made.raw_data = onnx.numpy_helper.to_array(made).tobytes()
+    onnx.external_data_helper.set_external_data(made, f"{name.rpartition('/')[2]}.bin")
+    for field in ("raw_data", "float_data", "int64_data"):
+        made.ClearField(field)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def words_elsewhere() -> bytes:
+    """The same, with one of its numbers in `half.bin`."""
+    return elsewhere(words_estimator(), "half")
+
+
 def cell(accuracy: float, cost_usd: float | None, tokens: int | None = 400) -> CellFacts:
     return CellFacts(
         queries=200,

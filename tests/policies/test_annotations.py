@@ -97,7 +97,7 @@ def test_every_code_of_a_check_has_a_rule() -> None:
     folder = Path(__file__).parents[2] / "policies"
     written = "".join(
         (folder / f"{name}.py").read_text()
-        for name in ("arithmetic", "check", "semantics", "staleness")
+        for name in ("arithmetic", "check", "limit_checks", "semantics", "staleness")
     )
     called = re.findall(r'(?:error|warning|_from_error)\(\s*"([a-z-]+)"', written)
     built = re.findall(r'Finding\([^()"]+, "([a-z-]+)"', written)

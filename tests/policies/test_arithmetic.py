@@ -8,16 +8,19 @@ from policy_examples import LADDER, SMALL, SPEND_USD, compiled, plan
 
 from planner.plan import Figures, LimitFigures
 from planner.spec import Limits
-from policies.arithmetic import arithmetic_findings, asked_limits
+from policies.arithmetic import arithmetic_findings
 from policies.compile import compile_plan
 from policies.findings import Finding, Severity
+from policies.limit_checks import asked_limits, limit_findings
 from policies.policy import Policy
+from policies.semantics import semantic_findings
 from policies.source import Source
 from policies.text import policy_text
 
 
 def found(policy: Policy) -> list[Finding]:
-    return arithmetic_findings(policy, Source.of("policy.yaml", policy_text(policy)))
+    source = Source.of("policy.yaml", policy_text(policy))
+    return [*arithmetic_findings(policy, source), *limit_findings(policy, source)]
 
 
 def with_rung(policy: Policy, index: int, **changes: Any) -> Policy:
@@ -164,12 +167,48 @@ def test_a_promise_within_rounding_of_its_limit_is_neither_kept_nor_missed_for_s
         assert "promise-kept" not in {finding.code for finding in found(policy)}
 
 
-def test_what_an_older_format_did_not_record_is_not_checked() -> None:
+def without_what_1_0_lacked(policy: Policy, **kept: Any) -> Policy:
+    bare = dict.fromkeys(("by_class", "limits", "shadow_prices", "objective")) | kept
+    unknown = dict.fromkeys(("queries", "accuracy", "accuracy_se"))
+    entries = tuple(
+        entry.model_copy(
+            update={
+                "by_class": {
+                    name: cell.model_copy(update=unknown) for name, cell in entry.by_class.items()
+                }
+            }
+        )
+        for entry in policy.strategies
+    )
+    return policy.model_copy(
+        update={
+            "classes": policy.classes.model_copy(update={"weights": None}),
+            "rungs": tuple(rung.model_copy(update=bare) for rung in policy.rungs),
+            "strategies": entries,
+            "traffic": None,
+        }
+    )
+
+
+def test_what_an_older_format_did_not_record_is_not_checked_and_a_warning_says_so() -> None:
+    (finding,) = found(without_what_1_0_lacked(compiled().policy))
+    assert (finding.severity, finding.code) == (Severity.WARNING, "not-recorded")
+    assert "plan and compile again" in finding.next_step
+
+
+def test_a_file_that_records_only_a_part_switches_no_check_off() -> None:
     policy = compiled().policy
-    classes = policy.classes.model_copy(update={"weights": None})
-    bare = {"by_class": None, "limits": None, "shadow_prices": None, "objective": None}
-    rungs = tuple(rung.model_copy(update=bare) for rung in policy.rungs)
-    assert found(policy.model_copy(update={"classes": classes, "rungs": rungs})) == []
+    (finding,) = found(without_what_1_0_lacked(policy, objective="minimize cost"))
+    assert (finding.severity, finding.code) == (Severity.ERROR, "not-recorded")
+    for changes in ({"by_class": None}, {"limits": None}, {"shadow_prices": None}):
+        (finding,) = found(with_rung(policy, 1, **changes))
+        assert (finding.severity, finding.code) == (Severity.ERROR, "not-recorded")
+    nothing = with_rung(policy, 0, by_class={})
+    source = Source.of("policy.yaml", policy_text(nothing))
+    (finding,) = semantic_findings(nothing, source)
+    assert finding.code == "class-missing"
+    assert "rungs.0.by_class" in finding.where
+    assert ", as have 1 more" in finding.message
 
 
 def test_every_limit_that_people_write_has_its_name_and_value() -> None:

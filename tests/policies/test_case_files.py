@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from policies.case_file import CaseFile, Cases, default_cases, read_cases
+from policies.case_file import (
+    LARGEST_DRAW,
+    Case,
+    CaseFile,
+    Cases,
+    default_cases,
+    read_cases,
+)
 from policies.schema import schema_text, schemas
 from profiles.errors import InputError
 
@@ -64,6 +74,15 @@ def test_cases_lie_beside_their_policy() -> None:
     assert default_cases(Path("a/support.yaml")) == Path("a/support.test.yaml")
 
 
+@given(st.floats(0, LARGEST_DRAW))
+def test_no_number_that_is_taken_becomes_1_where_graphs_read_it(uniform: float) -> None:
+    case = Case.model_validate(
+        {"name": "it", "label": "a", "expect": {"class": "a"}} | {"uniform": uniform}
+    )
+    assert case.uniform is not None
+    assert 0 <= np.float32(case.uniform) < 1
+
+
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
@@ -80,14 +99,16 @@ def test_cases_lie_beside_their_policy() -> None:
         (one("shares: {a/single: 0.5, b/single: nope}"), 5, "valid number"),
         (one("bound_usd_at_most: .inf"), 5, "finite"),
         (one("bound_usd_at_most: '1'"), 5, "valid number"),
-        (one("refused: false"), 5, "'never', 'money' or 'label'"),
+        (one("refused: false"), 5, "'never', 'money', 'cap' or 'label'"),
         (one("refused: money, strategy: a/single"), 5, "a refused request has no strategy"),
+        (one("refused: cap, bound_usd_at_most: 1"), 5, "a refused request has no bound_usd"),
         (one("refused: label, class: easy"), 5, "has no class"),
         (one(more="prompt: 12"), 4, "string"),
         (one(more="rung: 1"), 3, "nothing is asked"),
         (one(more="prompt: a\n    prompts: [b]"), 3, "either 'prompt' or 'prompts'"),
         (one(more="prompts: []"), 4, "at least 1 item"),
-        (one(more="prompt: a\n    uniform: 1"), 5, "less than 1"),
+        (one(more="prompt: a\n    uniform: 1"), 5, "less than or equal to 0.99999994"),
+        (one(more="prompt: a\n    uniform: 0.99999999"), 5, "less than or equal to 0.99999994"),
         (one(more="prompt: a\n    remaining_usd: -1"), 5, "greater than or equal to 0"),
         (one(more="prompt: a\n    rung: 0\n    requests_left: 4"), 3, "no pace is kept"),
         (

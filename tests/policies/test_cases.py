@@ -108,6 +108,19 @@ def test_a_refused_label_is_not_a_lack_of_money() -> None:
     assert ran({"refused": "label"}, *HALF)[0][1] == refused
 
 
+def test_a_cap_that_refuses_is_not_a_lack_of_money() -> None:
+    over = (Drawn(1.0, 1, "easy", refused="cap"),)
+    cap = "refused: every strategy may cost more than one request may (caps.usd)"
+    money = "refused: no strategy fits the money that is left"
+    assert not ran({"refused": "cap"}, *over)
+    assert ran({"refused": "money"}, *over) == (("refused", money, cap),)
+    assert ran({"refused": "cap"}, Drawn(1.0, 1, "easy", refused="money")) == (
+        ("refused", cap, money),
+    )
+    assert ran({"refused": "never"}, *over)[0][2] == cap
+    assert ran({"strategy": SMALL}, *over)[0][2] == cap
+
+
 def test_an_unknown_bound_is_never_small_enough() -> None:
     found = ran({"bound_usd_at_most": 1e9}, Drawn(1.0, 0, "easy", SMALL, None))
     assert found == (("bound_usd_at_most", "at most 1e+09 USD", f"no known bound of {SMALL}"),)

@@ -20,12 +20,14 @@ from policy_examples import (
     plan,
     rung,
     text_plan,
+    words_elsewhere,
     words_estimator,
 )
 
 from planner.plan import Classes, LimitFigures, Plan, read_plan
 from planner.spec import Limits, Traffic
-from policies.caps import NO_PRICES, token_cap
+from planner.token_caps import token_cap
+from policies.caps import NO_PRICES
 from policies.compile import compile_plan
 from policies.decimals import exact, millionths
 from policies.policy import Policy
@@ -212,6 +214,13 @@ def test_a_price_card_with_a_gap_is_refused() -> None:
 def test_an_empty_price_card_leaves_a_warning() -> None:
     policy = compile_label(prices=PriceCard(), warnings=("From the plan.",))
     assert policy.warnings == ("From the plan.", NO_PRICES)
+
+
+def test_an_estimator_with_numbers_in_other_files_is_refused_for_nothing_would_pin_them() -> None:
+    estimator = words_elsewhere()
+    classes = text_plan().classes.model_copy(update={"estimator_digest": digest_bytes(estimator)})
+    with pytest.raises(InputError, match=r"numbers in other files.*got 'half.bin'"):
+        compile_plan(text_plan(classes=classes), estimator=estimator)
 
 
 def test_provenance_names_every_digest() -> None:

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_examples import compiled
 
+from planner.plan import LimitFigures
+from planner.spec import Limits
 from policies.decimals import plain
 from policies.file import CompiledPolicy, graph_file_name, read_policy, write_policy
 from policies.policy import (
@@ -31,6 +33,73 @@ def test_any_policy_reads_back_as_it_was_written(policy: Policy) -> None:
     assert found == sealed
     assert found.content_digest() == sealed.digest
     assert policy_text(found) == text
+
+
+def backwards(value: Any) -> Any:
+    """The same value; every mapping in it, at any depth, from its last key to its first."""
+    if isinstance(value, dict):
+        return {key: backwards(value[key]) for key in reversed(value)}
+    return [backwards(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+@given(any_policies)
+@settings(max_examples=100, deadline=None)
+def test_equal_policies_have_equal_texts_whatever_the_order_of_their_mappings(
+    policy: Policy,
+) -> None:
+    other = Policy.model_validate(backwards(policy.model_dump(mode="json")))
+    assert other == policy
+    assert policy_text(other) == policy_text(policy)
+
+
+def test_limits_of_every_kind_stand_in_one_order() -> None:
+    limits = {
+        "latency": {"p99_s": 4, "p95_s": 2, "by_class": {"hard": {"p95_s": 3}}},
+        "spend": {"usd_per_request": 1},
+        "gpu": {"b": {"gpu_s_per_request": 1}, "a": {"gpu_s_per_request": 1}},
+        "energy": {"joules_per_request": 9},
+        "carbon": {"g_per_kwh": 400, "g_per_request": 1},
+        "per_request": {"tokens_out": 9, "calls": 2},
+        "shares": [{"name": "new", "strategies": ["m/single"], "at_least": 0.1, "at_most": 0.5}],
+        "accuracy": {
+            "max_gap": {"lang": 0.1},
+            "by_group": {"lang": {"en": 0.7, "de": 0.6}},
+            "by_class": {"hard": 0.5, "easy": 0.9},
+            "overall": 0.8,
+        },
+    }
+    order = [
+        "accuracy.overall",
+        "accuracy.by_class.easy",
+        "accuracy.by_class.hard",
+        "accuracy.by_group.lang.de",
+        "accuracy.by_group.lang.en",
+        "accuracy.max_gap.lang",
+        "spend.usd_per_request",
+        "gpu.a",
+        "gpu.b",
+        "energy.joules_per_request",
+        "carbon.g_per_request",
+        "per_request.calls",
+        "per_request.tokens_out",
+        "shares.new.at_least",
+        "shares.new.at_most",
+        "latency.by_class.hard.p95_s",
+        "latency.p95_s",
+        "latency.p99_s",
+        "tenants.a.accuracy.overall",
+    ]
+    found = LimitFigures(asked=1, allowed=1, promised=1, kept=True)
+    policy = compiled().policy
+    rung = policy.rungs[0].model_copy(
+        update={"limits": dict.fromkeys(reversed(order), found), "shadow_prices": {}}
+    )
+    changes = {"limits": Limits.model_validate(limits), "rungs": (rung,)}
+    text = policy_text(policy.model_copy(update=changes))
+    assert list(yaml.safe_load(text)["rungs"][0]["limits"]) == order
+    said = yaml.safe_load(text)["limits"]["accuracy"]
+    assert list(said["by_class"]) == ["easy", "hard"]
+    assert list(said["by_group"]["lang"]) == ["de", "en"]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

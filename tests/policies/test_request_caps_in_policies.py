@@ -52,7 +52,14 @@ def test_caps_are_part_of_the_digest() -> None:
     ("caps", "found"),
     [
         (Caps(tokens=100), {"cap-tokens": "strategies.0.max_tokens"}),
-        (Caps(usd=0.00004), {"cap-cuts": "strategies.2.by_class.hard.cost_max_usd"}),
+        (
+            Caps(usd=0.00004),
+            {
+                "cap-cuts": "strategies.2.by_class.hard.cost_max_usd",
+                "cap-never-used": "strategies.2.text",
+            },
+        ),
+        (Caps(usd=0.4), {"cap-never-used": "strategies.2.text"}),
         (Caps(wall_s=2), {"cap-cuts": "strategies.2.by_class.hard.latency_p95_s"}),
         (Caps(calls=1), {}),
         (WIDE, {}),

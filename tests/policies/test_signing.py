@@ -247,6 +247,55 @@ def test_a_policy_that_was_changed_is_not_signed(policy: Path, keys: Path) -> No
     assert not signature_path(policy).exists()
 
 
+def test_a_graph_that_decides_otherwise_is_not_signed_although_it_is_pinned(
+    policy: Path, keys: Path
+) -> None:
+    """Who reviewed the YAML would let another policy pass."""
+    dearest = compile_plan(plan(rungs=plan().rungs[:1]), estimator=None)
+    pin = Graph(file="policy.onnx", sha256=digest_bytes(dearest.graph))
+    repinned = compiled().policy.model_copy(update={"graph": pin}).sealed()
+    write_policy(CompiledPolicy(repinned, dearest.graph), policy)
+    with pytest.raises(RefusedPolicyError, match="decides otherwise than the policy") as caught:
+        sign_policy(policy, private(keys))
+    assert caught.value.code == "graph-disagrees"
+    assert not signature_path(policy).exists()
+
+
+def test_what_a_signature_file_links_to_is_not_overwritten(
+    policy: Path, keys: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    signature_path(policy).symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match=r"policy\.yaml\.sig: .*through a link"):
+        sign_policy(policy, private(keys))
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_signature_or_key_without_an_end_is_none(policy: Path, keys: Path) -> None:
+    endless = Path("/dev/zero")
+    signature_path(policy).symlink_to(endless)
+    assert refusal(policy, public(keys)) == "signature-invalid"
+    with pytest.raises(InputError, match="this is no public key"):
+        read_public_key(endless)
+    with pytest.raises(InputError, match="this is no private key"):
+        read_private_key(endless, nobody)
+
+
+def test_an_empty_file_is_no_key_no_signature_and_no_graph(policy: Path, keys: Path) -> None:
+    sign_policy(policy, private(keys))
+    empty = policy.parent / "empty"
+    empty.touch()
+    with pytest.raises(InputError, match="this is no public key"):
+        read_public_key(empty)
+    graph = policy.with_suffix(".onnx").read_bytes()
+    policy.with_suffix(".onnx").write_bytes(b"")
+    with pytest.raises(InputError, match="not the decision graph"):
+        read_enforceable(policy, trusted=[public(keys)])
+    policy.with_suffix(".onnx").write_bytes(graph)
+    signature_path(policy).write_bytes(b"")
+    assert refusal(policy, public(keys)) == "signature-invalid"
+
+
 def openssl(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """An implementation of Ed25519 that is not the one under test."""
     if not (tool := shutil.which("openssl")):

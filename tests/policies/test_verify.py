@@ -6,8 +6,10 @@ import base64
 import random
 from pathlib import Path
 
+import onnx
 import pytest
-from policy_examples import FIXTURES, SMALL, cell, compiled, plan, rung
+from onnx import numpy_helper
+from policy_examples import FIXTURES, SMALL, cell, compiled, elsewhere, plan, rung
 
 from planner.plan import Classes, Figures, Plan, Rung
 from planner.spec import Limits
@@ -182,6 +184,30 @@ def test_a_graph_that_decides_otherwise_is_found_although_it_is_pinned(policy: P
     write_policy(CompiledPolicy(repinned, graph), policy)
     (finding,) = verify(policy).findings
     assert finding.code == "graph-disagrees"
+
+
+def test_a_graph_with_shares_in_another_file_is_refused_for_nothing_pins_them(
+    policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime would read them in the working directory, whatever they then say."""
+    shares = numpy_helper.to_array(
+        next(
+            one
+            for one in onnx.load_from_string(compiled().graph).graph.initializer
+            if one.name == "decision/cumulative"
+        )
+    )
+    (policy.parent / "cumulative.bin").write_bytes(shares.tobytes())
+    monkeypatch.chdir(policy.parent)
+    graph = elsewhere(compiled().graph, "decision/cumulative")
+    pin = Graph(file="policy.onnx", sha256=digest_bytes(graph))
+    repinned = compiled().policy.model_copy(update={"graph": pin}).sealed()
+    write_policy(CompiledPolicy(repinned, graph), policy)
+    (finding,) = verify(policy).findings
+    assert finding.code == "graph"
+    assert "numbers in other files" in finding.message
+    with pytest.raises(InputError, match=r"numbers in other files.*got 'cumulative.bin'"):
+        read_enforceable(policy)
 
 
 def easy_rest() -> dict[str, float]:

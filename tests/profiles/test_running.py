@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,16 @@ def test_labels_go_with_their_prompts() -> None:
     prompts, labels = ["long prompt", "x", "middle"], ["a", "b", "c"]
     ((positions, rows),) = outputs(echo("text", "label"), "echo", prompts, labels)
     assert [labels[i] for i in positions] == rows.tolist()
+
+
+def test_a_model_is_read_as_onnx_whatever_its_first_bytes_look_like() -> None:
+    """ONNX Runtime takes what has ORTM at its fifth byte for a model of its own format."""
+    model = onnx.load_from_string(ECHO)
+    model.producer_name = "ORTM"
+    content = model.SerializeToString()
+    assert content[4:8] == b"ORTM"
+    ((_, rows),) = outputs(content, "echo", ["text"])
+    assert rows.tolist() == ["text"]
 
 
 def test_batches_hold_texts_of_like_length_and_a_bounded_number_of_characters() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.lazy import short_lived
-from app.cli.options import FILE, INPUT, emit_json, emit_text, findings_format_option
+from app.cli.options import FILE, INPUT, emit_json, emit_text, findings_format_option, json_text
 from profiles.errors import ExitCode
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from policies.findings import Finding
@@ -73,16 +73,16 @@ def emit_findings(found: Mapping[str, list[Finding]], output_format: str) -> Non
 
         from policies.annotations import sarif
 
-        click.echo(json.dumps(sarif(found, version("inferbudget")), indent=2))
+        click.echo(json_text(sarif(found, version("inferbudget"))))
     elif output_format == "github":
         from policies.annotations import github
 
-        emit_text(github(found))
+        click.echo(github(found))  # commands on purpose, safe by themselves
     else:
         for file, findings in found.items():
             for finding in findings:
                 emit_text(finding.text())
-            emit_text(f"{file}: {_counted(len(findings))}" if findings else f"{file}: ok")
+            emit_text(f"{escaped(file)}: {_counted(len(findings)) if findings else 'ok'}")
 
 
 def _counted(findings: int) -> str:

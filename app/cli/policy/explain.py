@@ -22,7 +22,7 @@ from app.cli.options import (
     usd,
 )
 from profiles.errors import InputError
-from profiles.visible import escaped
+from profiles.visible import escaped, shortened
 
 if TYPE_CHECKING:
     from policies.explaining import Drawn
@@ -105,7 +105,7 @@ class _Overview:
             "promised": rung.promised.model_dump(),
             "by_class": {
                 name: {
-                    "strategies": rung.shares[name],
+                    "strategies": rung.shares.get(name, {}),
                     "expected": found.model_dump() if found else None,
                 }
                 for name in self.policy.classes.names
@@ -121,23 +121,23 @@ class _Overview:
         from policies import explaining as words
 
         policy = self.policy
-        yield f"{strong}{escaped(policy.workload)}{strong}: {words.sorting_words(policy)}"
+        yield f"{strong}{_line(policy.workload)}{strong}: {words.sorting_words(policy)}"
         for index in self.rungs:
             yield from ("", f"{strong}{self._title(index)}{strong}", "")
             yield from self._rung(index, write, item)
         yield from ("", f"{strong}Money{strong}", "")
         budgets = map(words.budget_words, policy.budgets)
         for text in (*budgets, *words.caps_words(policy), *words.end_words(policy)):
-            yield f"{item}{escaped(text)}"
+            yield f"{item}{_line(text)}"
         if policy.warnings:
             yield from ("", f"{strong}Warnings{strong}", "")
-            yield from (f"{item}{escaped(text)}" for text in policy.warnings)
+            yield from (f"{item}{_line(text)}" for text in policy.warnings)
 
     def _title(self, index: int) -> str:
         rung = self.policy.rungs[index]
         part = "as planned" if not index else f"{rung.budget_fraction:g} of the first one's spend"
         kind = "" if rung.objective is None else f", {rung.objective}"
-        return escaped(f"Rung {index}: {part}{kind}")
+        return _line(f"Rung {index}: {part}{kind}")
 
     def _rung(self, index: int, write: Written, item: str) -> Iterator[str]:
         from policies import explaining as words
@@ -145,10 +145,10 @@ class _Overview:
         policy, rung = self.policy, self.policy.rungs[index]
         weights = dict(zip(policy.classes.names, policy.classes.weights or (), strict=False))
         rows = []
-        for name in policy.classes.names:
+        for name, parts in words.drawn_by_class(policy, index):
             found = (rung.by_class or {}).get(name)
             about = figures(found)[:2] if found else ("n/a", "n/a")
-            for place, one in enumerate(words.drawn(policy, index, name)):
+            for place, one in enumerate(parts):
                 first = (name, share(weights.get(name)), *about) if not place else ("",) * 4
                 rows.append((*first, share(one.share), one.entry.text))
         yield write(rows, ("class", "of all", "accuracy", "USD/request", "share", "strategy"))
@@ -160,7 +160,7 @@ class _Overview:
         told += [words.limit_words(*found) for found in (rung.limits or {}).items()]
         told += words.binding_words(rung)
         told += [text for text in [words.giving_up_words(policy, index)] if text]
-        yield from (f"{item}{escaped(text)}" for text in told)
+        yield from (f"{item}{_line(text)}" for text in told)
 
 
 class _Request:
@@ -211,7 +211,7 @@ class _Request:
         }
 
     def lines(self, write: Written, strong: str, item: str) -> Iterator[str]:
-        yield f"{strong}{escaped(self.class_name)}{strong}: {escaped(self.why)}"
+        yield f"{strong}{_line(self.class_name)}{strong}: {_line(self.why)}"
         yield ""
         rows = [
             (
@@ -276,6 +276,10 @@ def _why(policy: Policy, class_index: int, label: str | None, *, unread: bool) -
     beside = "" if label is None else f" with the label {label!r}"
     by = " and the encoder" if policy.classes.encoder else ""
     return f"the difficulty graph{by} sorted the prompt{beside} there ({place})"
+
+
+def _line(text: str) -> str:
+    return escaped(shortened(text))
 
 
 def _dollars(value: float | None) -> str:

@@ -10,6 +10,7 @@ import click
 from app.cli.lazy import short_lived
 from app.cli.options import INPUT, emit_text, is_stdout
 from profiles.errors import ExitCode
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from policies.formatting import Formatted
@@ -41,7 +42,7 @@ def fmt_command(
         }
         for path, one in found.items():
             if only_check:
-                emit_text(_diff(path, one) if one.changed else f"{path}: ok")
+                emit_text(_diff(path, one) if one.changed else f"{escaped(str(path))}: ok")
                 continue
             if is_stdout(path):
                 click.echo(one.after, nl=False)
@@ -53,23 +54,25 @@ def fmt_command(
 
 
 def _done(path: Path, found: Formatted) -> str:
+    name = escaped(str(path))
     if found.migrated_from:
         from policies.policy import FORMAT_VERSION
 
         moved = f"moved from format {found.migrated_from} to {FORMAT_VERSION}"
-        return f"{path}: {moved}; its digest is now {found.digest}"
-    return f"{path}: {'formatted' if found.changed else 'ok'}"
+        return f"{name}: {moved}; its digest is now {found.digest}"
+    return f"{name}: {'formatted' if found.changed else 'ok'}"
 
 
 def _diff(path: Path, found: Formatted) -> str:
     import difflib
 
+    name = escaped(str(path))
     lines = difflib.unified_diff(
         found.before.splitlines(),
         found.after.splitlines(),
-        str(path),
-        f"{path} as inferbudget writes it",
+        name,
+        f"{name} as inferbudget writes it",
         lineterm="",
     )
-    shown = "\n".join(lines)
-    return shown or f"{path}: only line endings differ from what inferbudget writes"
+    shown = "\n".join(escaped(line) for line in lines)
+    return shown or f"{name}: only line endings differ from what inferbudget writes"

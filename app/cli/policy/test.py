@@ -8,6 +8,7 @@ import click
 
 from app.cli.options import FILE, FOLDER, emit_json, emit_text
 from profiles.errors import ExitCode, InputError
+from profiles.visible import escaped
 
 
 @click.command("test")
@@ -59,7 +60,7 @@ def test_command(
     if because and output_format != "json":
         emit_text(
             f"note: bounds are the dearest measured requests, for no gateway would serve this "
-            f"policy: {because}",
+            f"policy: {escaped(because)}",
             err=True,
         )
     if report.failed or (require_coverage and report.coverage.untested()):

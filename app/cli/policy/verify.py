@@ -10,6 +10,7 @@ import click
 
 from app.cli.options import (
     FILE,
+    FOLDER,
     Name,
     emit_json,
     emit_text,
@@ -19,6 +20,7 @@ from app.cli.options import (
 from app.cli.policy.check import emit_findings
 from app.cli.policy.keyring import read_keys
 from profiles.errors import ExitCode
+from profiles.visible import escaped
 
 if TYPE_CHECKING:
     from app.verifying import JudgedPolicy
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--require-signature", is_flag=True, help="Fail without a signature by a trusted key."
 )
+@click.option("--encoder", type=FOLDER, help="Folder that must hold the encoder that it pins.")
 @click.option("--plan", type=FILE, help="The plan that the policy must have been compiled from.")
 @click.option(
     "--profiles", "store_path", type=FILE, help="Store whose outcomes judge every promise."
@@ -46,6 +49,7 @@ def verify_command(
     policy: Path,
     keys: tuple[Path, ...],
     require_signature: bool,
+    encoder: Path | None,
     plan: Path | None,
     store_path: Path | None,
     workload: str | None,
@@ -53,11 +57,12 @@ def verify_command(
 ) -> None:
     """Hold POLICY against its digests, its written form, its signature and its graph.
 
-    With --plan also against where it says that it comes from, with --profiles its promises against
-    outcomes. Without a key a signature is not asked for.
+    With --encoder also against the encoder that it pins, with --plan against where it says that it
+    comes from, with --profiles its promises against outcomes. Without a key a signature is not
+    asked for.
     """
     from policies.findings import failed
-    from policies.verify import provenance_findings, verify
+    from policies.verify import encoder_findings, provenance_findings, verify
 
     if workload and not store_path:
         raise click.UsageError("--workload is of a store: give --profiles")
@@ -65,6 +70,8 @@ def verify_command(
     findings = list(found.findings)
     judged = None
     if found.whole is not None:
+        if encoder is not None:
+            findings += encoder_findings(found.whole, encoder)
         if plan is not None:
             from planner.plan import read_plan
 
@@ -119,4 +126,4 @@ def _lines(
     if judged:
         yield ""
     yield from (finding.text() for finding in findings)
-    yield f"{path}: {len(findings)} findings" if findings else f"{path}: ok"
+    yield f"{escaped(str(path))}: {f'{len(findings)} findings' if findings else 'ok'}"
