@@ -53,6 +53,8 @@ class Traffic(Part):
         if self.shape is not None and self.per.seconds is not None and self.per.seconds < DAY_S:
             raise ValueError(f"shape is that of a day or a week: traffic per {self.per} has none")
         if self.growth is not None:
+            if self.per is Window.TOTAL:
+                raise ValueError("growth is from window to window: traffic per total has only one")
             rises = (self.growth.windows - 1) * math.log10(1 + self.growth.rate)
             if math.log10(self.requests) + rises > math.log10(MOST_REQUESTS):
                 raise ValueError("growth makes more than 1e15 requests in one window")

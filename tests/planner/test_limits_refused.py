@@ -44,6 +44,10 @@ def without(profile: Profile, cell: tuple[str, str], **fields: Any) -> Profile:
             "more than 1e15 requests",
         ),
         (
+            {"traffic": {"requests": 10, "per": "total", "growth": {"rate": 0.1, "windows": 9}}},
+            "per total has only one",
+        ),
+        (
             {"traffic": {"requests": 10, "growth": {"rate": 0.1, "windows": 10**9}}},
             "less than or equal to 10000",
         ),
