@@ -219,12 +219,12 @@ async def _execution(found: Found, number: int, verifiers: Any) -> None:
     broke = upstream.broke_cap > 0
     found.counts["upstream broke a cap"] += broke
     if not broke and bound:
-        found.share_of_hold = max(found.share_of_hold, state.spent_nano_usd / bound)
+        found.share_of_hold = max(found.share_of_hold, state.spent / bound)
     faults = {
-        "charged above the hold": not broke and state.spent_nano_usd > bound,
+        "charged above the hold": not broke and state.spent > bound,
         "refused for want of money": state.refusals > 0 and not broke,
-        "charged less than the bill": state.spent_nano_usd < upstream.bill_nano_usd,
-        "money still held": state.held_nano_usd != 0,
+        "charged less than the bill": state.spent < upstream.bill_nano_usd,
+        "money still held": state.held != 0,
         "a broken cap without an alarm": broke and not snapshot.alarms,
         "an alarm without a broken cap": bool(snapshot.alarms) and not broke,
         "tasks left over": left_over != 0,

@@ -50,8 +50,8 @@ class Traffic:
         scope = ledger["scopes"]["global"]
         return replace(
             self,
-            ledger_nano_usd=scope["spent_nano_usd"],
-            budget_nano_usd=scope["limit_nano_usd"],
+            ledger_nano_usd=scope["spent"],
+            budget_nano_usd=scope["limit"],
             upstream_nano_usd=upstream_nano_usd,
             provider=provider,
         )

@@ -50,15 +50,22 @@ class HeldCaller:
         prices: Of every model that is called.
         hold: The request's money.
         envelope: What the request may not exceed, beside the money.
+        gpu_seconds: GPU-seconds per million tokens, where budgets count them.
     """
 
     def __init__(
-        self, upstream: Chat, prices: PriceCard, hold: Hold, envelope: Envelope | None = None
+        self,
+        upstream: Chat,
+        prices: PriceCard,
+        hold: Hold,
+        envelope: Envelope | None = None,
+        gpu_seconds: PriceCard | None = None,
     ) -> None:
         self.bill = Bill()
         self._room = Room(envelope or Envelope())
         self._upstream = upstream
         self._prices = prices
+        self._gpu_seconds = gpu_seconds
         self._hold = hold
         self._stopped = False
 
@@ -83,7 +90,12 @@ class HeldCaller:
         refusal = self._room.refusal(bound)
         if refusal:
             raise CapRefusedError(refusal)
-        paid = self._hold.call(bound.nano_usd)
+        gpu = self._gpu_seconds.price(call.model) if self._gpu_seconds else None
+        paid = self._hold.call(
+            bound.nano_usd,
+            tokens=bound.tokens,
+            nano_gpu_s=gpu.cost_nano_usd(most_in, most_out) if gpu else 0,
+        )
         self._room.take(bound)
         bill = self.bill
         used = bound.tokens
@@ -94,7 +106,12 @@ class HeldCaller:
             tokens_in, tokens_out = reply.tokens_in, reply.tokens_out
             if tokens_in is not None and tokens_out is not None:
                 used, broke = tokens_in + tokens_out, tokens_out > most_out
-                paid.settle(price.cost_nano_usd(tokens_in, tokens_out), broke_cap=broke)
+                paid.settle(
+                    price.cost_nano_usd(tokens_in, tokens_out),
+                    tokens=used,
+                    nano_gpu_s=gpu.cost_nano_usd(tokens_in, tokens_out) if gpu else 0,
+                    broke_cap=broke,
+                )
                 bill.tokens_in += tokens_in
                 bill.tokens_out += tokens_out
             bill.tokens_reasoning = _sum(bill.tokens_reasoning, reply.tokens_reasoning)
@@ -104,13 +121,13 @@ class HeldCaller:
                 paid.not_sent()
             elif isinstance(error, UpstreamRejectedError):
                 paid.rejected()
-            used = used if paid.charged_nano_usd is None else 0
+            used = used if paid.charged is None else 0
             raise
         finally:
-            if paid.charged_nano_usd is None:
+            if paid.charged is None:
                 paid.unknown()
                 bill.usage_known = False
-            cost = paid.charged_nano_usd or 0
+            cost = paid.charged.nano_usd if paid.charged else 0
             self._room.settle(bound, used, cost)
             bill.cost_nano_usd += cost
             bill.calls += 1

@@ -159,12 +159,8 @@ class Executor:
 
     async def _begin(self, ask: Ask) -> Run:
         vector = await self._embedder.embed(ask.prompt_text) if self._embedder else None
-        if self._service.is_long(ask):
-            run = await self._service.start_long(ask, vector)
-        else:
-            run = self._service.start(ask, vector)
-        if (
-            not self._open
-        ):  # closed while the prompt was read: before its first step, it costs nothing
+        run = await self._service.start(ask, vector)
+        if not self._open:
+            # closed while the prompt was read: before its first step, it costs nothing
             run.task.cancel()
         return run

@@ -257,7 +257,7 @@ class Gateway:
     async def _run(self, ask: Ask, receive: Receive) -> Run:
         """Begin to answer, unless the client leaves while its prompt is read: no money is held."""
         if self._embedder is None and not self._service.is_long(ask):
-            return self._start(ask, None)
+            return await self._start(ask, None)
         begun = asyncio.ensure_future(self._read_and_start(ask))
         gone = asyncio.ensure_future(receive())
         self._being_read.add(begun)
@@ -279,15 +279,12 @@ class Gateway:
         if self._embedder is not None:
             with self.metrics.reading.time():
                 vector = await self._embedder.embed(ask.prompt_text)
-        if not self._service.is_long(ask):
-            return self._start(ask, vector)
-        with self.metrics.decision.time():
-            return await self._service.start_long(ask, vector)
+        return await self._start(ask, vector)
 
-    def _start(self, ask: Ask, vector: Vector | None) -> Run:
+    async def _start(self, ask: Ask, vector: Vector | None) -> Run:
         start = time.perf_counter()
         try:
-            return self._service.start(ask, vector)
+            return await self._service.start(ask, vector)
         finally:
             self.metrics.decision.observe(time.perf_counter() - start)
 

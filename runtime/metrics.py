@@ -124,11 +124,11 @@ class _LedgerCollector(Collector):
             "inferbudget_refused_holds", "Holds that a scope had no room for.", labels=["scope"]
         )
         for state in snapshot.scopes:
-            spend.add_metric([state.name], to_usd(state.spent_ever_nano_usd))
-            held.add_metric([state.name], to_usd(state.held_nano_usd))
+            spend.add_metric([state.name], to_usd(state.spent_ever))
+            held.add_metric([state.name], to_usd(state.held))
             refusals.add_metric([state.name], state.refusals)
-            if state.remaining_nano_usd is not None:
-                left.add_metric([state.name], to_usd(state.remaining_nano_usd))
+            if state.remaining is not None:
+                left.add_metric([state.name], to_usd(state.remaining))
         yield from (spend, held, left, refusals)
         yield CounterMetricFamily(
             "inferbudget_bound_exceeded",

@@ -29,7 +29,7 @@ class MoneyLeft:
     @property
     def limited(self) -> bool:
         """Whether any money is short."""
-        return any(scope.limit_nano_usd is not None for scope in self.scopes)
+        return any(scope.limit is not None for scope in self.scopes)
 
     def ledger(self) -> Ledger:
         """A ledger in which nothing is spent or held."""

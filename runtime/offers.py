@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from policies.bounds import refuse_if_never_used, token_cap
 from policies.policy import Policy, StrategyEntry
 from profiles.errors import BudgetRefusedError, InputError
 from profiles.methods.counting import EMPTY_PROMPT
-from profiles.money import to_usd
+from profiles.money import PriceCard, TokenPrice, to_usd
 from runtime.caller import CapRefusedError
 from runtime.ledger import Hold, Ledger, limit_nano_usd
 from runtime.strategies import StrategyExecutor, Tools, build
@@ -24,11 +24,16 @@ class Offer:
         strategy: Its canonical text.
         max_tokens: Cap of policy and client on completion tokens of every call.
         bound_nano_usd: Upper bound of everything it can cost.
+        bound_tokens: Upper bound of the tokens in and out of all its calls; None where no budget
+            counts them.
+        bound_nano_gpu_s: Likewise of the GPU-seconds.
     """
 
     strategy: str
     max_tokens: int | None
     bound_nano_usd: int
+    bound_tokens: int | None = None
+    bound_nano_gpu_s: int | None = None
 
 
 class Offers:
@@ -39,18 +44,32 @@ class Offers:
     Args:
         policy: Every model in it needs a price and every strategy a cap.
         tools: Verifiers and extractor that the strategies name.
+        counts_tokens: Whether offers say how many tokens they can use.
+        gpu_seconds: GPU-seconds per million tokens of every model, where offers say how many they
+            can use; a card like that of prices.
 
     Attributes:
         executors: By strategy.
 
     Raises:
         InputError: A strategy cannot be executed, or never within the cap on dollars.
-        UnknownValueError: A price or a cap on completion tokens is missing.
+        UnknownValueError: A price, a rate or a cap on completion tokens is missing.
     """
 
-    def __init__(self, policy: Policy, tools: Tools) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        tools: Tools,
+        *,
+        counts_tokens: bool = False,
+        gpu_seconds: PriceCard | None = None,
+    ) -> None:
         self.executors = _executors(policy, tools)
         self._policy = policy
+        self._token_card = _one_per_token(policy) if counts_tokens else None
+        self._gpu_card = gpu_seconds
+        for executor in self.executors.values() if gpu_seconds else ():
+            executor.bound_nano_usd(EMPTY_PROMPT, 1, gpu_seconds)
         self._most_nano_usd = _most_nano_usd(policy)
         self._entries = {entry.text: entry for entry in policy.strategies}
         self._fallbacks: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -75,14 +94,19 @@ class Offers:
         unfit: InputError | None = None
         for text in self._candidates(class_name, strategy):
             cap = token_cap(self._entries[text], self._policy.caps, prompt_tokens, max_tokens)
+            executor = self.executors[text]
             try:
-                bound = self.executors[text].bound_nano_usd(prompt_tokens, cap, self._policy.prices)
+                bound = executor.bound_nano_usd(prompt_tokens, cap, self._policy.prices)
             except InputError as error:
                 unfit = unfit or error
                 continue
             if most is None or bound <= most:
                 offered = True
-                yield Offer(text, cap, bound)
+                tokens, gpu = (
+                    None if card is None else executor.bound_nano_usd(prompt_tokens, cap, card)
+                    for card in (self._token_card, self._gpu_card)
+                )
+                yield Offer(text, cap, bound, tokens, gpu)
         if not offered and unfit is not None:
             raise unfit
         if not offered and most is not None:
@@ -108,8 +132,44 @@ def hold_first(ledger: Ledger, request_id: str, offers: Iterable[Offer]) -> tupl
             return offer, ledger.hold(request_id, offer.bound_nano_usd)
         except BudgetRefusedError as error:
             refusals.append(error)
+    raise _none_fits(refusals)
+
+
+async def admit_first(
+    ledger: Ledger, request_id: str, offers: Iterable[Offer], scopes: Sequence[str] | None = None
+) -> tuple[Offer, Hold]:
+    """Likewise, by a ledger that may have to ask for room.
+
+    Raises:
+        BudgetRefusedError: None fits; says when the first of them may.
+        StoreError: The ledger could not ask.
+    """
+    refusals: list[BudgetRefusedError] = []
+    for offer in offers:
+        try:
+            hold = await ledger.admit(
+                request_id,
+                offer.bound_nano_usd,
+                scopes,
+                tokens=offer.bound_tokens,
+                nano_gpu_s=offer.bound_nano_gpu_s,
+            )
+        except BudgetRefusedError as error:
+            refusals.append(error)
+        else:
+            return offer, hold
+    raise _none_fits(refusals)
+
+
+def _none_fits(refusals: Sequence[BudgetRefusedError]) -> BudgetRefusedError:
     waits = [error.retry_after_s for error in refusals if error.retry_after_s is not None]
-    raise BudgetRefusedError(str(refusals[-1]), retry_after_s=min(waits, default=None))
+    return BudgetRefusedError(str(refusals[-1]), retry_after_s=min(waits, default=None))
+
+
+def _one_per_token(policy: Policy) -> PriceCard:
+    """Each model's tokens at one nano-dollar: what a strategy costs by it are its tokens."""
+    one = TokenPrice(input=1e-3, output=1e-3)
+    return PriceCard(models=dict.fromkeys(policy.prices.models, one))
 
 
 def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from planner.spec import Window
 from policies.policy import Budget, Policy
 from profiles.money import NANO_PER_USD
 from runtime.ledger import ScopeState
-from runtime.windows import Span
+from runtime.ledger.windows import Span
 
 # A plan that spends its budget exactly must not fall a rung because of the last digits of a float.
 _TOLERANCE = 1e-6
@@ -78,7 +78,7 @@ def rung_of_all(
         now = state(name)
         step = rung(
             costs_nano_usd,
-            remaining_nano_usd=now.remaining_nano_usd,
+            remaining_nano_usd=now.remaining,
             requests_left=requests_left(requests, now, now_s),
             uniform=uniform,
             reserve_nano_usd=reserve_nano_usd,

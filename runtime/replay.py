@@ -289,7 +289,7 @@ class _Trace:
         state = self._ledger.state(_TRACE)
         return pacing.rung(
             self._costs,
-            remaining_nano_usd=state.remaining_nano_usd,
+            remaining_nano_usd=state.remaining,
             requests_left=float(self._length - self._sent),
             uniform=self._uniform(),
             reserve_nano_usd=self._reserve,
@@ -323,7 +323,7 @@ class _Trace:
             call.settle(cost)
             self._counts["above_bound"] += bound is not None and cost > bound
         hold.close()
-        charged = hold.charged_nano_usd
+        charged = hold.charged.nano_usd
         self._answers.append(_Answer(class_name, strategy, score or 0.0, charged, latency_s))
         return True
 

@@ -19,7 +19,7 @@ from runtime.caller import Chat, HeldCaller
 from runtime.decision import Decision, Vector, missing_label
 from runtime.envelope import Envelope
 from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
-from runtime.offers import Offers, hold_first
+from runtime.offers import Offers, admit_first
 from runtime.strategies import Outcome, Request, Tools
 from runtime.upstream import Message
 
@@ -164,6 +164,7 @@ class Service:
         tools: Verifiers and extractor that the strategies name.
         clock: Unix time in seconds.
         seed: For reproducible draws in tests; the system's random numbers where absent.
+        ledger: Keeps the budgets; one of its own where absent.
 
     Raises:
         InputError: A strategy cannot be executed.
@@ -179,11 +180,12 @@ class Service:
         *,
         clock: Callable[[], float] = time.time,
         seed: int | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.policy = policy
         self.decider = decider
         self.tools = tools
-        self.ledger = Ledger(scopes(policy), clock)
+        self.ledger = Ledger(scopes(policy), clock) if ledger is None else ledger
         self._upstream = upstream
         self._clock = clock
         self._random = random.SystemRandom() if seed is None else random.Random(seed)
@@ -194,8 +196,11 @@ class Service:
         self._running: set[asyncio.Task[Served]] = set()
         self._long_texts = ThreadPoolExecutor(1, "long-texts")  # starts its thread when needed
 
-    def start(self, ask: Ask, vector: Vector | None = None) -> Run:
+    async def start(self, ask: Ask, vector: Vector | None = None) -> Run:
         """Decide, hold the money and begin to answer.
+
+        It waits only where a prompt is long, which is decided beside the event loop, one at a time,
+        and where the ledger has to ask for room.
 
         Args:
             ask: The request.
@@ -205,28 +210,26 @@ class Service:
         Raises:
             InputError: The class label is missing or unknown.
             BudgetRefusedError: No strategy fits the money left, or the cap on one request.
+            StoreError: The ledger could not ask for room.
         """
-        return self._begin(ask, self._deciding(ask, vector)())
-
-    def is_long(self, ask: Ask) -> bool:
-        """Whether deciding would keep the event loop waiting."""
-        return "text" in self.policy.classes.inputs and len(ask.prompt_text) > LONG_TEXT
-
-    async def start_long(self, ask: Ask, vector: Vector | None = None) -> Run:
-        """The same beside the event loop, one at a time."""
-        loop = asyncio.get_running_loop()
         deciding = self._deciding(ask, vector)
-        return self._begin(ask, await loop.run_in_executor(self._long_texts, deciding))
-
-    def _begin(self, ask: Ask, decision: Decision) -> Run:
+        if self.is_long(ask):
+            loop = asyncio.get_running_loop()
+            decision = await loop.run_in_executor(self._long_texts, deciding)
+        else:
+            decision = deciding()
         request_id = uuid.uuid4().hex
-        held = self._hold(request_id, decision, ask)
+        held = await self._hold(request_id, decision, ask)
         caller = HeldCaller(self._upstream, self.policy.prices, held.hold, self._envelope)
         answer = self._answer(decision, held, caller)
         task = asyncio.get_running_loop().create_task(answer)
         self._running.add(task)
         task.add_done_callback(partial(self._ended, held.hold))
         return Run(decision, held, caller, task)
+
+    def is_long(self, ask: Ask) -> bool:
+        """Whether deciding would keep the event loop waiting."""
+        return "text" in self.policy.classes.inputs and len(ask.prompt_text) > LONG_TEXT
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for all running requests, then give up the rest; what may be sent is charged."""
@@ -258,7 +261,7 @@ class Service:
     def _uniform(self) -> float:
         return float(self._random.getrandbits(UNIFORM_BITS) / 2**UNIFORM_BITS)
 
-    def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
+    async def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
         """The drawn strategy, or the first substitute that the money still holds."""
         drawn = self._random.getrandbits(31)
         request = Request(
@@ -275,7 +278,7 @@ class Service:
         offers = self._offers.of(
             decision.class_name, decision.strategy, request.prompt_tokens_bound, ask.max_tokens
         )
-        offer, hold = hold_first(self.ledger, request_id, offers)
+        offer, hold = await admit_first(self.ledger, request_id, offers)
         return _Held(offer.strategy, hold, replace(request, max_tokens=offer.max_tokens))
 
     async def _answer(self, decision: Decision, held: _Held, caller: HeldCaller) -> Served:

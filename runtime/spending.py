@@ -60,7 +60,7 @@ class Spending:
     @property
     def paid_nano_usd(self) -> int:
         """Newly paid at known prices; calls of unknown outcome count at their bound."""
-        return self._ledger.state(_SCOPE).spent_nano_usd
+        return self._ledger.state(_SCOPE).spent
 
     @property
     def paid(self) -> Paid:

@@ -59,7 +59,7 @@ def withstand(text: str, request: Request, tools: Tools, texts: Sequence[str], s
 
     async def answer() -> None:
         outcome = await executor.answer(request, caller)
-        assert outcome.cost_nano_usd == hold.charged_nano_usd
+        assert outcome.cost_nano_usd == hold.charged.nano_usd
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     with suppress(UpstreamError):
@@ -67,7 +67,7 @@ def withstand(text: str, request: Request, tools: Tools, texts: Sequence[str], s
     hold.close()
     snapshot = ledger.snapshot()
     assert (snapshot.scopes[0].refusals, snapshot.alarms) == (0, 0)
-    assert upstream.bill_nano_usd <= snapshot.scopes[0].spent_nano_usd <= bound
+    assert upstream.bill_nano_usd <= snapshot.scopes[0].spent <= bound
     ways = ways_through(worst_calls(executor.strategy, *asked))
     assert any(are_among(upstream.calls, way) for way in ways), (text, upstream.calls)
 

@@ -133,7 +133,7 @@ async def test_a_service_takes_the_vector_beside_the_request(
     for labels, names in ((False, ("easy", "hard")), (True, ("law/easy", "law/hard"))):
         found = service(small(encoder, labels=labels), tmp_path, InMemory(lambda *_: 1 / 0))
         ask = Ask((Message("user", "a b"),), "a b", "law" if labels else None)
-        runs = [found.start(ask, vector) for vector in (NEAR, FAR, None)]
+        runs = [await found.start(ask, vector) for vector in (NEAR, FAR, None)]
         assert [run.class_name for run in runs] == [names[0], names[1], names[1]]
         await asyncio.wait([run.task for run in runs])
 
@@ -272,7 +272,7 @@ async def test_a_client_that_leaves_while_its_prompt_waits_costs_nothing_and_sta
         assert await metric(at, name) == len(leaving)
         state = at.service.ledger.state("global")
         assert len(at.fake.calls) == 2
-        assert (state.spent_nano_usd, state.held_nano_usd) == (at.fake.bill_nano_usd, 0)
+        assert (state.spent, state.held) == (at.fake.bill_nano_usd, 0)
         assert not embedder.unread.total()
 
 
@@ -281,7 +281,7 @@ async def test_no_money_is_held_before_the_prompt_is_read(encoder: Encoder, tmp_
     async with reading(encoder, tmp_path) as (at, embedder):
         busy = asyncio.ensure_future(class_of(at, "slow"))
         await until_taken(embedder)
-        assert at.service.ledger.state("global").held_nano_usd == 0
+        assert at.service.ledger.state("global").held == 0
         assert await busy == "easy"
 
 

@@ -41,7 +41,7 @@ async def test_a_policy_answers_a_question_and_charges_it(tmp_path: Path) -> Non
         executor(tmp_path, fake.url, api_key="k") as at,
     ):
         found = await at.answer("two and two", label="hard", max_tokens=3)
-        spent = at.ledger.state("global").spent_nano_usd
+        spent = at.ledger.state("global").spent
         assert spent == fake.bill_nano_usd == found.outcome.cost_nano_usd > 0
     assert (found.class_name, found.strategy, found.outcome.text) == ("hard", CHEAP, "fou")
     assert fake.calls[0]["messages"] == [{"role": "user", "content": "two and two"}]
@@ -99,8 +99,8 @@ async def test_a_caller_who_leaves_still_pays_what_his_call_cost(tmp_path: Path)
                 await asyncio.wait_for(at.answer("question", label="easy"), 0.05)
             assert at.ledger.snapshot().open_holds == 1
         state = at.ledger.state("global")
-    assert state.spent_nano_usd == fake.bill_nano_usd > 0
-    assert state.held_nano_usd == 0
+    assert state.spent == fake.bill_nano_usd > 0
+    assert state.held == 0
 
 
 async def test_who_waits_longer_than_the_executor_is_told(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_only_an_open_executor_answers(tmp_path: Path) -> None:
             async with at:
                 await at.answer("question", label="easy")
         assert len(fake.calls) == 2
-    assert at.ledger.state("global").spent_nano_usd == fake.bill_nano_usd
+    assert at.ledger.state("global").spent == fake.bill_nano_usd
 
 
 async def test_a_prompt_that_is_still_read_when_the_executor_closes_sends_nothing(
@@ -136,7 +136,7 @@ async def test_a_prompt_that_is_still_read_when_the_executor_closes_sends_nothin
         await asked
     assert not upstream.calls
     state = at.ledger.state("global")
-    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+    assert (state.spent, state.held) == (0, 0)
 
 
 @pytest.mark.parametrize("cap", [0, -1, -5])
@@ -171,7 +171,7 @@ async def test_half_a_character_is_no_text(prompt: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="half a character"):
         Prepared("small/single", prompt, PRICES, max_tokens=20)
     assert not upstream.calls
-    assert at.ledger.state("global").spent_nano_usd == 0
+    assert at.ledger.state("global").spent == 0
 
 
 async def test_money_that_is_gone_is_an_error(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from runtime.upstream import ChatCall, Completion
 async def test_a_chat_is_answered_in_openais_shape_with_what_it_cost(tmp_path: Path) -> None:
     async with running(tmp_path) as at:
         status, body, headers = await at.chat()
-        spent = at.service.ledger.state("global").spent_nano_usd
+        spent = at.service.ledger.state("global").spent
         bill = at.fake.bill_nano_usd
     assert status == 200
     assert body["object"] == "chat.completion"
@@ -211,8 +211,8 @@ async def test_models_metrics_and_ledger_show_what_happened(tmp_path: Path) -> N
         digest = at.service.policy.digest
     assert [model["id"] for model in models["data"]] == ["inferbudget", "sums"]
     scope = ledger["scopes"]["global"]
-    assert scope["spent_nano_usd"] == bill
-    assert scope["remaining_nano_usd"] == scope["limit_nano_usd"] - bill == 10**9 - bill
+    assert scope["spent"] == bill
+    assert scope["remaining"] == scope["limit"] - bill == 10**9 - bill
     assert (ledger["open_holds"], ledger["alarms"]) == (0, 0)
     counted = (
         f'inferbudget_requests_total{{class="hard",outcome="answered",strategy="{CHEAP}"}} 1.0'
@@ -249,7 +249,7 @@ async def test_upstream_failures_are_502_and_timeouts_504_without_its_words(tmp_
 
     async with running(tmp_path, fake=FakeUpstream(behaviour=broken)) as at:
         status, body, _ = await at.chat()
-        held = at.service.ledger.state("global").held_nano_usd
+        held = at.service.ledger.state("global").held
     assert (status, held) == (502, 0)
     assert body["error"]["message"] == "the upstream answered with status 500"
     async with running(tmp_path, fake=FakeUpstream(delay_s=1), timeout_s=0.05) as at:
@@ -281,7 +281,7 @@ async def test_what_the_upstream_rejects_costs_nothing_and_says_whose_fault_it_i
         metrics = (await at.get("/metrics"))[1]
     assert (found, body["error"]["message"]) == (shown, message)
     assert headers.get("retry-after") == ("7" if status == 429 else None)
-    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+    assert (state.spent, state.held) == (0, 0)
     assert f'class="hard",outcome="rejected",strategy="{CHEAP}"}} 1.0' in metrics
 
 
@@ -363,7 +363,7 @@ async def test_a_gateway_that_stops_begins_nothing_new_and_says_so(tmp_path: Pat
         await stopping
         state = at.service.ledger.state("global")
     assert len(at.fake.calls) == 1
-    assert (state.spent_nano_usd, state.held_nano_usd) == ((11 + 32 + 128) * 100 + 20 * 400, 0)
+    assert (state.spent, state.held) == ((11 + 32 + 128) * 100 + 20 * 400, 0)
 
 
 @pytest.mark.asyncio
@@ -373,7 +373,7 @@ async def test_a_client_that_leaves_still_pays_what_its_call_cost(tmp_path: Path
             await asyncio.wait_for(at.chat(), 0.1)
         await asyncio.sleep(0.5)
         state = at.service.ledger.state("global")
-        assert (state.spent_nano_usd, state.held_nano_usd) == (at.fake.bill_nano_usd, 0)
+        assert (state.spent, state.held) == (at.fake.bill_nano_usd, 0)
         assert at.fake.bill_nano_usd > 0
         metrics = (await at.get("/metrics"))[1]
     assert 'outcome="disconnected"' in metrics
@@ -386,7 +386,7 @@ async def test_a_reply_without_usage_is_charged_at_its_bound(tmp_path: Path) -> 
 
     async with running(tmp_path, fake=FakeUpstream(behaviour=silent)) as at:
         status, body, headers = await at.chat()
-        spent = at.service.ledger.state("global").spent_nano_usd
+        spent = at.service.ledger.state("global").spent
     assert (status, body["usage"]) == (200, None)
     assert headers["x-inferbudget-cost-usd"] == f"0.{spent:09d}"
     # "small" at 0.1 and 0.4 USD per million: 11 bytes, 160 tokens of template, 20 tokens out.
@@ -402,7 +402,7 @@ async def test_two_hundred_requests_over_http_never_overspend(tmp_path: Path) ->
         state = at.service.ledger.state("global")
     assert sum(status == 200 for status, _, _ in found) == 10
     assert {status for status, _, _ in found} == {200, 429}
-    assert state.spent_nano_usd == fake.bill_nano_usd <= limit * 1e9
+    assert state.spent == fake.bill_nano_usd <= limit * 1e9
 
 
 json_values = st.recursive(

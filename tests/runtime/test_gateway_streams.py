@@ -47,7 +47,7 @@ async def settled(at: Running) -> tuple[int, int]:
         while at.service.ledger.snapshot().open_holds:
             await asyncio.sleep(0.005)
     state = at.service.ledger.state("global")
-    return state.spent_nano_usd, state.held_nano_usd
+    return state.spent, state.held
 
 
 def held_back(at: int, until: asyncio.Event) -> Callable[[int], Any]:
@@ -313,7 +313,7 @@ async def test_a_bug_is_logged_and_not_shown(
     assert reader.stream().count("internal error") == 1
     assert "secret" not in reader.stream()
     assert any(record.exc_info for record in caplog.records)
-    assert inner.ledger.state("global").spent_nano_usd == BOUND
+    assert inner.ledger.state("global").spent == BOUND
 
 
 class Undecided:

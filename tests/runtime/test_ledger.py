@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from planner.spec import Window
 from profiles.errors import BudgetRefusedError, InputError
 from runtime.ledger import Call, Hold, Ledger, Scope, limit_nano_usd
-from runtime.windows import span
+from runtime.ledger.windows import span
 
 
 class Clock:
@@ -72,8 +72,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def hold(self, amount: int) -> None:
         self.number += 1
         fits = all(
-            scope.limit_nano_usd is None
-            or sum(self.sums(scope, self.epoch(scope))) + amount <= scope.limit_nano_usd
+            scope.limit is None
+            or sum(self.sums(scope, self.epoch(scope))) + amount <= scope.limit
             for scope in self.scopes
         )
         try:
@@ -128,11 +128,11 @@ class LedgerMachine(RuleBasedStateMachine):
         snapshot = self.ledger.snapshot()
         for scope, state in zip(self.scopes, snapshot.scopes, strict=True):
             spent, held = self.sums(scope, self.epoch(scope))
-            assert (state.spent_nano_usd, state.held_nano_usd) == (spent, held)
-            assert state.held_nano_usd >= 0
-            assert state.spent_ever_nano_usd == sum(hold.charged() for hold in self.holds)
-            if scope.limit_nano_usd is not None:
-                assert spent + held <= scope.limit_nano_usd + snapshot.overrun_nano_usd
+            assert (state.spent, state.held) == (spent, held)
+            assert state.held >= 0
+            assert state.spent_ever == sum(hold.charged() for hold in self.holds)
+            if scope.limit is not None:
+                assert spent + held <= scope.limit + snapshot.overrun_nano_usd
         assert snapshot.open_holds == sum(not hold.closed for hold in self.holds)
 
     @invariant()
@@ -163,7 +163,7 @@ def test_a_hold_takes_all_scopes_or_none() -> None:
     ledger = Ledger([Scope("wide", 100), Scope("tight", 10)])
     with pytest.raises(BudgetRefusedError, match="'tight' has no room"):
         ledger.hold("a", 50)
-    assert [state.held_nano_usd for state in ledger.snapshot().scopes] == [0, 0]
+    assert [state.held for state in ledger.snapshot().scopes] == [0, 0]
     assert [state.refusals for state in ledger.snapshot().scopes] == [0, 1]
 
 
@@ -177,7 +177,7 @@ def test_settling_twice_charges_once() -> None:
     hold.close()
     hold.close()
     call.settle(50)
-    assert ledger.state("all").spent_nano_usd == 20
+    assert ledger.state("all").spent == 20
 
 
 def test_an_unknown_outcome_is_charged_in_full_and_proof_of_not_sending_refunds() -> None:
@@ -187,8 +187,8 @@ def test_an_unknown_outcome_is_charged_in_full_and_proof_of_not_sending_refunds(
     hold.call(20).not_sent()
     hold.call(20)
     hold.close()
-    assert hold.charged_nano_usd == 40
-    assert ledger.state("all").remaining_nano_usd == 60
+    assert hold.charged.nano_usd == 40
+    assert ledger.state("all").remaining == 60
 
 
 def test_a_charge_above_the_hold_is_the_truth_and_an_alarm() -> None:
@@ -197,8 +197,8 @@ def test_a_charge_above_the_hold_is_the_truth_and_an_alarm() -> None:
     hold.call(80).settle(130)
     hold.close()
     snapshot = ledger.snapshot()
-    assert snapshot.scopes[0].spent_nano_usd == 130
-    assert snapshot.scopes[0].remaining_nano_usd == 0
+    assert snapshot.scopes[0].spent == 130
+    assert snapshot.scopes[0].remaining == 0
     assert (snapshot.alarms, snapshot.overrun_nano_usd) == (1, 50)
 
 
@@ -212,7 +212,7 @@ def test_a_late_settle_goes_to_the_window_that_held_it() -> None:
     call.settle(70)
     hold.close()
     state = ledger.state("minute")
-    assert (state.spent_nano_usd, state.held_nano_usd, state.spent_ever_nano_usd) == (0, 0, 70)
+    assert (state.spent, state.held, state.spent_ever) == (0, 0, 70)
 
 
 def test_a_clock_that_steps_back_opens_no_window_twice() -> None:

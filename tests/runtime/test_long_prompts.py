@@ -31,8 +31,9 @@ async def test_a_long_prompt_is_decided_as_any_other(tmp_path: Path) -> None:
     found = service(policy(sorting=BY_TEXT_AND_LABEL), tmp_path, InMemory(right))
     assert len(LONG) > LONG_TEXT
     assert [found.is_long(asked(text)) for text in (SHORT, LONG)] == [False, True]
-    aside = await (await found.start_long(asked(LONG))).task
-    assert aside.class_name == (await found.start(asked(LONG)).task).class_name == "law/hard"
+    aside = await (await found.start(asked(LONG))).task
+    at_once = found.decider.decide(LONG, 0, 0.5, "law")
+    assert aside.class_name == at_once.class_name == "law/hard"
 
 
 @pytest.mark.asyncio
@@ -96,7 +97,7 @@ async def test_a_stop_waits_for_long_prompts_no_longer_than_for_calls(
     assert await asyncio.to_thread(held.begun.wait, 60)
     await gateway.stop()
     assert {status for status, *_ in await asyncio.gather(*many)} == {503}
-    assert found.ledger.snapshot().scopes[0].spent_nano_usd == 0
+    assert found.ledger.snapshot().scopes[0].spent == 0
 
 
 @pytest.mark.asyncio

@@ -97,10 +97,10 @@ async def gateway(of: Service, draws: Sequence[float]) -> tuple[int, str | None,
     of._random = Scripted(draws)
     ask = Ask((Message("user", "question"),), "question", "easy")
     try:
-        run = of.start(ask)
+        run = await of.start(ask)
     except BudgetRefusedError:
         return "easy", None, None
-    held = of.ledger.state("global").held_nano_usd
+    held = of.ledger.state("global").held
     await run.task
     return run.class_name, run.strategy, held
 
@@ -178,8 +178,10 @@ def test_a_cap_on_one_request_refuses_whatever_money_is_left(tmp_path: Path) -> 
     assert {d.refused for d in found(asked("a" * 1000, remaining_usd=0.0))} == {"cap"}
     text = "a" * 1000
     with pytest.raises(CapRefusedError):
-        service(capped, tmp_path, InMemory(right)).start(
-            Ask((Message("user", text),), text, "easy")
+        asyncio.run(
+            service(capped, tmp_path, InMemory(right)).start(
+                Ask((Message("user", text),), text, "easy")
+            )
         )
 
 

@@ -51,7 +51,7 @@ def bound_usd(of: Service, text: str, prompt: str = "question") -> float:
 
 
 async def answered(found: Service, asked: Ask | None = None) -> Served:
-    return await found.start(asked or ask()).task
+    return await (await found.start(asked or ask())).task
 
 
 async def test_caps_that_nothing_reaches_change_nothing(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ async def test_a_request_that_nothing_may_answer_is_refused_and_holds_nothing(
     )
     await answered(found)
     with pytest.raises(CapRefusedError, match=r"may cost more than caps\.usd") as refusal:
-        found.start(ask("question" * 100))
+        await found.start(ask("question" * 100))
     assert refusal.value.retry_after_s is None
-    assert found.ledger.state("global").held_nano_usd == 0
+    assert found.ledger.state("global").held == 0
 
 
 async def test_a_cap_below_every_bound_of_a_strategy_is_refused_at_the_start(
@@ -127,7 +127,7 @@ async def test_a_call_too_many_is_not_sent_and_the_answer_so_far_counts(tmp_path
     answer = await answered(found)
     assert (answer.outcome.text, answer.outcome.calls, answer.ending) == ("wrong", 2, "incomplete")
     assert len(upstream.calls) == 2
-    assert found.ledger.state("global").spent_nano_usd == upstream.bill_nano_usd
+    assert found.ledger.state("global").spent == upstream.bill_nano_usd
 
 
 async def test_a_call_that_failed_counts_as_one(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ async def test_what_takes_too_long_is_given_up_and_charged_at_its_bound(tmp_path
             await answered(found)
         state = found.ledger.state("global")
     assert len(fake.calls) == 1
-    assert state.spent_nano_usd == round(bound_usd(found, CHEAP) * 1e9)
-    assert state.held_nano_usd == 0
+    assert state.spent == round(bound_usd(found, CHEAP) * 1e9)
+    assert state.held == 0
     assert found.ledger.snapshot().open_holds == 0
 
 
@@ -181,7 +181,7 @@ async def test_only_the_calls_in_flight_are_charged_at_their_bounds(tmp_path: Pa
         assert served_answer.outcome.steps[-1].what == "cut short"
         one_call = round(bound_usd(found, "large/single") * 1e9)
         assert len(fake.calls) == 2
-        spent = found.ledger.state("global").spent_nano_usd
+        spent = found.ledger.state("global").spent
         assert spent == fake.bill_nano_usd + one_call  # the second call is not billed yet
 
 
@@ -228,7 +228,7 @@ async def test_a_call_that_still_waits_for_its_connection_costs_nothing(tmp_path
             with pytest.raises(TimeCapError):
                 await answered(found)
         state = found.ledger.state("global")
-    assert (state.spent_nano_usd, state.held_nano_usd, state.requests) == (0, 0, 3)
+    assert (state.spent, state.held, state.requests) == (0, 0, 3)
 
 
 async def test_an_upstream_that_no_connection_is_made_to_in_time_costs_nothing(
@@ -240,7 +240,7 @@ async def test_an_upstream_that_no_connection_is_made_to_in_time_costs_nothing(
             await answered(found)
         state = found.ledger.state("global")
     assert not raised.value.sent
-    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+    assert (state.spent, state.held) == (0, 0)
 
 
 async def test_a_call_to_a_server_that_takes_it_and_stays_silent_is_charged(
@@ -251,7 +251,7 @@ async def test_a_call_to_a_server_that_takes_it_and_stays_silent_is_charged(
         with pytest.raises(TimeCapError):
             await answered(found)
         state = found.ledger.state("global")
-    assert (state.spent_nano_usd, state.held_nano_usd) == (round(bound_usd(found, CHEAP) * 1e9), 0)
+    assert (state.spent, state.held) == (round(bound_usd(found, CHEAP) * 1e9), 0)
 
 
 async def test_a_call_on_a_connection_that_was_used_before_is_charged_too(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ async def test_a_call_on_a_connection_that_was_used_before_is_charged_too(tmp_pa
         await answered(found)
         with pytest.raises(TimeCapError):
             await answered(found)
-        spent = found.ledger.state("global").spent_nano_usd
+        spent = found.ledger.state("global").spent
         assert spent == fake.bill_nano_usd + round(bound_usd(found, CHEAP) * 1e9)
 
 
@@ -272,7 +272,7 @@ async def test_a_server_that_refuses_connections_costs_nothing(tmp_path: Path) -
             with pytest.raises(UpstreamError, match="cannot connect"):
                 await answered(found)
             state = found.ledger.state("global")
-    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+    assert (state.spent, state.held) == (0, 0)
 
 
 async def test_a_client_that_leaves_before_the_connection_is_made_costs_nothing(
@@ -280,13 +280,13 @@ async def test_a_client_that_leaves_before_the_connection_is_made_costs_nothing(
 ) -> None:
     async with saturated() as server, Upstream(url_of(server)) as upstream:
         found = service(policy(budgets=(budget(1.0),)), tmp_path, upstream)
-        run = found.start(ask())
+        run = await found.start(ask())
         await asyncio.sleep(0.05)
         run.abandon(0.0)
         await asyncio.wait([run.task])
         state = found.ledger.state("global")
     assert run.task.cancelled()
-    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+    assert (state.spent, state.held) == (0, 0)
 
 
 async def test_clients_are_told_402_and_504_without_the_operators_sums(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ async def test_clients_are_told_402_and_504_without_the_operators_sums(tmp_path:
     assert "shorten it or lower max_tokens" in body["error"]["message"]
     async with running(tmp_path, capped({"wall_s": 0.05}), FakeUpstream(delay_s=1)) as at:
         status, body, _ = await at.chat()
-        held = at.service.ledger.state("global").held_nano_usd
+        held = at.service.ledger.state("global").held
     assert (status, held) == (504, 0)
     assert body["error"]["message"] == "no answer within 0.05 s, which one request may take"
 

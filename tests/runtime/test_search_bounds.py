@@ -98,7 +98,7 @@ def test_no_search_ever_costs_more_than_its_bound(
 
     try:
         outcome = asyncio.run(asked())
-        assert outcome.cost_nano_usd == hold.charged_nano_usd
+        assert outcome.cost_nano_usd == hold.charged.nano_usd
     except UpstreamError:
         pass
     hold.close()
@@ -107,4 +107,4 @@ def test_no_search_ever_costs_more_than_its_bound(
     snapshot = ledger.snapshot()
     assert snapshot.scopes[0].refusals == 0
     assert snapshot.alarms == 0
-    assert upstream.bill_nano_usd <= snapshot.scopes[0].spent_nano_usd <= bound
+    assert upstream.bill_nano_usd <= snapshot.scopes[0].spent <= bound

@@ -42,20 +42,20 @@ def bound_usd(of: Service, text: str) -> float:
 async def test_a_request_is_sorted_held_answered_and_charged(tmp_path: Path) -> None:
     upstream = InMemory(right)
     found = service(policy(rungs=BOTH, budgets=(budget(1.0),)), tmp_path, upstream)
-    answer = await found.start(ask(max_tokens=7)).task
+    answer = await (await found.start(ask(max_tokens=7))).task
     assert (answer.class_name, answer.strategy, answer.rung) == ("easy", DEAR, 0)
     assert answer.outcome.text == "right"
     assert not answer.downgraded
     assert [call.max_tokens for call in upstream.calls] == [7]
     state = found.ledger.state("global")
-    assert state.spent_nano_usd == upstream.bill_nano_usd == answer.outcome.cost_nano_usd
-    assert state.held_nano_usd == 0
+    assert state.spent == upstream.bill_nano_usd == answer.outcome.cost_nano_usd
+    assert state.held == 0
 
 
 async def test_a_client_can_only_lower_the_policys_cap(tmp_path: Path) -> None:
     upstream = InMemory(right)
     found = service(policy(), tmp_path, upstream)
-    await found.start(ask(max_tokens=1000)).task
+    await (await found.start(ask(max_tokens=1000))).task
     assert upstream.calls[0].max_tokens == 20
 
 
@@ -63,7 +63,7 @@ async def test_a_missing_or_unknown_label_is_refused(tmp_path: Path) -> None:
     found = service(policy(), tmp_path, InMemory(right))
     for label, message in ((None, "none came"), ("odd", "not a class")):
         with pytest.raises(InputError, match=message):
-            found.start(ask(label=label))
+            await found.start(ask(label=label))
     assert found.ledger.snapshot().open_holds == 0
 
 
@@ -76,7 +76,7 @@ async def test_what_does_not_fit_falls_back_to_the_next_cheaper_strategy(tmp_pat
         tmp_path,
         InMemory(right),
     )
-    answer = await found.start(ask()).task
+    answer = await (await found.start(ask())).task
     assert (answer.strategy, answer.downgraded, answer.rung) == (CHEAP, True, 0)
 
 
@@ -89,7 +89,7 @@ async def test_the_last_refusal_says_when_the_money_is_back(tmp_path: Path) -> N
         clock=lambda: clock,
     )
     with pytest.raises(BudgetRefusedError) as refusal:
-        found.start(ask())
+        await found.start(ask())
     assert refusal.value.retry_after_s is None  # one request is larger than the whole window
     probe = bound_usd(found, CHEAP)
     found = service(
@@ -98,9 +98,9 @@ async def test_the_last_refusal_says_when_the_money_is_back(tmp_path: Path) -> N
         InMemory(right),
         clock=lambda: clock,
     )
-    running = found.start(ask())
+    running = await found.start(ask())
     with pytest.raises(BudgetRefusedError) as refusal:
-        found.start(ask())
+        await found.start(ask())
     assert refusal.value.retry_after_s == 1.0
     await running.task
 
@@ -113,15 +113,15 @@ async def test_the_ladder_steps_down_as_money_runs_short(tmp_path: Path) -> None
     found = service(
         policy(rungs=rungs, budgets=(budget(0.0008, requests=10),)), tmp_path, InMemory(costly)
     )
-    answers = [await found.start(ask()).task for _ in range(10)]
+    answers = [await (await found.start(ask())).task for _ in range(10)]
     assert {answer.rung for answer in answers} == {0, 1}  # as often as the money allows
-    assert found.ledger.state("global").spent_nano_usd <= 800_000
+    assert found.ledger.state("global").spent <= 800_000
     found = service(
         policy(rungs=rungs, budgets=(budget(0.002, requests=10),)), tmp_path, InMemory(costly)
     )
-    answers = [await found.start(ask()).task for _ in range(10)]
+    answers = [await (await found.start(ask())).task for _ in range(10)]
     assert {answer.rung for answer in answers} == {0}
-    assert (await found.start(ask()).task).rung == 1  # beyond the forecast
+    assert (await (await found.start(ask())).task).rung == 1  # beyond the forecast
 
 
 async def test_a_policy_without_prices_or_caps_is_refused_at_the_start(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ async def test_two_hundred_at_once_never_overspend_a_budget_for_ten(tmp_path: Pa
 
         async def one() -> Served | None:
             try:
-                return await found.start(ask()).task
+                return await (await found.start(ask())).task
             except BudgetRefusedError:
                 return None
 
@@ -165,8 +165,8 @@ async def test_two_hundred_at_once_never_overspend_a_budget_for_ten(tmp_path: Pa
     state = found.ledger.state("global")
     assert len(admitted) == 10
     assert fake.finished == len(fake.calls) == 10
-    assert fake.bill_nano_usd == state.spent_nano_usd <= limit * 1e9
-    assert state.held_nano_usd == 0
+    assert fake.bill_nano_usd == state.spent <= limit * 1e9
+    assert state.held == 0
     assert state.refusals == 190 * len(found.policy.strategies)  # every strategy was tried
 
 
@@ -178,12 +178,12 @@ async def test_an_upstream_that_ignores_its_cap_is_charged_the_truth_with_an_ala
 
     upstream = InMemory(greedy)
     found = service(policy(budgets=(budget(0.001),)), tmp_path, upstream)
-    await found.start(ask()).task
+    await (await found.start(ask())).task
     snapshot = found.ledger.snapshot()
-    assert snapshot.scopes[0].spent_nano_usd == upstream.bill_nano_usd > 1_000_000
+    assert snapshot.scopes[0].spent == upstream.bill_nano_usd > 1_000_000
     assert snapshot.alarms == 1
     with pytest.raises(BudgetRefusedError):
-        found.start(ask())
+        await found.start(ask())
 
 
 @pytest.mark.parametrize("sent", [True, False])
@@ -195,10 +195,10 @@ async def test_a_failed_call_is_charged_unless_nothing_was_sent(
 
     found = service(policy(budgets=(budget(1.0),)), tmp_path, InMemory(broken))
     with pytest.raises(UpstreamError):
-        await found.start(ask()).task
+        await (await found.start(ask())).task
     state = found.ledger.state("global")
-    assert state.spent_nano_usd == (round(bound_usd(found, CHEAP) * 1e9) if sent else 0)
-    assert state.held_nano_usd == 0
+    assert state.spent == (round(bound_usd(found, CHEAP) * 1e9) if sent else 0)
+    assert state.held == 0
 
 
 async def test_an_abandoned_request_waits_for_its_call_and_starts_no_other(tmp_path: Path) -> None:
@@ -206,29 +206,29 @@ async def test_an_abandoned_request_waits_for_its_call_and_starts_no_other(tmp_p
     async with served(slow) as fake, Upstream(fake.url) as upstream:
         rounds = "large/best_of_n(batch=1,n=4,verifier=checker)"
         found = service(policy(rungs=((rounds, 0.1),)), tmp_path, upstream)
-        run = found.start(ask())
+        run = await found.start(ask())
         await asyncio.sleep(0.03)
         run.abandon(5.0)
         await asyncio.wait([run.task])
     assert len(fake.calls) == 1
-    assert found.ledger.state("global").spent_nano_usd == fake.bill_nano_usd > 0
+    assert found.ledger.state("global").spent == fake.bill_nano_usd > 0
 
 
 async def test_a_call_that_outlasts_its_drain_is_charged_at_its_bound(tmp_path: Path) -> None:
     async with served(FakeUpstream(delay_s=0.5)) as fake, Upstream(fake.url) as upstream:
         found = service(policy(), tmp_path, upstream)
-        run = found.start(ask())
+        run = await found.start(ask())
         await asyncio.sleep(0.03)
         run.abandon(0.01)
         await asyncio.wait([run.task])
         state = found.ledger.state("global")
-        assert state.spent_nano_usd == round(bound_usd(found, CHEAP) * 1e9)
-        assert state.held_nano_usd == 0
+        assert state.spent == round(bound_usd(found, CHEAP) * 1e9)
+        assert state.held == 0
 
 
 async def test_an_abandoned_request_is_forgotten_when_it_has_ended(tmp_path: Path) -> None:
     found = service(policy(), tmp_path, InMemory(right))
-    run = found.start(ask())
+    run = await found.start(ask())
     run.abandon(3600.0)
     await asyncio.wait([run.task])
     await asyncio.sleep(0)
@@ -240,24 +240,24 @@ async def test_an_abandoned_request_is_forgotten_when_it_has_ended(tmp_path: Pat
 
 async def test_a_request_cancelled_before_its_first_step_holds_nothing(tmp_path: Path) -> None:
     found = service(policy(), tmp_path, InMemory(right))
-    run = found.start(ask())
+    run = await found.start(ask())
     run.task.cancel()
     await asyncio.wait([run.task])
     state = found.ledger.state("global")
-    assert (state.spent_nano_usd, state.held_nano_usd) == (0, 0)
+    assert (state.spent, state.held) == (0, 0)
 
 
 async def test_draining_lets_running_requests_end(tmp_path: Path) -> None:
     async with served(FakeUpstream(delay_s=0.1)) as fake, Upstream(fake.url) as upstream:
         found = service(policy(), tmp_path, upstream)
-        runs = [found.start(ask()) for _ in range(3)]
+        runs = [await found.start(ask()) for _ in range(3)]
         await found.drain(5.0)
         assert all(run.task.done() and not run.task.cancelled() for run in runs)
-        slow = found.start(ask())
+        slow = await found.start(ask())
         await found.drain(0.01)
         assert slow.task.cancelled()
     assert found.ledger.snapshot().open_holds == 0
-    assert fake.bill_nano_usd <= found.ledger.state("global").spent_nano_usd
+    assert fake.bill_nano_usd <= found.ledger.state("global").spent
 
 
 async def test_the_ledger_equals_the_upstreams_bill_to_the_nano_dollar(tmp_path: Path) -> None:
@@ -271,6 +271,7 @@ async def test_the_ledger_equals_the_upstreams_bill_to_the_nano_dollar(tmp_path:
         for text in strategies:
             found = service(policy(rungs=((text, 0.1),)), tmp_path, upstream)
             asks = [ask("why " * number) for number in range(1, 15)]
-            await asyncio.gather(*(found.start(one).task for one in asks))
-            spent += found.ledger.state("global").spent_nano_usd
+            runs = [await found.start(one) for one in asks]
+            await asyncio.gather(*(run.task for run in runs))
+            spent += found.ledger.state("global").spent
     assert spent == fake.bill_nano_usd > 0

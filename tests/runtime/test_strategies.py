@@ -53,7 +53,7 @@ def run(
         found = asyncio.run(executor.answer(request, HeldCaller(upstream, PRICES, hold)))
     finally:
         hold.close()
-    assert ledger.state("all").spent_nano_usd <= bound
+    assert ledger.state("all").spent <= bound
     return found, upstream, ledger
 
 
@@ -77,7 +77,7 @@ def test_single_asks_once_and_its_own_parameters_win() -> None:
     (call,) = upstream.calls
     assert (call.max_tokens, call.temperature, call.top_p, call.stop) == (9, 0, 0.9, ("#",))
     assert (found.text, found.calls, found.tokens_in, found.tokens_out) == ("a", 1, 10, 1)
-    assert found.cost_nano_usd == upstream.bill_nano_usd == ledger.state("all").spent_nano_usd
+    assert found.cost_nano_usd == upstream.bill_nano_usd == ledger.state("all").spent
 
 
 def test_chain_of_thought_puts_an_instruction_in_front() -> None:
@@ -164,7 +164,7 @@ def test_a_stage_that_fails_is_passed_over() -> None:
 
     found, _, ledger = run(CASCADE, script)
     assert (found.text, found.finished) == ("right", False)
-    assert ledger.state("all").spent_nano_usd == found.cost_nano_usd > 0
+    assert ledger.state("all").spent == found.cost_nano_usd > 0
 
 
 def test_a_rejection_costs_nothing_and_says_nothing_about_other_models() -> None:
@@ -178,7 +178,7 @@ def test_a_rejection_costs_nothing_and_says_nothing_about_other_models() -> None
         asyncio.run(build(CASCADE, TOOLS).answer(REQUEST, HeldCaller(upstream, PRICES, hold)))
     hold.close()
     assert [call.model for call in upstream.calls] == ["small", "large"]
-    assert ledger.state("all").spent_nano_usd == 0
+    assert ledger.state("all").spent == 0
 
     def later(number: int, call: ChatCall) -> Completion:
         return never(number, call) if number else reply("near")
@@ -343,12 +343,12 @@ def test_no_strategy_ever_costs_more_than_its_bound(
     caller = HeldCaller(upstream, PRICES, hold)
     try:
         outcome = asyncio.run(executor.answer(request, caller))
-        assert outcome.cost_nano_usd == hold.charged_nano_usd
+        assert outcome.cost_nano_usd == hold.charged.nano_usd
     except UpstreamError:
         pass
     hold.close()
     snapshot = ledger.snapshot()
     assert snapshot.scopes[0].refusals == 0
     assert snapshot.alarms == 0
-    assert upstream.bill_nano_usd <= snapshot.scopes[0].spent_nano_usd <= bound
-    assert caller.bill.cost_nano_usd == snapshot.scopes[0].spent_nano_usd
+    assert upstream.bill_nano_usd <= snapshot.scopes[0].spent <= bound
+    assert caller.bill.cost_nano_usd == snapshot.scopes[0].spent

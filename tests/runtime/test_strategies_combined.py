@@ -220,7 +220,7 @@ async def test_no_client_can_choose_the_dearest_of_a_mixture_by_its_seed(
     ask = Ask((Message("user", "question"),), "question", "easy", seed=7)
     runs = 400
     for _ in range(runs):
-        await served.start(ask).task
+        await (await served.start(ask)).task
     dear = sum(call.model == "large" for call in upstream.calls) / runs
     assert abs(dear - 0.1) < 4 * (0.1 * 0.9 / runs) ** 0.5
     same = {(call.model, call.seed) for call in upstream.calls}
@@ -250,7 +250,7 @@ def test_a_hedge_that_is_cancelled_at_any_step_leaves_nothing_behind(text: str) 
         await asyncio.gather(task, return_exceptions=True)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert caller.bill.calls == len(upstream.calls)
-        assert caller.bill.cost_nano_usd == hold.charged_nano_usd <= bound
+        assert caller.bill.cost_nano_usd == hold.charged.nano_usd <= bound
 
     for steps in range(300):
         asyncio.run(cancelled_after(steps, steps % 5))

@@ -59,7 +59,7 @@ def run(
         hold.close()
         state = ledger.state("exactly")
         assert (state.refusals, ledger.snapshot().alarms) == (0, 0)
-        assert caller.bill.cost_nano_usd == state.spent_nano_usd <= bound
+        assert caller.bill.cost_nano_usd == state.spent <= bound
     return found, ledger
 
 
@@ -386,7 +386,7 @@ def test_a_late_first_call_is_overtaken_cancelled_and_charged_at_its_bound() -> 
     assert (upstream.ended, upstream.cancelled) == ([1], [0])
     prompt = REQUEST.prompt_tokens_bound
     bound = PRICES.price("large").cost_nano_usd(prompt, 50)
-    assert ledger.state("exactly").spent_nano_usd == bound + PRICES.price("small").cost_nano_usd(
+    assert ledger.state("exactly").spent == bound + PRICES.price("small").cost_nano_usd(
         10, 2
     )
     assert not found.usage_known
@@ -536,4 +536,4 @@ def test_none_of_them_ever_costs_more_than_its_bound_or_leaves_a_call_behind(
         found, ledger = run(text, adversary, replace(TOOLS, answers_per_call=per_call), request)
     except (UpstreamError, TimeCapError):
         return
-    assert found.cost_nano_usd == ledger.state("exactly").spent_nano_usd
+    assert found.cost_nano_usd == ledger.state("exactly").spent

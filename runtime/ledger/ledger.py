@@ -1,0 +1,213 @@
+"""The ledger of one process.
+
+It lives in one thread (the event loop's); no step of it waits, so none can be interleaved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from profiles.errors import InputError
+from runtime.ledger.accounts import Account, Book
+from runtime.ledger.holds import Hold
+from runtime.ledger.scopes import Amounts, Scope, ScopeState, Snapshot, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a request asks to hold; None for what nobody said."""
+
+    request_id: str
+    nano_usd: int
+    tokens: int | None
+    nano_gpu_s: int | None
+    scopes: Sequence[str] | None
+
+    @property
+    def amounts(self) -> Amounts:
+        """Of what its calls use."""
+        return Amounts(self.nano_usd, self.tokens or 0, self.nano_gpu_s or 0)
+
+
+@dataclass(slots=True)
+class Asked:
+    """A demand on the accounts of one moment.
+
+    Attributes:
+        demand: What is asked.
+        lines: Every account with what it must have room for.
+        counted: Accounts of what calls use, with the place of their unit in `Amounts`.
+        requests: Accounts that count admitted requests.
+        in_flight: Accounts that hold one until the end.
+    """
+
+    demand: Demand
+    lines: list[tuple[Account, int]] = field(default_factory=list)
+    counted: list[tuple[Account, int]] = field(default_factory=list)
+    requests: list[Account] = field(default_factory=list)
+    in_flight: list[Account] = field(default_factory=list)
+
+
+class Ledger:
+    """Holds and charges over named scopes.
+
+    Args:
+        scopes: All scopes that a request can name, but those that are added later.
+        clock: Unix time in seconds.
+
+    Raises:
+        InputError: Two scopes share a name.
+    """
+
+    def __init__(self, scopes: Iterable[Scope], clock: Callable[[], float] = time.time) -> None:
+        self._books: dict[str, Book] = {}
+        self._clock = clock
+        self._holds: dict[str, Hold] = {}
+        self._alarms = 0
+        self._overrun = 0
+        for scope in scopes:
+            if scope.name in self._books:
+                raise InputError("two scopes share a name", where=f"scope {scope.name!r}")
+            self.add(scope)
+
+    def add(self, scope: Scope) -> None:
+        """Define a scope, such as a user's who was never seen before; nothing where it exists."""
+        if scope.name not in self._books:
+            self._books[scope.name] = self._book_of(scope)
+
+    def hold(
+        self,
+        request_id: str,
+        nano_usd: int,
+        scopes: Sequence[str] | None = None,
+        *,
+        tokens: int | None = None,
+        nano_gpu_s: int | None = None,
+    ) -> Hold:
+        """Reserve on every named scope, or on none.
+
+        Args:
+            request_id: Unique among the requests in flight.
+            nano_usd: Upper bound of everything the request can cost.
+            scopes: Names; all scopes where absent.
+            tokens: Upper bound of the tokens in and out of all its calls.
+            nano_gpu_s: Upper bound likewise.
+
+        Raises:
+            BudgetRefusedError: A scope has no room; says when the last that refused renews.
+            InputError: An unknown scope, a negative amount, an amount that a scope counts and
+                nobody gave, or an id that holds already.
+        """
+        now_s = self._clock()
+        asked = self._asked(Demand(request_id, nano_usd, tokens, nano_gpu_s, scopes), now_s)
+        self._require_room(asked.lines, now_s)
+        return self._grant(asked)
+
+    async def admit(
+        self,
+        request_id: str,
+        nano_usd: int,
+        scopes: Sequence[str] | None = None,
+        *,
+        tokens: int | None = None,
+        nano_gpu_s: int | None = None,
+    ) -> Hold:
+        """The same as `hold`; a ledger that shares its budgets may have to ask for room first."""
+        return self.hold(request_id, nano_usd, scopes, tokens=tokens, nano_gpu_s=nano_gpu_s)
+
+    def state(self, name: str) -> ScopeState:
+        """One scope at this moment.
+
+        Raises:
+            InputError: No such scope.
+        """
+        return self._book(name).state(self._clock())
+
+    def snapshot(self) -> Snapshot:
+        """All scopes at this moment."""
+        states = tuple(self.state(name) for name in self._books)
+        return Snapshot(states, len(self._holds), self._alarms, self._overrun)
+
+    def grow(self, hold: Hold, more: Amounts) -> None:
+        """Reserve more for a request whose calls took more than their bound.
+
+        Raises:
+            BudgetRefusedError: No room.
+        """
+        asked = [(account, more[place]) for account, place in hold.accounts]
+        self._require_room(asked, self._clock())
+        hold.reserve(more)
+
+    def forget(self, hold: Hold) -> None:
+        """A hold is closed."""
+        del self._holds[hold.request_id]
+
+    def alarm(self, uncovered_nano_usd: int) -> None:
+        """A call took more than it was allowed, and no hold covered so much of it."""
+        self._alarms += 1
+        self._overrun += uncovered_nano_usd
+
+    def _asked(self, demand: Demand, now_s: float) -> Asked:
+        """What a demand needs of which accounts, at this moment."""
+        if min(demand.amounts) < 0 or demand.request_id in self._holds:
+            raise InputError(
+                "this hold is not possible",
+                where=f"request {demand.request_id}",
+                expected="a new request id and amounts of at least 0",
+                got=f"{demand.amounts}",
+            )
+        given = (demand.nano_usd, demand.tokens, demand.nano_gpu_s)
+        asked = Asked(demand)
+        for name in demand.scopes or self._books:
+            book = self._books.get(name) or self._book(name)
+            account, place = book.current(now_s), book.place
+            if place is None:
+                asked.lines.append((account, 1))
+                counts_requests = book.scope.unit is Unit.REQUESTS
+                (asked.requests if counts_requests else asked.in_flight).append(account)
+                continue
+            amount = given[place]
+            if amount is None:
+                raise _not_given(book.scope, demand.request_id)
+            asked.lines.append((account, amount))
+            asked.counted.append((account, place))
+        return asked
+
+    def _grant(self, asked: Asked) -> Hold:
+        """The hold, where there is room for it."""
+        request_id = asked.demand.request_id
+        hold = Hold(self, request_id, asked.counted, asked.requests, asked.in_flight)
+        hold.begin(asked.demand.amounts)
+        self._holds[request_id] = hold
+        return hold
+
+    def _book_of(self, scope: Scope) -> Book:
+        return Book(scope, self._clock)
+
+    def _book(self, name: str) -> Book:
+        try:
+            return self._books[name]
+        except KeyError:
+            known = ", ".join(self._books) or "none"
+            raise InputError("unknown scope", where=f"scope {name!r}", expected=known) from None
+
+    def _require_room(self, asked: Iterable[tuple[Account, int]], now_s: float) -> None:
+        refused: list[tuple[float, int, Account, int]] = []
+        for account, amount in asked:
+            room = account.room()
+            if room is not None and amount > room:
+                account.book.refusals += 1
+                refused.append((account.renews_in_s(amount, now_s), -len(refused), account, amount))
+        if refused:
+            _, _, account, amount = max(refused)
+            raise account.refusal(amount, now_s)
+
+
+def _not_given(scope: Scope, request_id: str) -> InputError:
+    return InputError(
+        f"nobody said how much of {scope.unit} this request may use",
+        where=f"request {request_id}, scope {scope.name!r}",
+        expected=f"an upper bound of its {scope.unit}",
+    )
