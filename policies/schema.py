@@ -12,7 +12,7 @@ from pydantic import BaseModel
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-_FORMATS = {
+FORMATS = {
     "cases": ("policies.case_file:CaseFile", "inferbudget cases"),
     "fleet": ("planner.fleet.question:FleetQuestion", "inferbudget fleet"),
     "plan": ("planner.plan:Plan", "inferbudget plan"),
@@ -24,15 +24,20 @@ _FORMATS = {
 
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema by format name: cases, fleet, plan, policy, spec."""
-    return {name: _schema(*about) for name, about in _FORMATS.items()}
-
-
-def _schema(model: str, title: str) -> dict[str, Any]:
-    read: type[BaseModel] = resolve_name(model)
-    return {"$schema": _DIALECT, **read.model_json_schema(), "title": title}
+    return {name: _schema(*about) for name, about in FORMATS.items()}
 
 
 @cache
 def schema_text(name: str) -> str:
     """One schema as a file's text; the same version gives the same bytes."""
-    return json.dumps(_schema(*_FORMATS[name]), indent=2, ensure_ascii=False) + "\n"
+    return text_of(*FORMATS[name])
+
+
+def text_of(model: str, title: str) -> str:
+    """The schema of a model, named ``module:Class``, as a file's text."""
+    return json.dumps(_schema(model, title), indent=2, ensure_ascii=False) + "\n"
+
+
+def _schema(model: str, title: str) -> dict[str, Any]:
+    read: type[BaseModel] = resolve_name(model)
+    return {"$schema": _DIALECT, **read.model_json_schema(), "title": title}

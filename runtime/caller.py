@@ -85,7 +85,7 @@ class HeldCaller:
         if self._stopped:
             raise AbandonedError("the client has left")
         price = self._prices.price(call.model)
-        most_in, most_out = prompt_tokens_bound(call.messages), call.n * call.max_tokens
+        most_in, most_out = prompt_tokens_bound(call.messages, call), call.n * call.max_tokens
         bound = CallBound(most_in + most_out, price.cost_nano_usd(most_in, most_out))
         refusal = self._room.refusal(bound)
         if refusal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -14,12 +14,37 @@ MOST_TOKENS = 1 << 40
 """Far above any call that was ever billed, far below what a 64-bit column holds in sums."""
 
 
+class FunctionCall(msgspec.Struct, frozen=True):
+    """A function that a model wants called; the arguments are JSON, as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """One call that a model asks for."""
+
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+
+
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message of a chat; only text travels in this version."""
+    """One message of a chat; of what is said only text travels in this version.
+
+    Attributes:
+        role: Who says it.
+        content: What is said; empty where an assistant only calls tools.
+        name: Of the participant.
+        tool_calls: What the assistant wants called.
+        tool_call_id: The call whose result this is, for the role ``tool``.
+    """
 
     role: str
     content: str
     name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
 
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
@@ -43,7 +68,10 @@ def chat_of(prompt: Prompt) -> tuple[Message, ...]:
     if not messages:
         raise InputError("a chat without a message asks nothing")
     for message in messages:
-        refuse_half_characters(message.role, message.content, message.name or "")
+        said = message.role, message.content, message.name or "", message.tool_call_id or ""
+        refuse_half_characters(*said)
+        for call in message.tool_calls:
+            refuse_half_characters(call.id, call.function.name, call.function.arguments)
     return messages
 
 
@@ -71,6 +99,32 @@ def question_of(messages: Sequence[Message]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyForm:
+    """What a request wants its reply to be: plain text, unless something is said here.
+
+    Attributes:
+        tools: Functions that the model may ask to have called, in OpenAI's form; None offers none.
+        tool_choice: ``auto``, ``none``, ``required`` or one function, in OpenAI's form; None leaves
+            it to the upstream.
+        parallel_tool_calls: Several calls at once; None leaves it to the upstream.
+        response_format: JSON, with a schema or without, in OpenAI's form; None for text.
+    """
+
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    tool_choice: str | Mapping[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Mapping[str, Any] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether any strategy can answer; else see `profiles.methods.passing.passes_through`."""
+        return self.tools is None and self.response_format is None
+
+
+PLAIN = ReplyForm()
+
+
+@dataclass(frozen=True, slots=True)
 class ChatCall:
     """One call to one model.
 
@@ -89,6 +143,11 @@ class ChatCall:
         reward: A reward model scores the chat, whose last message is the assistant's. Nothing is
             generated (`max_tokens` is 0), and the reply's text is a number.
         extra: Further fields of the body, e.g. ``{"reasoning_effort": "high"}``.
+        tools: Functions that the model may ask to be called, in OpenAI's form; None offers none.
+        tool_choice: Which of them, in OpenAI's form; None leaves it to the upstream. Sent with
+            `tools` only.
+        parallel_tool_calls: Whether one answer may ask for several; likewise.
+        response_format: The form of the answer, e.g. ``{"type": "json_object"}``; likewise.
         purpose: What the call is for, in a word; not sent.
         on_text: Is given the text of the one answer as it comes, and must not raise; of several
             answers it is given nothing.
@@ -108,6 +167,10 @@ class ChatCall:
     extra: Mapping[str, object] = field(default_factory=dict)
     purpose: str = "answer"
     on_text: Callable[[str], None] | None = field(default=None, compare=False)
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    tool_choice: str | Mapping[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Mapping[str, Any] | None = None
 
     @property
     def streams(self) -> bool:
@@ -131,6 +194,8 @@ class Completion:
         tokens_cached: Of `tokens_in`, those that came from a cache; likewise.
         confidences: One per answer, the mean probability of its tokens (geometric, 0..1), None
             where the reply does not say; empty where no answer's was asked for.
+        tool_calls: One per answer, the calls that it asks for as the upstream wrote them, None
+            where it asks for none; empty where no answer does.
     """
 
     texts: tuple[str, ...]
@@ -141,23 +206,44 @@ class Completion:
     tokens_reasoning: int | None = None
     tokens_cached: int | None = None
     confidences: tuple[float | None, ...] = ()
+    tool_calls: tuple[tuple[dict[str, Any], ...] | None, ...] = ()
 
 
 _encoder = msgspec.json.Encoder()
 
 
-def request_body(call: ChatCall) -> bytes:
-    """Everything that is sent for a call, byte for byte; the same call gives the same bytes."""
-    return _encoder.encode(_body(call))
+def request_body(
+    call: ChatCall, *, model: str | None = None, cap_field: str = "max_tokens"
+) -> bytes:
+    """Everything that is sent for a call, byte for byte; the same call gives the same bytes.
+
+    Args:
+        call: The call.
+        model: The upstream's name of the model, where it is not the call's.
+        cap_field: What the upstream calls the cap on completion tokens.
+    """
+    return _encoder.encode(_body(call, model or call.model, cap_field))
 
 
-def _body(call: ChatCall) -> dict[str, Any]:
+def _sent(messages: Sequence[Message]) -> Sequence[Message | dict[str, Any]]:
+    """An assistant who only calls tools says nothing: some servers refuse an empty text."""
+    if not any(message.tool_calls and not message.content for message in messages):
+        return messages
+    return [
+        {**msgspec.to_builtins(message), "content": None}
+        if message.tool_calls and not message.content
+        else message
+        for message in messages
+    ]
+
+
+def _body(call: ChatCall, model: str, cap_field: str) -> dict[str, Any]:
     if call.reward:
-        return {"model": call.model, "messages": call.messages, "use_activation": False}
+        return {"model": model, "messages": call.messages, "use_activation": False}
     body: dict[str, Any] = {
-        "model": call.model,
-        "messages": call.messages,
-        "max_tokens": call.max_tokens,
+        "model": model,
+        "messages": _sent(call.messages),
+        cap_field: call.max_tokens,
     }
     optional = {"temperature": call.temperature, "top_p": call.top_p, "seed": call.seed}
     body.update({name: value for name, value in optional.items() if value is not None})
@@ -169,7 +255,20 @@ def _body(call: ChatCall) -> dict[str, Any]:
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     if call.logprobs:
         body["logprobs"] = True
+    if call.tools is not None or call.response_format is not None:
+        body |= _reply_form(call)
     body.update(call.extra)
     if call.streams:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return body
+
+
+def _reply_form(call: ChatCall) -> dict[str, Any]:
+    form: dict[str, Any] = {"response_format": call.response_format}
+    if call.tools is not None:  # the others mean nothing without them, and OpenAI refuses them
+        form |= {
+            "tools": call.tools,
+            "tool_choice": call.tool_choice,
+            "parallel_tool_calls": call.parallel_tool_calls,
+        }
+    return {name: value for name, value in form.items() if value is not None}

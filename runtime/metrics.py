@@ -10,11 +10,12 @@ from prometheus_client.registry import Collector
 
 from profiles.money import to_usd
 from runtime.embedding import Embedder
-from runtime.ledger import Ledger
+from runtime.ledger import Ledger, Unit
 from runtime.strategies import Tools
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _READING_BUCKETS_S = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
+_REQUEST_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _DECISION_BUCKETS_S = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
 
 
@@ -52,17 +53,44 @@ class Metrics:
             buckets=_READING_BUCKETS_S,
             registry=self._registry if embedder else None,
         )
-        policy = Gauge(
+        self._seconds = Histogram(
+            "inferbudget_request_seconds",
+            "Seconds from a request's arrival to its end, by outcome; of those that were begun.",
+            ("outcome",),
+            buckets=_REQUEST_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._reloads = Counter(
+            "inferbudget_reloads",
+            "Changed files that were read again.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        self._policy = Gauge(
             "inferbudget_policy_info", "The policy in force.", ("digest",), registry=self._registry
         )
-        policy.labels(digest).set(1)
-        graph = Gauge(
+        self._graph = Gauge(
             "inferbudget_onnx_provider_info",
             "The execution provider that really runs the decision graph.",
             ("provider",),
             registry=self._registry,
         )
-        graph.labels(provider).set(1)
+        self.policy(digest, provider)
+
+    def collect(self, collector: Collector) -> None:
+        """Ask another source, too."""
+        self._registry.register(collector)
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a look at changed files: ``replaced``, or ``refused``."""
+        self._reloads.labels(outcome).inc()
+
+    def policy(self, digest: str, provider: str) -> None:
+        """Another policy is in force."""
+        self._policy.clear()
+        self._policy.labels(digest).set(1)
+        self._graph.clear()
+        self._graph.labels(provider).set(1)
 
     def request(self, class_name: str, strategy: str, outcome: str) -> None:
         """Count a request; class and strategy are empty where it ended before they were known.
@@ -71,6 +99,10 @@ class Metrics:
         disconnected; refused (by the budget), invalid, unauthorised.
         """
         self._requests.labels(class_name, strategy, outcome).inc()
+
+    def took(self, outcome: str, seconds: float) -> None:
+        """A request that was begun has ended."""
+        self._seconds.labels(outcome).observe(seconds)
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -124,6 +156,8 @@ class _LedgerCollector(Collector):
             "inferbudget_refused_holds", "Holds that a scope had no room for.", labels=["scope"]
         )
         for state in snapshot.scopes:
+            if state.unit is not Unit.NANO_USD:
+                continue
             spend.add_metric([state.name], to_usd(state.spent_ever))
             held.add_metric([state.name], to_usd(state.held))
             refusals.add_metric([state.name], state.refusals)

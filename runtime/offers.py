@@ -10,6 +10,7 @@ from policies.bounds import refuse_if_never_used, token_cap
 from policies.policy import Policy, StrategyEntry
 from profiles.errors import BudgetRefusedError, InputError
 from profiles.methods.counting import EMPTY_PROMPT
+from profiles.methods.passing import passes_through
 from profiles.money import PriceCard, TokenPrice, to_usd
 from runtime.caller import CapRefusedError
 from runtime.ledger import Hold, Ledger, limit_nano_usd
@@ -53,7 +54,7 @@ class Offers:
 
     Raises:
         InputError: A strategy cannot be executed, or never within the cap on dollars.
-        UnknownValueError: A price, a rate or a cap on completion tokens is missing.
+        UnknownValueError: A price or a cap on completion tokens is missing.
     """
 
     def __init__(
@@ -68,14 +69,18 @@ class Offers:
         self._policy = policy
         self._token_card = _one_per_token(policy) if counts_tokens else None
         self._gpu_card = gpu_seconds
-        for executor in self.executors.values() if gpu_seconds else ():
-            executor.bound_nano_usd(EMPTY_PROMPT, 1, gpu_seconds)
         self._most_nano_usd = _most_nano_usd(policy)
         self._entries = {entry.text: entry for entry in policy.strategies}
         self._fallbacks: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def of(
-        self, class_name: str, strategy: str, prompt_tokens: int, max_tokens: int | None = None
+        self,
+        class_name: str,
+        strategy: str,
+        prompt_tokens: int,
+        max_tokens: int | None = None,
+        *,
+        passing: bool = False,
     ) -> Iterator[Offer]:
         """The drawn strategy, then its substitutes, without those that the client's cap rules out.
 
@@ -84,15 +89,20 @@ class Offers:
             strategy: That was drawn.
             prompt_tokens: See `Request.prompt_tokens_bound`.
             max_tokens: The client's cap; it only ever lowers the policy's.
+            passing: Only those that hand one model's reply back as it is, for requests with tools
+                or with a format of the reply.
 
         Raises:
             CapRefusedError: All of them may cost more than one request may; after the last one.
             InputError: The client's cap leaves none of them room, such as one that thinks longer
-                before it answers; after the last one.
+                before it answers; or none of them hands a reply back; after the last one.
         """
         most, offered = self._most_nano_usd, False
         unfit: InputError | None = None
         for text in self._candidates(class_name, strategy):
+            if passing and not passes_through(text):
+                unfit = unfit or _none_passes()
+                continue
             cap = token_cap(self._entries[text], self._policy.caps, prompt_tokens, max_tokens)
             executor = self.executors[text]
             try:
@@ -164,6 +174,14 @@ async def admit_first(
 def _none_fits(refusals: Sequence[BudgetRefusedError]) -> BudgetRefusedError:
     waits = [error.retry_after_s for error in refusals if error.retry_after_s is not None]
     return BudgetRefusedError(str(refusals[-1]), retry_after_s=min(waits, default=None))
+
+
+def _none_passes() -> InputError:
+    return InputError(
+        "no strategy of this policy can answer a request with tools or a response format here",
+        expected="a request for plain text",
+        next_step="leave tools and response_format out, or plan with a strategy of one call",
+    )
 
 
 def _one_per_token(policy: Policy) -> PriceCard:

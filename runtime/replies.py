@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
 from profiles.errors import UpstreamError
 from runtime.chat import MOST_TOKENS, Completion
+from runtime.half_characters import HalfCharacters
+from runtime.tool_calls import StreamedToolCalls, tool_calls
 
 _EXCERPT_BYTES = 300
 _NULL = b"null"
 _DONE = b"[DONE]"
 # What no reply of a server can be: not JSON, of another shape, nested beyond all reason.
+R = TypeVar("R")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class _ReplyMessage(msgspec.Struct):
     content: str | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw(_NULL)
 
 
 class _Token(msgspec.Struct):
@@ -54,6 +59,9 @@ class _Piece(msgspec.Struct):
 
 
 class _ErrorReply(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw(_NULL)
+    object: msgspec.Raw = msgspec.Raw(_NULL)
+    choices: msgspec.Raw = msgspec.Raw(_NULL)
     usage: msgspec.Raw = msgspec.Raw(_NULL)
 
 
@@ -84,7 +92,7 @@ def completion(content: bytes, latency_s: float) -> Completion:
         UpstreamError: It is no chat completion, or one without an answer.
     """
     try:
-        reply = _reply_decoder.decode(content)
+        reply = _decoded(_reply_decoder, content, HalfCharacters())
     except _UNREADABLE as error:
         raise UpstreamError(f"the upstream's reply is not a chat completion: {error}") from error
     if not reply.choices:
@@ -95,6 +103,7 @@ def completion(content: bytes, latency_s: float) -> Completion:
         tuple(_mean_probability(_logprobs(choice.logprobs)) for choice in reply.choices),
         reply.usage,
         latency_s,
+        asked=tuple(tool_calls(choice.message.tool_calls) for choice in reply.choices),
     )
 
 
@@ -114,7 +123,9 @@ class StreamedReply:
         self._texts: list[str] = []
         self._finish_reason: str | None = None
         self._tokens: list[float] | None = []
+        self._tool_calls = StreamedToolCalls()
         self._usage = msgspec.Raw(_NULL)
+        self._halves = HalfCharacters()
 
     def take(self, event: bytes) -> None:
         """The data of the next event; of those after `done` nothing counts.
@@ -127,7 +138,7 @@ class StreamedReply:
         if self.done or not data:
             return
         try:
-            piece = _piece_decoder.decode(data)
+            piece = _decoded(_piece_decoder, data, self._halves)
         except _UNREADABLE as error:
             raise UpstreamError(f"the upstream's stream holds what is no piece: {error}") from error
         if bytes(piece.error) != _NULL:
@@ -160,10 +171,13 @@ class StreamedReply:
             (_mean_probability(self._tokens),),
             self._usage,
             latency_s,
+            asked=(self._tool_calls.whole(),),
         )
 
     def _add(self, choice: _PieceChoice) -> None:
         text = choice.delta.content if choice.delta else None
+        if choice.delta:
+            self._tool_calls.add(choice.delta.tool_calls)
         if text:
             self._texts.append(text)
             self._on_text(text)
@@ -177,9 +191,22 @@ class StreamedReply:
             self._tokens += tokens
 
 
+def _decoded(decoder: msgspec.json.Decoder[R], content: bytes, halves: HalfCharacters) -> R:
+    """JSON of that shape; with its halves of characters mended where it is not read otherwise."""
+    try:
+        return decoder.decode(content)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return decoder.decode(halves.mended(content))
+
+
 def _goes_on(choice: _PieceChoice) -> bool:
     """Whether more of an answer is in a piece than that it has ended."""
-    return choice.finish_reason is None or bool(choice.delta and choice.delta.content)
+    delta = choice.delta
+    return choice.finish_reason is None or bool(
+        delta and (delta.content or bytes(delta.tool_calls) != _NULL)
+    )
 
 
 def has_usage(content: bytes) -> bool:
@@ -190,12 +217,24 @@ def has_usage(content: bytes) -> bool:
         return False
 
 
+def is_refusal(content: bytes) -> bool:
+    """Whether a model server says in so many words that it did nothing."""
+    try:
+        reply = _error_decoder.decode(content)
+    except _UNREADABLE:
+        return False
+    says_error = bytes(reply.error) != _NULL or bytes(reply.object) == b'"error"'
+    return says_error and bytes(reply.choices) == _NULL and bytes(reply.usage) == _NULL
+
+
 def _completed(
     texts: tuple[str, ...],
     finish_reasons: tuple[str, ...],
     confidences: tuple[float | None, ...],
     raw_usage: msgspec.Raw,
     latency_s: float,
+    *,
+    asked: tuple[tuple[dict[str, Any], ...] | None, ...],
 ) -> Completion:
     usage = _usage(raw_usage)
     return Completion(
@@ -207,6 +246,7 @@ def _completed(
         tokens_reasoning=_reasoning(usage) if usage else None,
         tokens_cached=_cached(usage) if usage else None,
         confidences=confidences,
+        tool_calls=asked if any(asked) else (),
     )
 
 

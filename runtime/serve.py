@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from policies.verify import read_enforceable
 from profiles.errors import InputError
 from profiles.methods.counting import ANSWERS_PER_CALL
 from runtime.checkers import (
@@ -27,12 +27,13 @@ from runtime.checkers import (
     final_answer,
 )
 from runtime.client import STALLED_S
-from runtime.decision import DecisionSession
-from runtime.embedding import TIMEOUT_S, Embedder, open_encoder
-from runtime.gateway import Gateway
-from runtime.service import Service
+from runtime.deployment import Deployment, Sources
+from runtime.embedding import TIMEOUT_S
+from runtime.logs import LogWriter
+from runtime.settings import GatewaySettings
 from runtime.strategies import Tools
-from runtime.upstream import Upstream
+from runtime.upstream_address import chat_endpoint, checked_timeout_s
+from runtime.upstreams.settings import UpstreamSettings
 
 if TYPE_CHECKING:
     from policies.keys import PublicKey
@@ -51,12 +52,12 @@ _IDLE_S = 75
 def serve(
     policy_path: Path,
     *,
-    upstream: str,
+    upstream: str | None = None,
+    settings: GatewaySettings | None = None,
     host: str = "127.0.0.1",
     port: int = 8080,
     verifiers: Mapping[str, Verifier | VerifierFunction] | None = None,
     extract: ExtractorFunction | None = None,
-    answers_per_call: int = ANSWERS_PER_CALL,
     timeout_s: float = 120.0,
     drain_s: float = 30.0,
     encoder: Path | None = None,
@@ -67,18 +68,21 @@ def serve(
     """Serve until SIGTERM or SIGINT, then let running requests end.
 
     One JSON line on stdout says when the gateway is ready, and where. Three API keys come from the
-    environment: ``INFERBUDGET_API_KEY`` is what clients must send, ``INFERBUDGET_OPERATOR_KEY``
-    opens ``/metrics`` and ``/ledger``, ``INFERBUDGET_UPSTREAM_API_KEY`` is what the upstream gets.
+    environment: ``INFERBUDGET_API_KEY`` is what clients must send where there are no tenants,
+    ``INFERBUDGET_OPERATOR_KEY`` opens ``/metrics``, ``/ledger`` and ``/dry-run``,
+    ``INFERBUDGET_UPSTREAM_API_KEY`` is what the one upstream gets. SIGHUP reads policy and tenants
+    again.
 
     Args:
         policy_path: The policy; its graph lies beside it.
-        upstream: Base URL of an OpenAI-compatible server, e.g. ``http://localhost:8000/v1``.
+        upstream: Base URL of the one OpenAI-compatible server, e.g. ``http://localhost:8000/v1``;
+            None where the settings list upstreams.
+        settings: Of gateway.yaml.
         host: Address to listen on.
         port: Port to listen on, 0 for any free one.
         verifiers: Functions (prompt, answer) -> 0..1 by the names that strategies use.
         extract: Finds the final answer in a text; marked answers or the last line where absent.
-        answers_per_call: Most answers one call may ask for; 1 where the upstream does not know `n`.
-        timeout_s: Seconds until an upstream call is given up and charged at its bound.
+        timeout_s: Seconds until a call to the one upstream is given up and charged at its bound.
         drain_s: Seconds that running calls get when a client leaves or the gateway stops.
         encoder: Folder of the encoder that the policy names.
         encoder_timeout_s: Seconds until a prompt that the encoder has not read gets the last class.
@@ -88,38 +92,41 @@ def serve(
 
     Raises:
         RefusedPolicyError: The policy was touched, or is not signed by a trusted key.
-        InputError: Encoder, strategy, verifier, upstream or key cannot be used, or the
-            address is taken.
+        InputError: Encoder, strategy, verifier, upstream, key, settings or tenants cannot be used,
+            or the address is taken.
         UnknownValueError: A model without a price, a strategy without a cap on its tokens, or a
             budget without a limit.
+        StoreError: The store of the budgets cannot be reached.
     """
-    policy = read_enforceable(policy_path, trusted=trusted)
-    opened = open_encoder(policy, encoder, require_gpu=require_gpu)
-    graph_path = policy.graph_path(policy_path)
-    decider = DecisionSession(policy, graph_path, require_gpu=require_gpu and opened is None)
-    embedder = Embedder(opened, timeout_s=encoder_timeout_s) if opened else None
+    settings = _with_upstreams(settings, upstream, timeout_s)
+    several = all(each.several_answers for each in settings.upstreams or ())
     tools = Tools(
-        as_verifiers(verifiers or {}), Extractor(extract or final_answer), answers_per_call
+        as_verifiers(verifiers or {}),
+        Extractor(extract or final_answer),
+        ANSWERS_PER_CALL if several else 1,
     )
-    client = Upstream(upstream, os.environ.get(UPSTREAM_API_KEY), timeout_s=timeout_s)
-    service = Service(policy, decider, client, tools)
-    gateway = Gateway(
-        service,
+    deployment = Deployment(
+        Sources(
+            policy_path,
+            settings,
+            tools,
+            trusted=trusted,
+            encoder=encoder,
+            encoder_timeout_s=encoder_timeout_s,
+            require_gpu=require_gpu,
+            drain_s=drain_s,
+        ),
         api_key=os.environ.get(API_KEY),
         operator_key=os.environ.get(OPERATOR_KEY),
-        embedder=embedder,
-        drain_s=drain_s,
-        close=client.close,
     )
     listener = _listen(host, port)
     ready = {
         "url": _url(listener),
-        "policy": policy.digest,
-        "provider": decider.provider,
-        **({"encoder_provider": embedder.provider} if embedder else {}),
+        "policy": deployment.gateway.service.policy.digest,
+        **deployment.providers,
     }
     config = uvicorn.Config(
-        gateway,
+        deployment.gateway,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -129,8 +136,38 @@ def serve(
         http=_Protocol,
         ws="none",
     )
-    with listener, _clean_stop():
-        _Server(config, gateway, ready).run(sockets=[listener])
+    with listener, _clean_stop(), _logging(settings):
+        _Server(config, deployment, ready).run(sockets=[listener])
+
+
+def _with_upstreams(
+    settings: GatewaySettings | None, upstream: str | None, timeout_s: float
+) -> GatewaySettings:
+    """The settings, with the one upstream that was named."""
+    found = GatewaySettings(format_version="1.0") if settings is None else settings
+    if (upstream is None) == (found.upstreams is None):
+        raise InputError(
+            "it is not clear where calls go",
+            where="upstreams",
+            expected="an upstream, or upstreams in the settings",
+            got="neither" if upstream is None else "both",
+        )
+    if upstream is None:
+        return found
+    key = UPSTREAM_API_KEY if os.environ.get(UPSTREAM_API_KEY) else None
+    chat_endpoint(upstream)  # its error names no file
+    one = UpstreamSettings(
+        name="upstream", url=upstream, api_key_env=key, timeout_s=checked_timeout_s(timeout_s)
+    )
+    return found.model_copy(update={"upstreams": (one,)})
+
+
+def _logging(settings: GatewaySettings) -> AbstractContextManager[object]:
+    """As JSON lines, where that is asked for."""
+    if settings.logs == "text":
+        return nullcontext()
+    secrets = (os.environ.get(name) for name in (API_KEY, OPERATOR_KEY, UPSTREAM_API_KEY))
+    return LogWriter(secrets=[secret for secret in secrets if secret])
 
 
 class _Protocol(HttpToolsProtocol):
@@ -163,19 +200,27 @@ class _Protocol(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """Says on stdout when it is ready, and drains before it closes."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, deployment: Deployment, ready: Mapping[str, str]
+    ) -> None:
         super().__init__(config)
-        self._gateway = gateway
+        self._deployment = deployment
         self._line = json.dumps(ready)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        failed = self._deployment.gateway.failed
+        if failed is not None:
+            raise failed
+        if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, self._deployment.reload_soon)
         if self.started:
             print(self._line, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop while connections are still served, so that every client gets a proper reply."""
-        await self._gateway.stop()
+        await self._deployment.gateway.stop()
         await super().shutdown(sockets)
 
 

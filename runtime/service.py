@@ -6,21 +6,27 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from policies.policy import Policy
 from profiles.errors import UnknownValueError
+from profiles.money import PriceCard
 from runtime import pacing
 from runtime.caller import Chat, HeldCaller
+from runtime.chat import PLAIN, ReplyForm
 from runtime.decision import Decision, Vector, missing_label
 from runtime.envelope import Envelope
 from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
-from runtime.offers import Offers, admit_first
+from runtime.logs import REQUEST_ID
+from runtime.offers import Offer, Offers, admit_first
 from runtime.strategies import Outcome, Request, Tools
+from runtime.strategies.attempt import Bill
+from runtime.tenants.identity import Identity
+from runtime.tenants.users import UserAccounts
 from runtime.upstream import Message
 
 # float32 has 24 bits of fraction: with more, a number just below 1 would round up to it.
@@ -68,6 +74,9 @@ class Ask:
         stop: Texts that end an answer.
         on_text: Is given the answer's text piece by piece where the strategy can, and must not
             raise.
+        form: What the reply is to be; only strategies that pass a reply through serve one that is
+            not plain.
+        identity: Whose budgets and limits count beside the policy's.
     """
 
     messages: tuple[Message, ...]
@@ -79,6 +88,8 @@ class Ask:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     on_text: Callable[[str], None] | None = None
+    form: ReplyForm = PLAIN
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,7 @@ class Served:
     outcome: Outcome
 
     @property
-    def ending(self) -> str:
+    def ending(self) -> Literal["incomplete", "downgraded", "answered"]:
         """In one word, the worst first: ``incomplete``, ``downgraded`` or ``answered``."""
         if not self.outcome.finished:
             return "incomplete"
@@ -127,6 +138,8 @@ class Run:
         strategy: Canonical text of the strategy that answers.
         rung: Step of the ladder that decided.
         task: Ends with the answer, after the hold is settled.
+        left: Nobody waits any more.
+        held_nano_usd: What was reserved.
     """
 
     def __init__(
@@ -137,7 +150,20 @@ class Run:
         self.strategy = held.strategy
         self.rung = decision.rung
         self.task = task
+        self.left = False
+        self.held_nano_usd = held.hold.left_nano_usd
+        self._hold = held.hold
         self._caller = caller
+
+    @property
+    def bill(self) -> Bill:
+        """What its calls came to so far."""
+        return self._caller.bill
+
+    @property
+    def charged_nano_usd(self) -> int:
+        """What was charged so far."""
+        return self._hold.charged.nano_usd
 
     def abandon(self, drain_s: float) -> None:
         """Nobody waits any more: no further call starts, calls in flight may end by themselves.
@@ -146,6 +172,7 @@ class Run:
             drain_s: Seconds until a call in flight is given up, and charged at its bound if it may
                 have been sent.
         """
+        self.left = True
         self._caller.stop()
         timer = self.task.get_loop().call_later(drain_s, self.task.cancel)
         self.task.add_done_callback(lambda _: timer.cancel())
@@ -164,7 +191,12 @@ class Service:
         tools: Verifiers and extractor that the strategies name.
         clock: Unix time in seconds.
         seed: For reproducible draws in tests; the system's random numbers where absent.
-        ledger: Keeps the budgets; one of its own where absent.
+        ledger: Keeps the budgets, of the policy and of everybody who asks; one of its own where
+            absent, with the policy's.
+        users: Opens users' accounts in that ledger.
+        counts_tokens: Whether budgets count tokens.
+        gpu_seconds: GPU-seconds per million tokens of every model, where budgets count them; a card
+            like that of prices.
 
     Raises:
         InputError: A strategy cannot be executed.
@@ -181,17 +213,22 @@ class Service:
         clock: Callable[[], float] = time.time,
         seed: int | None = None,
         ledger: Ledger | None = None,
+        users: UserAccounts | None = None,
+        counts_tokens: bool = False,
+        gpu_seconds: PriceCard | None = None,
     ) -> None:
         self.policy = policy
         self.decider = decider
         self.tools = tools
         self.ledger = Ledger(scopes(policy), clock) if ledger is None else ledger
+        self._scopes = tuple(scope.name for scope in scopes(policy))
+        self._users = UserAccounts(self.ledger) if users is None else users
+        self._gpu_seconds = gpu_seconds
         self._upstream = upstream
-        self._clock = clock
         self._random = random.SystemRandom() if seed is None else random.Random(seed)
         self._envelope = envelope_of(policy)
-        self._offers = Offers(policy, tools)
-        self._rung_costs = pacing.rung_costs_nano_usd(policy)
+        self._offers = Offers(policy, tools, counts_tokens=counts_tokens, gpu_seconds=gpu_seconds)
+        self._pacer = pacing.Pacer.of(policy)
         self._forecasts = forecasts(policy)
         self._running: set[asyncio.Task[Served]] = set()
         self._long_texts = ThreadPoolExecutor(1, "long-texts")  # starts its thread when needed
@@ -212,24 +249,42 @@ class Service:
             BudgetRefusedError: No strategy fits the money left, or the cap on one request.
             StoreError: The ledger could not ask for room.
         """
-        deciding = self._deciding(ask, vector)
-        if self.is_long(ask):
-            loop = asyncio.get_running_loop()
-            decision = await loop.run_in_executor(self._long_texts, deciding)
-        else:
-            decision = deciding()
+        decision = await self.decide(ask, vector)
         request_id = uuid.uuid4().hex
+        REQUEST_ID.set(request_id)
         held = await self._hold(request_id, decision, ask)
-        caller = HeldCaller(self._upstream, self.policy.prices, held.hold, self._envelope)
+        caller = HeldCaller(
+            self._upstream,
+            self.policy.prices,
+            held.hold,
+            self._envelope_of(ask),
+            self._gpu_seconds,
+        )
         answer = self._answer(decision, held, caller)
         task = asyncio.get_running_loop().create_task(answer)
         self._running.add(task)
         task.add_done_callback(partial(self._ended, held.hold))
         return Run(decision, held, caller, task)
 
+    async def decide(self, ask: Ask, vector: Vector | None = None) -> Decision:
+        """Class, rung and strategy of a request; a long prompt's beside the event loop.
+
+        Raises:
+            InputError: The class label is missing or unknown.
+        """
+        deciding = self._deciding(ask, vector)
+        if not self.is_long(ask):
+            return deciding()
+        return await asyncio.get_running_loop().run_in_executor(self._long_texts, deciding)
+
     def is_long(self, ask: Ask) -> bool:
         """Whether deciding would keep the event loop waiting."""
         return "text" in self.policy.classes.inputs and len(ask.prompt_text) > LONG_TEXT
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        return bool(self._running)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for all running requests, then give up the rest; what may be sent is charged."""
@@ -244,11 +299,10 @@ class Service:
 
     def rung(self) -> int:
         """The step of the ladder that the money left can carry: of all budgets, the cheapest."""
-        return pacing.rung_of_all(
-            self._rung_costs,
+        return self._pacer.rung(
             self._forecasts,
             self.ledger.state,
-            now_s=self._clock(),
+            now_s=self.ledger.now_s,
             uniform=self._uniform(),
         )
 
@@ -261,8 +315,12 @@ class Service:
     def _uniform(self) -> float:
         return float(self._random.getrandbits(UNIFORM_BITS) / 2**UNIFORM_BITS)
 
-    async def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
-        """The drawn strategy, or the first substitute that the money still holds."""
+    def prepared(self, ask: Ask, class_name: str) -> tuple[Request, tuple[str, ...]]:
+        """What a strategy is asked, but for its cap, and the scopes that a request holds on.
+
+        Raises:
+            RequestLimitError: The prompt is longer than the key may send.
+        """
         drawn = self._random.getrandbits(31)
         request = Request(
             messages=ask.messages,
@@ -271,33 +329,61 @@ class Service:
             temperature=ask.temperature,
             top_p=ask.top_p,
             stop=ask.stop,
-            wall_s=self._envelope.wall_s,
+            wall_s=self._envelope_of(ask).wall_s,
             on_text=ask.on_text,
             draw_seed=drawn,
+            form=ask.form,
         )
-        offers = self._offers.of(
-            decision.class_name, decision.strategy, request.prompt_tokens_bound, ask.max_tokens
+        identity = ask.identity
+        if identity is None:
+            return request, self._scopes
+        identity.limits.refuse_prompt(request.prompt_tokens_bound)
+        self._users.open(identity)
+        return request, self._scopes + identity.scopes(class_name)
+
+    def offers(
+        self, ask: Ask, class_name: str, strategy: str, prompt_tokens: int
+    ) -> Iterator[Offer]:
+        """What may answer where a strategy was drawn, in order; see `Offers.of`."""
+        passing = not ask.form.plain
+        return self._offers.of(class_name, strategy, prompt_tokens, ask.max_tokens, passing=passing)
+
+    def _envelope_of(self, ask: Ask) -> Envelope:
+        return ask.identity.limits.within(self._envelope) if ask.identity else self._envelope
+
+    async def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
+        """The drawn strategy, or the first substitute that the money still holds."""
+        request, scopes = self.prepared(ask, decision.class_name)
+        offers = self.offers(
+            ask, decision.class_name, decision.strategy, request.prompt_tokens_bound
         )
-        offer, hold = await admit_first(self.ledger, request_id, offers)
+        offer, hold = await admit_first(self.ledger, request_id, offers, scopes)
         return _Held(offer.strategy, hold, replace(request, max_tokens=offer.max_tokens))
 
     async def _answer(self, decision: Decision, held: _Held, caller: HeldCaller) -> Served:
         executor = self._offers.executors[held.strategy]
+        began_s = time.perf_counter()
+        outcome = await executor.answer(held.request, caller)
+        self._pacer.answered(time.perf_counter() - began_s)
         return Served(
             request_id=held.hold.request_id,
             class_name=decision.class_name,
             strategy=held.strategy,
             rung=decision.rung,
             downgraded=held.strategy != decision.strategy,
-            outcome=await executor.answer(held.request, caller),
+            outcome=outcome,
         )
 
     def _ended(self, hold: Hold, task: asyncio.Task[Served]) -> None:
         """Runs before anybody who waits for the task; even for one cancelled before it began."""
         hold.close()
         self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # an abandoned run has nobody else to look at it
+        # An abandoned run has nobody else to look at its exception.
+        if task.cancelled() or task.exception() is not None:
+            return
+        served = task.result()
+        if not served.downgraded:
+            self._pacer.charged(served.rung, hold.charged.nano_usd)
 
 
 def sorted_by(policy: Policy, ask: Ask) -> tuple[str, str | None]:

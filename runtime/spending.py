@@ -150,7 +150,7 @@ class _PaidCalls:
         prices = self._prices
         if not self._spending.limited and call.model not in prices.models:
             prices = PriceCard(models={call.model: UNPRICED})
-        tokens_in = prompt_tokens_bound(call.messages)
+        tokens_in = prompt_tokens_bound(call.messages, call)
         bound = prices.price(call.model).cost_nano_usd(tokens_in, call.n * call.max_tokens)
         with self._spending.call(bound) as hold:
             return await HeldCaller(self._upstream, prices, hold)(call)

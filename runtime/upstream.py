@@ -1,33 +1,45 @@
-"""The one seam to model servers: an OpenAI-compatible chat call in, texts and usage out."""
+"""The one seam to model servers: an OpenAI-compatible call in, texts or vectors and usage out."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp.connector import Connection
 
-from profiles.errors import InputError, UpstreamError
+from profiles.errors import UpstreamError
 from runtime.chat import MOST_TOKENS, ChatCall, Completion, Message, request_body
-from runtime.event_stream import EventStream
-from runtime.replies import StreamedReply, completion, has_usage
+from runtime.replies import completion
+from runtime.reply_content import Content, UpstreamRejectedError, status_error, streamed
 from runtime.rewards import reward, reward_endpoint
+from runtime.tracing import outgoing_headers
+from runtime.upstream_address import (
+    LONGEST_TIMEOUT_S,
+    beside,
+    chat_endpoint,
+    checked_headers,
+    checked_timeout_s,
+    header_key,
+    page,
+)
+from runtime.upstream_embeddings import Embeddings, embeddings, embeddings_body
 
 __all__ = [
     "LONGEST_TIMEOUT_S",
     "MOST_TOKENS",
     "ChatCall",
     "Completion",
+    "Embeddings",
     "Message",
     "Upstream",
+    "UpstreamLostError",
     "UpstreamRejectedError",
     "UpstreamTimeoutError",
     "certainly_not_sent",
@@ -38,31 +50,16 @@ __all__ = [
 # its outcome unknown, and unknown is charged in full. So let go of idle connections first.
 _KEEPALIVE_S = 4.0
 _CONNECT_S = 10.0
-LONGEST_TIMEOUT_S = 86_400.0
-_MAX_REPLY_BYTES = 32 * 1024 * 1024
-_EXCERPT_BYTES = 300
-# A stream that said it is done ends its reply in the same breath, or its connection is given up.
-_END_S = 1.0
-# Statuses of a server that turned the request down before any work.
-_REJECTED = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 429})
+_SHORTEST_SECRET = 4
+_Read = TypeVar("_Read")
 
 
 class UpstreamTimeoutError(UpstreamError):
     """No complete reply in time. What it costs is unknown."""
 
 
-class UpstreamRejectedError(UpstreamError):
-    """The upstream turned the call down before any work, which providers do not bill.
-
-    Args:
-        message: What happened.
-        status: HTTP status that the upstream sent.
-        retry_after_s: Seconds until it wants to be asked again, None when it did not say.
-    """
-
-    def __init__(self, message: str, *, status: int, retry_after_s: int | None = None) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__(message, status=status)
+class UpstreamLostError(UpstreamError):
+    """The connection broke after the call may have left. What it costs is unknown."""
 
 
 @dataclass(slots=True)
@@ -98,20 +95,49 @@ class Upstream:
         api_key: Sent as bearer token.
         timeout_s: Seconds until a call without a complete reply is given up, at most
             `LONGEST_TIMEOUT_S`.
+        connect_timeout_s: Seconds until a connection is given up that is not there yet.
+        max_connections: Open at once; further calls wait for one, within `timeout_s`. 0 for any
+            number.
+        headers: Sent with every call; their values are treated as secrets.
+        names: The server's names of models, by the name in the call, where they differ.
+        cap_field: What the server calls the cap on completion tokens.
+        tries: 2 sends a call again, once, where the first was provably not sent; 1 never does.
 
     Raises:
-        InputError: No address of a server, a key that no header can carry, no such time.
+        InputError: No address of a server, a key or header that cannot be sent, no such time.
     """
 
-    def __init__(self, url: str, api_key: str | None = None, *, timeout_s: float = 120.0) -> None:
-        self._endpoint = _endpoint(url)
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 120.0,
+        connect_timeout_s: float = _CONNECT_S,
+        max_connections: int = 0,
+        headers: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
+        cap_field: str = "max_tokens",
+        tries: int = 2,
+    ) -> None:
+        self._endpoint = chat_endpoint(url)
         self._reward_endpoint = reward_endpoint(self._endpoint)
-        self._timeout_s = _timeout_s(timeout_s)
-        self._headers = {"content-type": "application/json"}
-        key = _key(api_key)
+        self._timeout_s = checked_timeout_s(timeout_s)
+        self._connect_timeout_s = min(checked_timeout_s(connect_timeout_s), self._timeout_s)
+        self._max_connections = max_connections
+        self._names = dict(names or {})
+        self._cap_field = cap_field
+        self._tries = tries
+        key = header_key(api_key)
+        own = checked_headers(headers or {})
+        self._secrets = tuple(
+            text for text in (key, *own.values()) if len(text) >= _SHORTEST_SECRET
+        )
+        self._headers = {"content-type": "application/json", **own}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
         self._session: aiohttp.ClientSession | None = None
+        self._probing: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Upstream:
         return self
@@ -126,9 +152,10 @@ class Upstream:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        sessions, self._session, self._probing = (self._session, self._probing), None, None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
     async def chat(self, call: ChatCall) -> Completion:
         """Send one call; tried a second time only where the first was provably not sent, in time.
@@ -138,44 +165,86 @@ class Upstream:
             UpstreamError: Says by `sent` whether the call can have cost anything.
             asyncio.CancelledError: Nobody waits any more; see `certainly_not_sent`.
         """
-        body = request_body(call)
-        start = time.perf_counter()
-        try:
-            return await self._post(call, body, start)
-        except UpstreamError as error:
-            if error.sent or isinstance(error, UpstreamTimeoutError):
-                raise
-            return await self._post(call, body, start)
-
-    async def _post(self, call: ChatCall, body: bytes, start: float) -> Completion:
-        on_text = call.on_text if call.streams else None
+        body = request_body(call, model=self._names.get(call.model), cap_field=self._cap_field)
         endpoint = self._reward_endpoint if call.reward else self._endpoint
+        return await self._sent(endpoint, body, partial(_answer, call, time.perf_counter()))
+
+    async def embeddings(self, model: str, body: bytes) -> Embeddings:
+        """Pass a request for embeddings through; all of it stays as it is but the model's name.
+
+        Args:
+            model: The model, as calls name it.
+            body: The request in OpenAI's form.
+
+        Raises:
+            InputError: The body is no JSON object; nothing was sent.
+            UpstreamError: As of `chat`, and likewise asyncio.CancelledError.
+        """
+        endpoint = beside(self._endpoint, "/embeddings")
+        sent = embeddings_body(body, self._names.get(model, model))
+        return await self._sent(endpoint, sent, partial(_vectors, time.perf_counter()))
+
+    async def probe(self, path: str, timeout_s: float) -> None:
+        """Ask for a page of the host, on a connection of its own.
+
+        Raises:
+            UpstreamError: It is not there in time, or its status is neither 2xx nor 429.
+        """
+        if self._probing is None:
+            self._probing = self._opened(aiohttp.TCPConnector(force_close=True))
+        times = aiohttp.ClientTimeout(timeout_s, sock_connect=self._connect_timeout_s)
+        try:
+            async with self._probing.get(
+                page(self._endpoint, path), allow_redirects=False, timeout=times
+            ) as response:
+                status = response.status
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UpstreamError(f"the page does not answer: {error}", sent=False) from error
+        if not (200 <= status < 300 or status == 429):
+            raise UpstreamError(f"the page answers with status {status}", status=status)
+
+    async def _sent(
+        self, endpoint: str, body: bytes, read: Callable[[Content], Awaitable[_Read]]
+    ) -> _Read:
+        try:
+            return await self._post(endpoint, body, read)
+        except UpstreamError as error:
+            if error.sent or isinstance(error, UpstreamTimeoutError) or self._tries < 2:
+                raise
+            return await self._post(endpoint, body, read)
+
+    async def _post(
+        self, endpoint: str, body: bytes, read: Callable[[Content], Awaitable[_Read]]
+    ) -> _Read:
         if self._session is None:
-            self._session = self._opened()
+            self._session = self._opened(
+                _Connector(limit=self._max_connections, keepalive_timeout=_KEEPALIVE_S)
+            )
         wire = _Wire()
         _WIRE.set(wire)
         try:
-            async with self._session.post(endpoint, data=body, allow_redirects=False) as response:
-                content = _Content(response)
+            async with self._session.post(
+                endpoint, data=body, headers=outgoing_headers(), allow_redirects=False
+            ) as response:
+                content = Content(response)
                 if response.status != 200:
-                    raise _status_error(response, await content.rest())
-                if on_text is not None:
-                    return await _streamed(content, on_text, start)
-                whole = await content.rest()
+                    raise status_error(response, await content.rest())
+                return await read(content)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             raise self._failure(error, wire) from error
+        except UpstreamError as error:
+            error.args = tuple(map(self._without_secrets, error.args))
+            raise
         except asyncio.CancelledError as error:
             if wire.reached:
                 raise
             raise error from UpstreamError("nobody waits for the connection any more", sent=False)
-        read = reward if call.reward else completion
-        return read(whole, time.perf_counter() - start)
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(
-                total=self._timeout_s, sock_connect=min(_CONNECT_S, self._timeout_s)
+                total=self._timeout_s, sock_connect=self._connect_timeout_s
             ),
             headers=self._headers,
             # A cookie that came with one client's answer must not travel with another's call.
@@ -189,9 +258,30 @@ class Upstream:
             return UpstreamTimeoutError(message, sent=wire.reached)
         if not wire.reached:
             return UpstreamError(f"cannot connect to the upstream: {error}", sent=False)
-        return UpstreamError(
+        return UpstreamLostError(
             f"the connection to the upstream broke: {type(error).__name__}: {error}"
         )
+
+    def _without_secrets(self, text: str) -> str:
+        """Servers quote the key that they refuse; an excerpt can end in the middle of it."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+            for length in range(len(secret) - 1, _SHORTEST_SECRET - 1, -1):
+                if text.endswith(secret[:length]):
+                    text = f"{text[:-length]}***"
+        return text
+
+
+async def _answer(call: ChatCall, start: float, content: Content) -> Completion:
+    if call.streams and call.on_text is not None:
+        return await streamed(content, call.on_text, start)
+    whole = await content.rest()
+    read = reward if call.reward else completion
+    return read(whole, time.perf_counter() - start)
+
+
+async def _vectors(start: float, content: Content) -> Embeddings:
+    return embeddings(await content.rest(), time.perf_counter() - start)
 
 
 def certainly_not_sent(error: BaseException) -> bool:
@@ -201,125 +291,3 @@ def certainly_not_sent(error: BaseException) -> bool:
     """
     told = error.__cause__ if isinstance(error, asyncio.CancelledError) else error
     return isinstance(told, UpstreamError) and not told.sent
-
-
-class _Content:
-    """A reply's bytes as they come, and not too many of them."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._stream = response.content
-        self._left = _MAX_REPLY_BYTES
-
-    async def next(self) -> bytes:
-        """Some bytes, none at the end.
-
-        Raises:
-            UpstreamError: The reply is too long.
-        """
-        found = await self._stream.readany()
-        self._left -= len(found)
-        if self._left < 0:
-            raise UpstreamError(f"the upstream's reply is longer than {_MAX_REPLY_BYTES} bytes")
-        return found
-
-    async def rest(self, begin: bytes = b"") -> bytes:
-        """All bytes that are still to come, after those that came."""
-        content = bytearray(begin)
-        while found := await self.next():
-            content += found
-        return bytes(content)
-
-    async def let_go(self) -> None:
-        """Read the end of a reply that is known already, so that its connection serves again."""
-        with suppress(aiohttp.ClientError, OSError, UpstreamError):
-            async with asyncio.timeout(_END_S):
-                await self.rest()
-
-
-async def _streamed(content: _Content, on_text: Callable[[str], None], start: float) -> Completion:
-    """A reply that was asked for piece by piece, in whichever form it comes.
-
-    Raises:
-        UpstreamError: It is unusable, or was cut off.
-    """
-    begin = b""
-    while not begin and (found := await content.next()):
-        begin = found.lstrip()
-    if begin.startswith(b"{"):  # no line of an event stream begins so
-        whole = completion(await content.rest(begin), time.perf_counter() - start)
-        if whole.texts[0]:
-            on_text(whole.texts[0])
-        return whole
-    reply = StreamedReply(on_text)
-    try:
-        await _take_events(content, begin, reply)
-    except (aiohttp.ClientError, OSError):
-        if not reply.known:
-            raise
-    known = reply.completion(time.perf_counter() - start)
-    if reply.done:
-        await content.let_go()
-    return known
-
-
-async def _take_events(content: _Content, begin: bytes, reply: StreamedReply) -> None:
-    events, found = EventStream(), begin
-    while found and not reply.done:
-        for event in events.feed(found):
-            reply.take(event)
-        found = b"" if reply.done else await content.next()
-    for event in events.rest():
-        reply.take(event)
-
-
-def _endpoint(url: str) -> str:
-    base = url.strip().rstrip("/")
-    try:
-        parts = urlsplit(base)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        (parts.hostname or "").encode("idna")
-    except ValueError:
-        usable = False
-    else:
-        usable = usable and not (parts.query or parts.fragment or "@" in parts.netloc)
-    if not usable or not base.isprintable() or " " in base:
-        raise InputError(
-            "this is not the address of a model server",
-            where="upstream",
-            expected="http:// or https://, a host, and no credentials, query or fragment",
-            next_step="write it like http://localhost:8000/v1",
-        )
-    return f"{base}/chat/completions" if parts.path else f"{base}/v1/chat/completions"
-
-
-def _key(api_key: str | None) -> str:
-    key = (api_key or "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise InputError(
-            "the upstream's API key holds characters that no HTTP header carries",
-            expected="printable ASCII",
-        )
-    return key
-
-
-def _timeout_s(seconds: float) -> float:
-    if not 0 < seconds <= LONGEST_TIMEOUT_S:
-        raise InputError(
-            "a call cannot be given up after this time",
-            where="timeout",
-            expected=f"more than 0 and at most {LONGEST_TIMEOUT_S:g} s",
-            got=f"{seconds:g} s",
-        )
-    return seconds
-
-
-def _status_error(response: aiohttp.ClientResponse, content: bytes) -> UpstreamError:
-    """A rejection where the status says so and no bill came with it."""
-    status = response.status
-    detail = content[:_EXCERPT_BYTES].decode("utf-8", "replace")
-    message = f"the upstream answered with status {status}: {detail}"
-    if status not in _REJECTED or has_usage(content):
-        return UpstreamError(message, status=status)
-    wait = response.headers.get("retry-after", "")
-    retry = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 6 else None
-    return UpstreamRejectedError(message, status=status, retry_after_s=retry)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need beside Python: a browser, and Node with the packages of examples/node-host.
+# What the tests need beside Python: a browser, Node with the packages of examples/node-host, Redis.
 # Installs what is missing where that is possible, else says so.
 set -eu
 host=examples/node-host
@@ -18,6 +18,10 @@ missing() { # what, what is left out, how to install it
 
 browser || install chromium || true
 browser || missing "chromium is missing" "the browser tests are" "Install it (e.g. apt-get install chromium)"
+
+redis() { has redis-server || has valkey-server; }
+redis || install redis-server || true
+redis || missing "redis-server is missing" "the tests of the ledger on Redis are" "Install it (e.g. apt-get install redis-server)"
 
 node_and_npm || install nodejs npm || true
 if node_and_npm; then

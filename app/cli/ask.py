@@ -160,6 +160,7 @@ async def _answered(prepared: Prepared, url: str, timeout_s: float) -> Outcome:
 def _result(prepared: Prepared, found: Outcome, *, trace: bool) -> dict[str, Any]:
     result = asdict(found)
     steps = result.pop("steps")
+    del result["tool_calls"]  # no tools are offered here
     result["answer"] = result.pop("text")
     result["cost_usd"] = to_usd(result.pop("cost_nano_usd"))
     shown = {"steps": [_step(step) for step in steps]} if trace else {}

@@ -37,15 +37,18 @@ COMMANDS = {
     "replay": Lazy("app.cli.replay:replay_command", "Drive a policy with recorded outcomes."),
     "audit": Lazy("app.cli.audit:audit_command", "Accuracy and compute by group."),
     "serve": Lazy("app.cli.serve:serve_command", "Enforce a policy on live traffic."),
+    "keys": Lazy("app.cli.keys:keys", "Make virtual keys of tenants."),
+    "ledger": Lazy("app.cli.ledger:ledger", "Look at the money; prove and correct it."),
     "app": Lazy("app.cli.whatif:app_command", "Open the what-if app."),
 }
 
 
 EXTRA_OF_PACKAGE = {
     **dict.fromkeys(("duckdb", "highspy", "onnx", "pyarrow", "pyomo", "scipy", "tqdm"), "plan"),
-    **dict.fromkeys(("aiohttp", "httptools", "msgspec", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(("aiohttp", "httptools", "msgspec", "prometheus_client", "redis", "uvicorn"), "serve"),
     **dict.fromkeys(("altair", "streamlit"), "app"),
     "cryptography": "sign",
+    "opentelemetry": "trace",
     "ray": "ray",
 }
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from app.schemas import SCHEMAS, schema_of
+
 
 @click.command("schema")
-@click.argument("name", type=click.Choice(["spec", "plan", "policy", "cases", "fleet"]))
+@click.argument("name", type=click.Choice(SCHEMAS))
 def schema_command(name: str) -> None:
-    """JSON Schema of a file format."""
-    from policies.schema import schema_text
-
-    click.echo(schema_text(name), nl=False)
+    """JSON Schema of a file format, or the OpenAPI document of the gateway."""
+    click.echo(schema_of(name), nl=False)

@@ -12,7 +12,10 @@ from app.cli.policy.keyring import read_keys
 
 @click.command("serve")
 @click.argument("policy", type=FILE)
-@click.option("--upstream", required=True, help="OpenAI-compatible base URL, e.g. http://host/v1.")
+@click.option("--upstream", help="OpenAI-compatible base URL, e.g. http://host/v1.")
+@click.option(
+    "--config", type=FILE, help="gateway.yaml: upstreams, shared budgets, tenants and more."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -72,7 +75,8 @@ from app.cli.policy.keyring import read_keys
 )
 def serve_command(
     policy: Path,
-    upstream: str,
+    upstream: str | None,
+    config: Path | None,
     host: str,
     port: int,
     verifiers: tuple[str, ...],
@@ -87,17 +91,20 @@ def serve_command(
 ) -> None:
     """Enforce POLICY on live OpenAI-compatible traffic.
 
-    Prints one JSON line when it is ready. INFERBUDGET_API_KEY is what clients must send,
-    INFERBUDGET_OPERATOR_KEY opens /metrics and /ledger, INFERBUDGET_UPSTREAM_API_KEY is what the
-    upstream gets.
+    Where calls go is said by --upstream or by --config. Prints one JSON line when it is ready.
+    INFERBUDGET_API_KEY is what clients must send where there are no tenants,
+    INFERBUDGET_OPERATOR_KEY opens /metrics, /ledger and /dry-run, INFERBUDGET_UPSTREAM_API_KEY is
+    what the one upstream gets. SIGHUP reads policy and tenants again.
     """
     from runtime.serve import serve
+    from runtime.settings import read_settings
 
     if require_signature and not trusted_keys:
         raise click.UsageError("--require-signature needs a key that is trusted: --trusted-key PUB")
     serve(
         policy,
         upstream=upstream,
+        settings=read_settings(config) if config else None,
         host=host,
         port=port,
         verifiers=load_verifiers(verifiers, "--verifier"),

@@ -10,6 +10,12 @@ from collections.abc import Iterable, Iterator
 
 _TEMPLATE_TOKENS_PER_MESSAGE = 32
 _TEMPLATE_TOKENS_PER_REQUEST = 128
+_TEMPLATE_TOKENS_OF_TOOLS = 1024
+# Some templates escape what is not ASCII (two bytes become six), and what HTML would obey.
+_ASCII = bytes(range(128))
+_MORE_BYTES_IF_ESCAPED = 2
+_HTML = b"<>&'"
+_MORE_BYTES_OF_HTML = 5
 
 ANSWERS_PER_CALL = 128
 """Most answers that one call asks for, where nobody says otherwise."""
@@ -26,6 +32,27 @@ def chat_tokens(message_bytes: Iterable[int]) -> int:
 def message_tokens(count: int) -> int:
     """No byte-level tokenizer makes more of one message of so many bytes, template included."""
     return _TEMPLATE_TOKENS_PER_MESSAGE + count
+
+
+def tools_tokens(count: int, indented: bytes) -> int:
+    """No byte-level tokenizer makes more of tools, and of the system text that explains them.
+
+    Args:
+        count: How many.
+        indented: The list of them, see `json_bytes`.
+    """
+    return _TEMPLATE_TOKENS_OF_TOOLS + json_bytes(indented) + count * message_tokens(0)
+
+
+def json_bytes(indented: bytes) -> int:
+    """Most bytes of a JSON value in a prompt, whichever way a template spaces and escapes it.
+
+    Args:
+        indented: The value, by four blanks a level as the widest templates do.
+    """
+    not_ascii = len(indented.translate(None, delete=_ASCII))
+    html = sum(map(indented.count, _HTML))
+    return len(indented) + _MORE_BYTES_IF_ESCAPED * not_ascii + _MORE_BYTES_OF_HTML * html
 
 
 EMPTY_PROMPT = chat_tokens([0])

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from profiles.methods.method import Method, Params, Part, Room, Worst
 from profiles.methods.parts import part_answer, part_calls
+from profiles.methods.passing import passes_through
 
 
 class HedgedParams(Params):
@@ -38,6 +39,10 @@ def answer_tokens(params: HedgedParams, room: Room) -> int:
     return max(part_answer(part, params, room) for part in params.parts)
 
 
+def _both_pass_through(params: HedgedParams) -> bool:
+    return all(map(passes_through, params.parts))
+
+
 METHOD = Method(
     "hedged",
     HedgedParams,
@@ -45,4 +50,5 @@ METHOD = Method(
     source="Dean & Barroso 2013, doi:10.1145/2408776.2408794",
     combines=True,
     answer_tokens=answer_tokens,
+    passes_through=_both_pass_through,
 )

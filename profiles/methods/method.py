@@ -133,6 +133,16 @@ def capped(params: Params, room: Room) -> int:
     return room.cap(params.max_tokens)
 
 
+def never(_: Params) -> bool:
+    """The answer is chosen, made of several, or given to another request than the client's."""
+    return False
+
+
+def always(_: Params) -> bool:
+    """The answer is the one reply to the client's request, whatever the parameters."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Method(Generic[P]):
     """What can be known of a method before it runs.
@@ -146,6 +156,8 @@ class Method(Generic[P]):
         source: Where the method is from, or empty where it is nobody's.
         combines: Its parts name the models, it has none of its own.
         answer_tokens: Most tokens of the answer that it returns.
+        passes_through: Whether its answer is one upstream's reply to the client's own messages,
+            unchanged. Only then can tools, and formats that the reply must have, travel with them.
     """
 
     name: str
@@ -154,6 +166,7 @@ class Method(Generic[P]):
     source: str = ""
     combines: bool = False
     answer_tokens: Callable[[P, Room], int] = capped
+    passes_through: Callable[[P], bool] = never
 
 
 def read_params(strategy: Strategy, model: type[P]) -> P:

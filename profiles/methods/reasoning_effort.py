@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from profiles.methods.drawing import drawn
-from profiles.methods.method import Calls, Method, Room, Sampled
+from profiles.methods.method import Calls, Method, Room, Sampled, always
 
 
 class ReasoningEffortParams(Sampled):
@@ -24,4 +24,4 @@ def worst_case(params: ReasoningEffortParams, room: Room) -> Iterator[Calls]:
     return drawn(room, 1, own_cap=params.max_tokens)
 
 
-METHOD = Method("reasoning_effort", ReasoningEffortParams, worst_case)
+METHOD = Method("reasoning_effort", ReasoningEffortParams, worst_case, passes_through=always)

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from profiles.errors import InputError
 from profiles.methods.drawing import drawn
-from profiles.methods.method import Calls, Method, Room, Sampled
+from profiles.methods.method import Calls, Method, Room, Sampled, always
 from profiles.strategy import Strategy, Value
 
 LEAST_ANTHROPIC = 1024
@@ -65,7 +65,13 @@ def worst_case(params: ThinkingBudgetParams, room: Room) -> Iterator[Calls]:
     return drawn(room, 1, own_cap=thinking_cap(params, room))
 
 
-METHOD = Method("thinking_budget", ThinkingBudgetParams, worst_case, answer_tokens=thinking_cap)
+METHOD = Method(
+    "thinking_budget",
+    ThinkingBudgetParams,
+    worst_case,
+    answer_tokens=thinking_cap,
+    passes_through=always,
+)
 
 
 def thought_in(value: Value) -> int:

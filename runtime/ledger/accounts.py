@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from profiles.errors import BudgetRefusedError
+from profiles.errors import BudgetRefusedError, InputError
 from profiles.money import to_usd
 from runtime.ledger.scopes import USED, Scope, ScopeState, Unit
 from runtime.ledger.windows import ALWAYS, Span, span
@@ -70,6 +70,11 @@ class Account:
         """Count as spent."""
         self.spent += amount
         self.book.spent_ever += amount
+
+    def relimit(self, before: int | None, limit: int | None) -> None:
+        """Take another limit; what was inherited stays."""
+        inherited = 0 if before is None or self.allowed is None else self.allowed - before
+        self.allowed = None if limit is None else limit + inherited
 
     def is_now(self, now_s: float) -> bool:
         """Whether this is the window of a moment, or of a later one: no window opens twice."""
@@ -198,6 +203,23 @@ class Book:
             refusals=self.refusals,
             spent_ever=self.spent_ever,
         )
+
+    def redefine(self, scope: Scope) -> None:
+        """Another limit, for the current window too.
+
+        Raises:
+            InputError: Another unit, window or time zone, in which the sums so far mean nothing.
+        """
+        old = self.scope
+        if replace(scope, limit=old.limit, carry_over=old.carry_over) != old:
+            raise InputError(
+                "a budget changed what it counts or over which window",
+                where=f"scope {scope.name!r}",
+                next_step="start the gateway anew, or give the budget another name",
+            )
+        self.scope = scope
+        if self.account is not None:
+            self.account.relimit(old.limit, scope.limit)
 
     def _opened(self, now_s: float, before: Account | None) -> Account:
         scope = self.scope

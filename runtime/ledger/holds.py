@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from profiles.errors import InputError
@@ -85,6 +85,7 @@ class Hold:
         "_closed",
         "_counted",
         "_free",
+        "_granted",
         "_in_flight",
         "_ledger",
         "_left",
@@ -108,10 +109,20 @@ class Hold:
         self._counted = counted
         self._requests = requests
         self._in_flight = in_flight
+        self._granted = NOTHING
         self._left = NOTHING
         self._free = NOTHING  # of it, what no open call has reserved
         self._open: dict[Call, None] = {}
         self._closed = False
+
+    def charges(self) -> Iterator[tuple[Account, int, int]]:
+        """Every account with what was reserved of it and what was charged."""
+        for account, place in self._counted:
+            yield account, self._granted[place], self.charged[place]
+        for account in self._requests:
+            yield account, 1, 1
+        for account in self._in_flight:
+            yield account, 1, 0
 
     @property
     def left_nano_usd(self) -> int:
@@ -137,6 +148,7 @@ class Hold:
 
     def reserve(self, more: Amounts) -> None:
         """Add to what is reserved."""
+        self._granted = _sum(self._granted, more)
         self._left = _sum(self._left, more)
         self._free = _sum(self._free, more)
         for account, place in self._counted:

@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from profiles.errors import InputError
+from profiles.errors import BudgetRefusedError, InputError
 from runtime.ledger.accounts import Account, Book
 from runtime.ledger.holds import Hold
 from runtime.ledger.scopes import Amounts, Scope, ScopeState, Snapshot, Unit
+
+Settled = Callable[[Hold], None]
+_NOBODY = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +59,66 @@ class Ledger:
     Args:
         scopes: All scopes that a request can name, but those that are added later.
         clock: Unix time in seconds.
+        settled: Is told every hold when it is closed; must not raise.
 
     Raises:
         InputError: Two scopes share a name.
     """
 
-    def __init__(self, scopes: Iterable[Scope], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        scopes: Iterable[Scope],
+        clock: Callable[[], float] = time.time,
+        *,
+        settled: Settled | None = None,
+    ) -> None:
         self._books: dict[str, Book] = {}
+        self._lasting: set[str] = set()
         self._clock = clock
         self._holds: dict[str, Hold] = {}
         self._alarms = 0
         self._overrun = 0
+        self._settled = settled
         for scope in scopes:
             if scope.name in self._books:
                 raise InputError("two scopes share a name", where=f"scope {scope.name!r}")
-            self.add(scope)
+            self._books[scope.name] = self._book_of(scope)
+            self._lasting.add(scope.name)
+
+    @property
+    def now_s(self) -> float:
+        """Unix time by which windows turn."""
+        return self._clock()
 
     def add(self, scope: Scope) -> None:
-        """Define a scope, such as a user's who was never seen before; nothing where it exists."""
+        """Define a passing scope, such as a user's; nothing where it exists."""
         if scope.name not in self._books:
             self._books[scope.name] = self._book_of(scope)
+
+    def redefine(self, scope: Scope) -> None:
+        """Define a lasting scope, or give one another limit: what is spent and held of it stays.
+
+        Raises:
+            InputError: It counts something else or over another window now.
+        """
+        book = self._books.get(scope.name)
+        if book is None:
+            self._books[scope.name] = self._book_of(scope)
+            self._lasting.add(scope.name)
+        else:
+            book.redefine(scope)
+
+    def remove(self, name: str) -> None:
+        """Forget a passing scope that counts nothing in its window; nothing where there is none.
+
+        Raises:
+            InputError: Something is spent or held.
+        """
+        if name in self._books:
+            state = self.state(name)
+            if state.spent or state.held:
+                raise InputError("this scope is in use", where=f"scope {name!r}")
+            del self._books[name]
 
     def hold(
         self,
@@ -105,6 +148,26 @@ class Ledger:
         self._require_room(asked.lines, now_s)
         return self._grant(asked)
 
+    def require_room(
+        self,
+        nano_usd: int,
+        scopes: Sequence[str] | None = None,
+        *,
+        tokens: int | None = None,
+        nano_gpu_s: int | None = None,
+    ) -> None:
+        """Nothing where `hold` would be granted now.
+
+        Raises:
+            BudgetRefusedError: It would not; nothing is counted as refused.
+            InputError: As for `hold`.
+        """
+        now_s = self._clock()
+        demand = Demand(_NOBODY, nano_usd, tokens, nano_gpu_s, scopes)
+        refused = _refused(self._asked(demand, now_s).lines)
+        if refused:
+            raise _refusal(refused, now_s)
+
     async def admit(
         self,
         request_id: str,
@@ -125,9 +188,9 @@ class Ledger:
         """
         return self._book(name).state(self._clock())
 
-    def snapshot(self) -> Snapshot:
-        """All scopes at this moment."""
-        states = tuple(self.state(name) for name in self._books)
+    def snapshot(self, *, passing: bool = False) -> Snapshot:
+        """All lasting scopes at this moment; the passing ones, too, where they are asked for."""
+        states = tuple(self.state(name) for name in self._books if passing or name in self._lasting)
         return Snapshot(states, len(self._holds), self._alarms, self._overrun)
 
     def grow(self, hold: Hold, more: Amounts) -> None:
@@ -143,6 +206,8 @@ class Ledger:
     def forget(self, hold: Hold) -> None:
         """A hold is closed."""
         del self._holds[hold.request_id]
+        if self._settled is not None:
+            self._settled(hold)
 
     def alarm(self, uncovered_nano_usd: int) -> None:
         """A call took more than it was allowed, and no hold covered so much of it."""
@@ -160,7 +225,7 @@ class Ledger:
             )
         given = (demand.nano_usd, demand.tokens, demand.nano_gpu_s)
         asked = Asked(demand)
-        for name in demand.scopes or self._books:
+        for name in self._books if demand.scopes is None else demand.scopes:
             book = self._books.get(name) or self._book(name)
             account, place = book.current(now_s), book.place
             if place is None:
@@ -190,19 +255,30 @@ class Ledger:
         try:
             return self._books[name]
         except KeyError:
-            known = ", ".join(self._books) or "none"
-            raise InputError("unknown scope", where=f"scope {name!r}", expected=known) from None
+            raise InputError("unknown scope", where=f"scope {name!r}") from None
 
     def _require_room(self, asked: Iterable[tuple[Account, int]], now_s: float) -> None:
-        refused: list[tuple[float, int, Account, int]] = []
-        for account, amount in asked:
-            room = account.room()
-            if room is not None and amount > room:
-                account.book.refusals += 1
-                refused.append((account.renews_in_s(amount, now_s), -len(refused), account, amount))
+        refused = _refused(asked)
+        for account, _ in refused:
+            account.book.refusals += 1
         if refused:
-            _, _, account, amount = max(refused)
-            raise account.refusal(amount, now_s)
+            raise _refusal(refused, now_s)
+
+
+def _refused(asked: Iterable[tuple[Account, int]]) -> list[tuple[Account, int]]:
+    """Accounts without room, with what was asked of them."""
+    found = []
+    for account, amount in asked:
+        room = account.room()
+        if room is not None and amount > room:
+            found.append((account, amount))
+    return found
+
+
+def _refusal(refused: Sequence[tuple[Account, int]], now_s: float) -> BudgetRefusedError:
+    """The one that keeps a request waiting longest."""
+    account, amount = max(refused, key=lambda each: each[0].renews_in_s(each[1], now_s))
+    return account.refusal(amount, now_s)
 
 
 def _not_given(scope: Scope, request_id: str) -> InputError:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any, Protocol
 
-from profiles.methods.counting import chat_tokens
+import msgspec
+
+from profiles.methods.counting import chat_tokens, json_bytes, message_tokens, tools_tokens
+from runtime.chat import PLAIN, ReplyForm
 from runtime.upstream import ChatCall, Completion, Message
 
 MAX_SEED = 2**31
+_INDENT = 4
+_encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class Request:
         on_text: Is given the answer's text piece by piece where one call's text is the answer.
         draw_seed: Draws among strategies; None: `seed` does. Where the seed is a client's, this is
             not: who chose it would choose the dearest strategy.
+        form: What the reply is to be. One that is not plain is only for strategies that
+            `profiles.methods.passing.passes_through`.
     """
 
     messages: tuple[Message, ...]
@@ -41,11 +48,12 @@ class Request:
     wall_s: float | None = None
     on_text: Callable[[str], None] | None = None
     draw_seed: int | None = None
+    form: ReplyForm = PLAIN
 
     @property
     def prompt_tokens_bound(self) -> int:
-        """No byte-level tokenizer makes more prompt tokens of the messages than this."""
-        return prompt_tokens_bound(self.messages)
+        """No byte-level tokenizer makes more prompt tokens of it than this."""
+        return prompt_tokens_bound(self.messages, self.form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +129,21 @@ class Answer:
         finish_reason: Why it ended: ``stop`` or ``length``.
         confidence: Mean probability of its tokens in 0..1, None where nobody asked or said.
         agreement: Share of the answers drawn that agree with it, None where there was no vote.
+        tool_calls: That it asks for, in OpenAI's form.
     """
 
     text: str
     finish_reason: str = "stop"
     confidence: float | None = None
     agreement: float | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def wholeness(self) -> int:
         """2 of an answer that ended by itself, 1 of one that was cut, 0 of one without a word."""
-        return 0 if not self.text.strip() else 1 if self.finish_reason == "length" else 2
+        if not (self.text.strip() or self.tool_calls):
+            return 0
+        return 1 if self.finish_reason == "length" else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +159,11 @@ class Outcome:
         usage_known: False where a call's usage is unknown, so the cost is a bound.
         finished: False where an error, missing money or the time cut the strategy short: the answer
             is the best until then.
-        finish_reason: Why the chosen answer ended: ``stop`` or ``length``.
+        finish_reason: Why the chosen answer ended: ``stop``, ``length`` or ``tool_calls``.
         tokens_reasoning: Of `tokens_out`, hidden reasoning; None where a reply did not say.
         tokens_cached: Of `tokens_in`, from a cache; None where a reply did not say.
         steps: What happened, in order.
+        tool_calls: That the chosen answer asks for, in OpenAI's form.
     """
 
     text: str
@@ -164,6 +177,7 @@ class Outcome:
     tokens_reasoning: int | None = None
     tokens_cached: int | None = None
     steps: tuple[Step, ...] = ()
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -220,14 +234,42 @@ class Attempt:
             tokens_reasoning=bill.tokens_reasoning,
             tokens_cached=bill.tokens_cached,
             steps=tuple(bill.steps),
+            tool_calls=best.tool_calls,
         )
 
 
-def prompt_tokens_bound(messages: Iterable[Message]) -> int:
-    """No byte-level tokenizer makes more prompt tokens of these messages than this."""
-    return chat_tokens(
-        len(message.content.encode()) + len((message.name or "").encode()) for message in messages
-    )
+class Formed(Protocol):
+    """What a model is told beside messages: of a `ReplyForm`, or of a `ChatCall`."""
+
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...] | None:
+        """Functions that it may ask to have called."""
+
+    @property
+    def response_format(self) -> Mapping[str, Any] | None:
+        """What its reply must be."""
+
+
+def prompt_tokens_bound(messages: Iterable[Message], form: Formed = PLAIN) -> int:
+    """No byte-level tokenizer makes more prompt tokens of messages, tools and schemas than this."""
+    tokens = chat_tokens(map(_message_bytes, messages))
+    if form.tools is not None:
+        tokens += tools_tokens(len(form.tools), _indented(form.tools))
+    if form.response_format is not None:
+        tokens += message_tokens(json_bytes(_indented(form.response_format)))
+    return tokens
+
+
+def _message_bytes(message: Message) -> int:
+    if not message.tool_calls and message.tool_call_id is None:
+        return len(message.content.encode()) + len((message.name or "").encode())
+    # templates write results of tools as JSON, and arguments with blanks that the text has not
+    arguments = sum(len(call.function.arguments.encode()) for call in message.tool_calls)
+    return json_bytes(_indented(message)) + arguments
+
+
+def _indented(value: Any) -> bytes:
+    return msgspec.json.format(_encoder.encode(value), indent=_INDENT)
 
 
 def derived_seed(seed: int, index: int) -> int:

@@ -12,6 +12,7 @@ from profiles.errors import InferbudgetError, InputError
 from profiles.methods import understood
 from profiles.methods.counting import ANSWERS_PER_CALL
 from profiles.methods.method import Params, Room
+from profiles.methods.passing import passes_through
 from profiles.methods.verifiers import WORDS
 from profiles.money import PriceCard
 from profiles.request_bound import bound_nano_usd
@@ -126,7 +127,9 @@ class StrategyExecutor(ABC, Generic[P]):
             UpstreamError: No call gave an answer.
             BudgetRefusedError: No money for the first call.
             TimeCapError: No answer within the request's time.
+            InputError: Tools, or a format of the reply, for a strategy that compares texts.
         """
+        self._refuse_form(request)
         attempt = Attempt(request, caller)
         try:
             async with asyncio.timeout(request.wall_s) as limit:
@@ -146,6 +149,15 @@ class StrategyExecutor(ABC, Generic[P]):
             attempt.complete = False
             attempt.note("cut short", f"its {request.wall_s:g} s are over")
         return attempt.outcome()
+
+    def _refuse_form(self, request: Request) -> None:
+        if request.form.plain or passes_through(self.strategy):
+            return
+        raise InputError(
+            "this strategy cannot answer requests with tools or with a format of the reply",
+            where=f"strategy {self.strategy}",
+            next_step="use one whose answer is one reply, such as model/single",
+        )
 
 
 _EXECUTORS: dict[str, type[StrategyExecutor[Any]]] = {}

@@ -46,6 +46,10 @@ class Sampling:
             seed=request.seed,
             stop=request.stop,
             logprobs=self.with_confidence,
+            tools=request.form.tools,
+            tool_choice=request.form.tool_choice,
+            parallel_tool_calls=request.form.parallel_tool_calls,
+            response_format=request.form.response_format,
         )
 
 
@@ -112,12 +116,21 @@ def _asked_for(call: ChatCall, reply: Completion) -> Completion:
         texts=reply.texts[:most],
         finish_reasons=reply.finish_reasons[:most],
         confidences=reply.confidences[:most],
+        tool_calls=reply.tool_calls[:most],
     )
 
 
 def answers_of(reply: Completion) -> list[Answer]:
     """The answers of one reply."""
-    confidences = reply.confidences or (None,) * len(reply.texts)
+    unsaid = (None,) * len(reply.texts)
+    said = zip(
+        reply.texts,
+        reply.finish_reasons,
+        reply.confidences or unsaid,
+        reply.tool_calls or unsaid,
+        strict=True,
+    )
     return [
-        Answer(*each) for each in zip(reply.texts, reply.finish_reasons, confidences, strict=True)
+        Answer(text, reason, confidence, tool_calls=calls or ())
+        for text, reason, confidence, calls in said
     ]

@@ -72,8 +72,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def hold(self, amount: int) -> None:
         self.number += 1
         fits = all(
-            scope.limit is None
-            or sum(self.sums(scope, self.epoch(scope))) + amount <= scope.limit
+            scope.limit is None or sum(self.sums(scope, self.epoch(scope))) + amount <= scope.limit
             for scope in self.scopes
         )
         try:
@@ -270,7 +269,7 @@ def test_unknown_scopes_and_doubled_ids_are_refused() -> None:
     ledger.hold("a", 1)
     with pytest.raises(InputError, match="new request id"):
         ledger.hold("a", 1)
-    with pytest.raises(InputError, match="expected all"):
+    with pytest.raises(InputError, match="unknown scope"):
         ledger.hold("b", 1, ["nobody"])
 
 

@@ -110,11 +110,11 @@ async def test_clients_that_leave_before_their_long_prompts_are_decided_cost_not
             asyncio.create_task(at.chat(**body(LONG), metadata={"class": "law"})) for _ in range(5)
         ]
         assert await asyncio.to_thread(held.begun.wait, 60)
-        while len(at.gateway._being_read) < len(many):
+        while len(at.gateway._flow._being_read) < len(many):
             await asyncio.sleep(0.001)
         for one in many:
             one.cancel()
-        while at.gateway._being_read:
+        while at.gateway._flow._being_read:
             await asyncio.sleep(0.001)
         held.go_on.set()
         assert (await at.chat(**body(LONG), metadata={"class": "law"}))[0] == 200

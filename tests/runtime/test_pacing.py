@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from planner.spec import Window
 from policies.policy import Budget
 from runtime import pacing
-from runtime.ledger import Ledger, Scope
+from runtime.ledger import ScopeState, Unit
 
 ladders = st.lists(st.floats(1, 1e6), min_size=1, max_size=6, unique=True).map(
     lambda costs: sorted(costs, reverse=True)
@@ -97,17 +97,181 @@ def test_a_rung_of_unknown_cost_is_passed_over_where_a_budget_asks() -> None:
     assert pacing.rung([None, 2.0], remaining_nano_usd=100, requests_left=10, uniform=0.0) == 1
 
 
-def test_requests_left_follow_the_count_in_a_total_and_the_clock_in_a_calendar_window() -> None:
-    now = 60_000.0
-    ledger = Ledger([Scope("total", 10), Scope("minute", 10, Window.MINUTE)], lambda: now)
-    for number in range(3):
-        ledger.hold(f"r{number}", 1)
-    total, minute = ledger.snapshot().scopes
-    assert pacing.requests_left(10, total, now) == 7
-    assert pacing.requests_left(2, total, now) == 0
-    assert pacing.requests_left(120, minute, now + 45) == 30
-    assert pacing.requests_left(120, minute, now + 60) == 1
-    assert pacing.requests_left(None, minute, now) is None
+def state(
+    *,
+    limit: int | None = 1_000,
+    remaining: int | None = 1_000,
+    requests: int = 0,
+    window: Window = Window.HOUR,
+    unit: Unit = Unit.NANO_USD,
+    name: str = "a",
+) -> ScopeState:
+    """A budget; an hour that began at 3,600 s, unless the window never ends."""
+    ends = None if window is Window.TOTAL else 7_200
+    spent = 0 if limit is None or remaining is None else limit - remaining
+    return ScopeState(
+        name, unit, window, 3_600, ends, limit, spent, 0, remaining, requests, 0, spent
+    )
+
+
+def by_hand(
+    costs: list[float], found: ScopeState, forecast: float, now_s: float, ratio: float
+) -> float:
+    """The pace of one hourly budget, written out."""
+    assert found.remaining is not None
+    gone = min(max((now_s - 3_600) / 3_600, 0), 1)
+    worth = max(0.1, 10 / forecast)
+    left = max((worth * forecast + found.requests) / (worth + gone) * (1 - gone), 1)
+    pace = found.remaining / left / ratio * (1 + 1e-6)
+    if pace >= costs[0]:
+        return pace
+    scarce = 1.0 if pace <= costs[-1] else (costs[0] - pace) / (costs[0] - costs[-1])
+    return pace - 0.4 * costs[-1] * scarce
+
+
+moments = st.floats(0, 10_000)
+forecasts = st.floats(1, 2_000)
+admitted = st.integers(0, 2_000)
+
+
+@given(ladders, money, admitted, forecasts, moments, uniforms, st.floats(0.2, 5))
+def test_one_budget_is_paced_as_written_out_by_hand(
+    costs: list[float],
+    remaining: int,
+    requests: int,
+    forecast: float,
+    now_s: float,
+    uniform: float,
+    ratio: float,
+) -> None:
+    found = state(limit=10**9, remaining=remaining, requests=requests)
+    pace = by_hand(costs, found, forecast, now_s, ratio)
+    draws = [index for index in range(len(costs)) if costs[index] <= pace]
+    if not draws:
+        expected = {len(costs) - 1}
+    elif draws[0] == 0:
+        expected = {0}
+    else:
+        dear, cheap = costs[draws[0] - 1], costs[draws[0]]
+        threshold = (pace - cheap) / (dear - cheap)
+        near = abs(uniform - threshold) < 1e-9
+        expected = {draws[0] - 1, draws[0]} if near else {draws[0] - (uniform < threshold)}
+    assert (
+        pacing.rung_of_all(
+            costs,
+            {"a": forecast},
+            lambda _: found,
+            now_s=now_s,
+            uniform=uniform,
+            cost_ratio=ratio,
+        )
+        in expected
+    )
+
+
+budgets = st.lists(
+    st.tuples(
+        money,
+        admitted,
+        st.none() | forecasts,
+        st.sampled_from((Window.HOUR, Window.TOTAL)),
+    ),
+    max_size=3,
+)
+
+
+@given(ladders, budgets, moments, uniforms, st.data())
+def test_more_money_in_any_budget_never_means_a_cheaper_rung(
+    costs: list[float],
+    drawn: list[tuple[int, int, float | None, Window]],
+    now_s: float,
+    uniform: float,
+    data: st.DataObject,
+) -> None:
+    def chosen(more: list[int]) -> int:
+        states = {
+            str(place): state(
+                limit=2 * 10**9, remaining=left + extra, requests=count, window=window
+            )
+            for place, ((left, count, _, window), extra) in enumerate(zip(drawn, more, strict=True))
+        }
+        said = {str(place): forecast for place, (_, _, forecast, _) in enumerate(drawn)}
+        return pacing.rung_of_all(costs, said, states.__getitem__, now_s=now_s, uniform=uniform)
+
+    poor = chosen([0] * len(drawn))
+    rich = chosen([data.draw(money) for _ in drawn])
+    assert 0 <= rich <= poor < len(costs)
+
+
+@given(ladders, budgets, moments, uniforms)
+def test_several_budgets_take_the_cheapest_rung_of_all(
+    costs: list[float],
+    drawn: list[tuple[int, int, float | None, Window]],
+    now_s: float,
+    uniform: float,
+) -> None:
+    states = {
+        str(place): state(limit=10**9, remaining=left, requests=count, window=window)
+        for place, (left, count, _, window) in enumerate(drawn)
+    }
+    said = {str(place): forecast for place, (_, _, forecast, _) in enumerate(drawn)}
+
+    def chosen(names: list[str]) -> int:
+        some = {name: said[name] for name in names}
+        return pacing.rung_of_all(costs, some, states.__getitem__, now_s=now_s, uniform=uniform)
+
+    assert chosen(list(said)) == max((chosen([name]) for name in said), default=0)
+
+
+def test_money_for_the_first_rung_and_no_more_is_spent_on_it() -> None:
+    found = state(limit=3_000, remaining=3_000)
+    chosen = [
+        pacing.rung_of_all([30, 10], {"a": 100.0}, lambda _: found, now_s=3_600, uniform=uniform)
+        for uniform in (0.0, 1 - 2**-24)
+    ]
+    assert chosen == [0, 0]
+
+
+def test_scarce_money_is_kept_for_more_requests_than_expected() -> None:
+    # 14 a request carry the cheapest rung for 100 requests and for nearly 40 more
+    for window, expected in ((Window.HOUR, 1), (Window.TOTAL, 0)):
+        states = {"a": state(limit=1_400, remaining=1_400, window=window)}
+        chosen = pacing.rung_of_all(
+            [30, 10], {"a": 100.0}, states.__getitem__, now_s=3_600, uniform=0.1
+        )
+        assert chosen == expected
+
+
+def test_a_budget_that_nobody_forecast_is_paced_by_the_clock() -> None:
+    def chosen(requests: int, window: Window = Window.HOUR) -> int:
+        # half the time is over, half the money is left, and it paid for 100 requests at first
+        found = state(limit=3_000, remaining=1_500, requests=requests, window=window)
+        return pacing.rung_of_all([30, 10], {"a": None}, lambda _: found, now_s=5_400, uniform=0.5)
+
+    assert (chosen(50), chosen(150)) == (0, 1)
+    assert chosen(150, Window.TOTAL) == 0
+
+
+def test_a_reserve_is_kept_out_of_every_budget() -> None:
+    found = state(limit=3_000, remaining=3_000)
+    chosen = pacing.rung_of_all(
+        [30, 10], {"a": 100.0}, lambda _: found, now_s=3_600, uniform=0.5, reserve_nano_usd=2_000
+    )
+    assert chosen == 1
+
+
+def test_budgets_in_other_units_are_left_to_the_ledger() -> None:
+    found = state(limit=10, remaining=0, unit=Unit.REQUESTS)
+    assert (
+        pacing.rung_of_all([30, 10], {"a": 100.0}, lambda _: found, now_s=5_000, uniform=0.5) == 0
+    )
+
+
+def test_ladders_without_any_known_cost_keep_a_rung_that_exists() -> None:
+    found = state()
+    for costs in ([None], [None, None], [0.0, 0.0]):
+        step = pacing.rung_of_all(costs, {"a": 10.0}, lambda _: found, now_s=5_000, uniform=0.5)
+        assert 0 <= step < len(costs)
 
 
 def test_a_forecast_is_the_plans_or_what_the_mean_pays_for() -> None:

@@ -40,6 +40,7 @@ from runtime.caller import CapRefusedError
 from runtime.decision import Decision, DecisionSession, Vector
 from runtime.ledger import Ledger
 from runtime.openai import MAX_BODY_BYTES
+from runtime.pacing import Pacer
 from runtime.rehearsal import Rehearsal, _runs, open_rehearsal
 from runtime.replay import replay
 from runtime.service import UNIFORM_BITS, Ask, Service, scopes
@@ -93,7 +94,8 @@ def right(_: int, call: ChatCall) -> Completion:
 
 async def gateway(of: Service, draws: Sequence[float]) -> tuple[int, str | None, int | None]:
     """Class, strategy and hold of a request as the gateway takes it, with fresh budgets."""
-    of.ledger = Ledger(scopes(of.policy), of._clock)
+    of.ledger = Ledger(scopes(of.policy), of.ledger._clock)
+    of._pacer = Pacer.of(of.policy)
     of._random = Scripted(draws)
     ask = Ask((Message("user", "question"),), "question", "easy")
     try:

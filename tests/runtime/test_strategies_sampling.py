@@ -386,9 +386,7 @@ def test_a_late_first_call_is_overtaken_cancelled_and_charged_at_its_bound() -> 
     assert (upstream.ended, upstream.cancelled) == ([1], [0])
     prompt = REQUEST.prompt_tokens_bound
     bound = PRICES.price("large").cost_nano_usd(prompt, 50)
-    assert ledger.state("exactly").spent == bound + PRICES.price("small").cost_nano_usd(
-        10, 2
-    )
+    assert ledger.state("exactly").spent == bound + PRICES.price("small").cost_nano_usd(10, 2)
     assert not found.usage_known
     assert [step.detail for step in found.steps if step.what == "hedge"] == [
         "the second starts",

@@ -65,10 +65,10 @@ def test_a_missing_label_is_refused(tmp_path: Path) -> None:
 async def test_a_service_sorts_by_both(tmp_path: Path) -> None:
     found = service(small(), tmp_path, InMemory(right))
     asked = Ask((Message("user", LONG),), LONG, "law")
-    assert (await found.start(asked).task).class_name == "law/hard"
+    assert (await (await found.start(asked)).task).class_name == "law/hard"
     for label, message in ((None, "none came"), ("tax", "one of its labels")):
         with pytest.raises(InputError, match=message):
-            found.start(Ask((Message("user", LONG),), LONG, label))
+            await found.start(Ask((Message("user", LONG),), LONG, label))
 
 
 async def post(gateway: Gateway, body: dict[str, Any], *labels: str) -> tuple[int, str, str]:

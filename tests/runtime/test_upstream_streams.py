@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiles.errors import UpstreamError
-from runtime import upstream as module
+from runtime import reply_content as module
 from runtime.replies import StreamedReply
 from runtime.upstream import (
     ChatCall,
@@ -332,7 +332,7 @@ class Scripted:
 def streamed(content: bytes, cuts: list[int]) -> tuple[Completion, list[str]]:
     texts: list[str] = []
     response: Any = type("Response", (), {"content": Scripted(pieces_of(content, cuts))})()
-    found = asyncio.run(module._streamed(module._Content(response), texts.append, 0.0))
+    found = asyncio.run(module.streamed(module.Content(response), texts.append, 0.0))
     return found, texts
 
 

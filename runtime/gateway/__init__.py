@@ -1,0 +1,6 @@
+"""The gateway: HTTP in front of a `runtime.service.Service`."""
+
+from runtime.gateway.app import Gateway
+from runtime.gateway.flow import MODEL
+
+__all__ = ["MODEL", "Gateway"]

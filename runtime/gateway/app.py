@@ -1,0 +1,260 @@
+"""The OpenAI-compatible gateway: a raw ASGI application around a `Service`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from runtime import openai
+from runtime.client import Client, DisconnectedError, Receive, Reply, Send
+from runtime.embedding import Embedder
+from runtime.embeddings import EmbeddingService
+from runtime.gateway.access import Access
+from runtime.gateway.flow import Flow, Inquiry
+from runtime.gateway.headers import Headers
+from runtime.gateway.refused import RefusedError, not_allowed
+from runtime.gateway.witness import Arrival, Witness
+from runtime.metrics import CONTENT_TYPE, Metrics
+from runtime.recording.recorder import Recorder
+from runtime.refusals import failure_reply
+from runtime.service import Service
+from runtime.tenants.identity import Identity
+from runtime.tenants.tenants import Tenants
+
+if TYPE_CHECKING:
+    from runtime.tracing import Tracing
+
+_encoder = msgspec.json.Encoder()
+_MODELS = "/v1/models"
+_EMBEDDINGS = "/v1/embeddings"
+_DRY_RUN = "/dry-run"
+_Admitted = TypeVar("_Admitted")
+
+
+class Gateway:
+    """ASGI application.
+
+    Args:
+        service: Answers the requests.
+        api_key: Bearer token that clients must send, None to let everybody in. Only ``/health`` and
+            ``/ready`` never ask for it.
+        operator_key: Bearer token for ``/metrics`` and ``/ledger``, which no client's key opens.
+            None shuts these pages where clients need a key, and opens them where not.
+        tenants: Clients' virtual keys and what they may do, in place of the one key.
+        embeddings: Answers requests for embeddings; None refuses them.
+        embedder: Reads the prompts, for a policy that names an encoder, and for no other.
+        recorder: Keeps every request; None keeps nothing.
+        tracing: Makes spans; None makes none.
+        replica: Name of this process in what is recorded.
+        drain_s: Seconds that calls in flight may take to end when a client leaves or the gateway
+            stops; what may have been sent by then is charged at its bound.
+        unready: What is missing so that requests can be answered; nothing where it is all there.
+        around: Is entered before the first request and left after the last one.
+
+    Attributes:
+        metrics: What Prometheus reads.
+        failed: Why the gateway could not start, None where it could.
+
+    Raises:
+        InputError: A key is empty, which nobody can mean, or both keys are the same; an embedder is
+            missing or one too many.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        api_key: str | None = None,
+        operator_key: str | None = None,
+        tenants: Tenants | None = None,
+        embedder: Embedder | None = None,
+        embeddings: EmbeddingService | None = None,
+        recorder: Recorder | None = None,
+        tracing: Tracing | None = None,
+        replica: str = "",
+        drain_s: float = 30.0,
+        unready: Callable[[], Sequence[str]] = tuple,
+        around: AbstractAsyncContextManager[object] | None = None,
+    ) -> None:
+        policy = service.policy
+        self._access = Access(api_key, operator_key, tenants)
+        self._around = around
+        self._unready = unready
+        self.failed: Exception | None = None
+        self._stopping = False
+        self.metrics = Metrics(
+            service.ledger,
+            service.tools,
+            digest=policy.digest,
+            provider=service.decider.provider,
+            embedder=embedder,
+        )
+        self._drain_s = drain_s
+        self._recorder = recorder
+        self._tracing = tracing
+        self._replica = replica
+        self._flow = self._flow_of(service, embedder, embeddings)
+        self._former: list[Flow] = []
+        self._open_pages = {
+            "/health": lambda: Reply(200, b'{"status":"ok"}'),
+            "/ready": self._ready,
+        }
+        self._operators_pages = {"/ledger": self._ledger, "/metrics": self._metrics}
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, Client(receive, send))
+
+    @property
+    def service(self) -> Service:
+        """Answers new requests."""
+        return self._flow.service
+
+    async def stop(self) -> None:
+        """Begin no request any more; let running ones end, and give up those that take too long.
+
+        Requests keep being answered: the given up and the new ones by an error.
+        """
+        self._stopping = True
+        await asyncio.gather(*(flow.stop() for flow in (*self._former, self._flow)))
+
+    def replace(
+        self,
+        service: Service,
+        tenants: Tenants | None,
+        embedder: Embedder | None = None,
+        embeddings: EmbeddingService | None = None,
+    ) -> None:
+        """Answer by another policy and for other tenants from now on.
+
+        Requests that have begun end under what they began with.
+
+        Raises:
+            InputError: An embedder is missing or one too many.
+        """
+        flow = self._flow_of(service, embedder, embeddings)
+        self._former = [former for former in (*self._former, self._flow) if former.is_busy]
+        self._flow = flow
+        self._access.tenants = tenants
+        self.metrics.policy(service.policy.digest, service.decider.provider)
+
+    def _flow_of(
+        self,
+        service: Service,
+        embedder: Embedder | None,
+        embeddings: EmbeddingService | None,
+    ) -> Flow:
+        witness = Witness(self.metrics, service.policy, self._replica, self._recorder)
+        return Flow(service, witness, embedder, embeddings, drain_s=self._drain_s)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] == "lifespan.startup":
+            try:
+                if self._around is not None:
+                    await self._around.__aenter__()
+            except Exception as error:
+                self.failed = error
+                await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
+                return
+            await send({"type": "lifespan.startup.complete"})
+        await self.stop()
+        if self._around is not None:
+            await self._around.__aexit__(None, None, None)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: dict[str, Any], client: Client) -> None:
+        try:
+            reply = await self._route(scope["path"], scope["method"], scope["headers"], client)
+        except DisconnectedError:
+            return
+        except RefusedError as error:
+            reply = error.reply
+        except Exception as error:
+            reply = failure_reply(error)
+        if reply is not None:
+            with suppress(DisconnectedError):
+                await client.reply(reply)
+
+    async def _route(
+        self, path: str, method: str, headers: Headers, client: Client
+    ) -> Reply | None:
+        """The reply, None where it is sent already."""
+        page = self._open_pages.get(path)
+        if page is None and path in self._operators_pages:
+            self._admitted(self._access.operator, headers)
+            page = self._operators_pages[path]
+        if page is not None:
+            _require(path, method, "GET")
+            return page()
+        if path == _DRY_RUN:
+            self._admitted(self._access.operator, headers)
+            _require(path, method, "POST")
+            return await self._flow.dry_run(headers, client)
+        identity = self._admitted(self._access.client, headers)
+        api = openai.APIS.get(path)
+        if api is not None:
+            _require(path, method, "POST")
+            return await self._answer(api, path, headers, client, identity)
+        if path == _EMBEDDINGS:
+            _require(path, method, "POST")
+            return await self._flow.embed(headers, client, identity)
+        if path == _MODELS or path.startswith(_MODELS + "/"):
+            _require(path, method, "GET")
+            return self._models(path.removeprefix(_MODELS).lstrip("/"))
+        raise RefusedError(404, "no such page", "not_found")
+
+    def _admitted(self, admit: Callable[[Headers], _Admitted], headers: Headers) -> _Admitted:
+        try:
+            return admit(headers)
+        except RefusedError as error:
+            self.metrics.request("", "", error.outcome)
+            raise
+
+    async def _answer(
+        self,
+        api: openai.Api[Any],
+        path: str,
+        headers: Headers,
+        client: Client,
+        identity: Identity | None,
+    ) -> Reply | None:
+        span = self._tracing.request("POST", path, headers) if self._tracing else None
+        inquiry = Inquiry(headers, client, identity, Arrival.now(span))
+        return await self._flow.answer(api, inquiry)
+
+    def _models(self, name: str) -> Reply:
+        models = self._flow.models
+        if not name:
+            return Reply(200, openai.models_body(models))
+        if name not in models:
+            raise RefusedError(404, "no such model", "model_not_found")
+        return Reply(200, openai.model_body(name))
+
+    def _ready(self) -> Reply:
+        if self._stopping:
+            return Reply(503, b'{"status":"stopping"}')
+        missing = self._unready()
+        if missing:
+            return Reply(503, _encoder.encode({"status": "unready", "missing": missing}))
+        return Reply(200, b'{"status":"ready"}')
+
+    def _metrics(self) -> Reply:
+        return Reply(200, self.metrics.text(), ((b"content-type", CONTENT_TYPE.encode()),))
+
+    def _ledger(self) -> Reply:
+        snapshot = asdict(self._flow.service.ledger.snapshot(passing=True))
+        snapshot["scopes"] = {state.pop("name"): state for state in snapshot["scopes"]}
+        return Reply(200, _encoder.encode({"format_version": "2.0", **snapshot}))
+
+
+def _require(path: str, method: str, wanted: str) -> None:
+    if method != wanted and not (wanted == "GET" and method == "HEAD"):
+        raise not_allowed(path, wanted)

@@ -1,0 +1,64 @@
+"""Requests that the gateway itself turns down."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from profiles.errors import BudgetRefusedError, InferbudgetError, InputError
+from runtime.client import JSON, Header, Reply
+from runtime.openai import error_body
+from runtime.recording.record import Ending
+from runtime.refusals import failure_reply
+
+STOPPING = "the gateway is stopping"
+
+
+class RefusedError(InferbudgetError):
+    """A request that ends in an error reply.
+
+    Args:
+        status: HTTP status.
+        message: For the client.
+        code: For programs.
+        outcome: What metrics count it under.
+        headers: Of the reply.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        outcome: Ending | Literal["unauthorised"] = "invalid",
+        headers: tuple[Header, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.reply = Reply(status, error_body(status, message, code), (JSON, *headers))
+
+
+def stopping() -> RefusedError:
+    """Nothing is begun any more."""
+    return RefusedError(503, STOPPING, outcome="stopping")
+
+
+def not_allowed(path: str, method: str) -> RefusedError:
+    """The page answers another method."""
+    allowed = "GET, HEAD" if method == "GET" else method
+    return RefusedError(405, f"{path} answers {method}", headers=((b"allow", allowed.encode()),))
+
+
+def reply_to(error: Exception | None) -> Reply:
+    """What a client is told of an error; None of one that the stopping gateway gave up."""
+    if error is None:
+        return stopping().reply
+    return error.reply if isinstance(error, RefusedError) else failure_reply(error)
+
+
+def outcome_of(error: Exception) -> Ending:
+    """What metrics count a request under that was never begun."""
+    if isinstance(error, RefusedError):
+        return "invalid" if error.outcome == "unauthorised" else error.outcome
+    if isinstance(error, BudgetRefusedError):
+        return "refused"
+    return "invalid" if isinstance(error, InputError) else "failed"

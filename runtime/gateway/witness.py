@@ -1,0 +1,169 @@
+"""Sees every request end, and tells metrics, recorder and traces how."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from policies.policy import Policy
+from profiles.money import to_usd
+from runtime.gateway.refused import reply_to
+from runtime.metrics import Metrics
+from runtime.recording.record import Ending, Record
+from runtime.recording.recorder import Recorder
+from runtime.service import Ask, Run, Served
+from runtime.upstream import UpstreamRejectedError
+
+if TYPE_CHECKING:
+    from runtime.tracing import RequestSpan
+
+_OK, _LEFT = 200, 499
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request that has come.
+
+    Attributes:
+        at_s: Unix time.
+        began_s: The same on a clock that never goes back.
+        span: Its trace, None where nobody traces.
+    """
+
+    at_s: float
+    began_s: float
+    span: RequestSpan | None
+
+    @classmethod
+    def now(cls, span: RequestSpan | None) -> Arrival:
+        """One that comes this moment."""
+        return cls(time.time(), time.perf_counter(), span)
+
+
+class Witness:
+    """Of the requests that one policy answers.
+
+    Args:
+        metrics: Counts them.
+        policy: Decides them.
+        replica: Name of this process.
+        recorder: Keeps them; None keeps nothing.
+    """
+
+    def __init__(
+        self, metrics: Metrics, policy: Policy, replica: str, recorder: Recorder | None
+    ) -> None:
+        self.metrics = metrics
+        self._policy = policy
+        self._replica = replica
+        self._recorder = recorder
+        self._keeps_words = recorder is not None and recorder.settings.prompts
+
+    def not_begun(
+        self, arrival: Arrival, outcome: Ending, error: Exception | None, ask: Ask | None = None
+    ) -> None:
+        """A request ended before anything was held for it."""
+        self.metrics.request("", "", outcome)
+        if arrival.span is not None:
+            status = _LEFT if error is None else reply_to(error).status
+            arrival.span.ended(outcome, status, error=error)
+        if self._recorder is not None:
+            self._recorder.put(
+                Record(
+                    workload=self._policy.workload,
+                    query_id="",
+                    observed_at_s=arrival.at_s,
+                    outcome=outcome,
+                    policy=self._policy.digest,
+                    replica=self._replica,
+                    latency_s=time.perf_counter() - arrival.began_s,
+                    tenant=_tenant(ask),
+                )
+            )
+
+    def begun(self, arrival: Arrival, run: Run, ask: Ask) -> None:
+        """A request holds its money; how it ends is seen when it does."""
+        if arrival.span is not None:
+            arrival.span.begun(
+                run.request_id,
+                class_name=run.class_name,
+                strategy=run.strategy,
+                rung=run.rung,
+                hold_nano_usd=run.held_nano_usd,
+                policy=self._policy.digest,
+                tenant=_tenant(ask),
+            )
+        run.task.add_done_callback(partial(self._ended, arrival, run, ask))
+
+    def left(self, run: Run) -> None:
+        """The client of a request has left; it goes on without it."""
+        self.metrics.request(run.class_name, run.strategy, "disconnected")
+
+    def _ended(self, arrival: Arrival, run: Run, ask: Ask, task: asyncio.Task[Served]) -> None:
+        """After the hold is closed."""
+        error = None if task.cancelled() else task.exception()
+        outcome = _outcome(run, task)
+        if not run.left:
+            self.metrics.request(run.class_name, run.strategy, outcome)
+        self.metrics.took(outcome, time.perf_counter() - arrival.began_s)
+        if arrival.span is not None:
+            arrival.span.ended(
+                outcome,
+                _status(run, task, error),
+                cost_nano_usd=run.charged_nano_usd,
+                error=error,
+            )
+        if self._recorder is not None:
+            self._recorder.put(self._record(arrival, run, ask, outcome))
+
+    def _record(self, arrival: Arrival, run: Run, ask: Ask, outcome: Ending) -> Record:
+        bill, known = run.bill, run.bill.usage_known
+        answered = outcome in {"answered", "downgraded", "incomplete"}
+        return Record(
+            workload=self._policy.workload,
+            query_id=run.request_id,
+            observed_at_s=arrival.at_s,
+            outcome=outcome,
+            policy=self._policy.digest,
+            replica=self._replica,
+            strategy=run.strategy,
+            class_name=run.class_name,
+            rung=run.rung,
+            cost_usd=to_usd(run.charged_nano_usd),
+            latency_s=time.perf_counter() - arrival.began_s,
+            tokens_in=bill.tokens_in if known else None,
+            tokens_out=bill.tokens_out if known else None,
+            tokens_reasoning=bill.tokens_reasoning,
+            tokens_cached=bill.tokens_cached,
+            calls=bill.calls,
+            tenant=_tenant(ask),
+            prompt=ask.prompt_text if self._keeps_words else None,
+            reply=run.task.result().outcome.text if self._keeps_words and answered else None,
+        )
+
+
+def _outcome(run: Run, task: asyncio.Task[Served]) -> Ending:
+    if run.left:
+        return "disconnected"
+    if task.cancelled():
+        return "stopping"
+    error = task.exception()
+    if error is not None:
+        return "rejected" if isinstance(error, UpstreamRejectedError) else "failed"
+    return task.result().ending
+
+
+def _status(run: Run, task: asyncio.Task[Served], error: BaseException | None) -> int:
+    if run.left:
+        return _LEFT
+    if task.cancelled():
+        return reply_to(None).status
+    return reply_to(error).status if isinstance(error, Exception) else _OK
+
+
+def _tenant(ask: Ask | None) -> str | None:
+    identity = ask.identity if ask else None
+    return None if identity is None else identity.key.path

@@ -1,0 +1,1 @@
+"""Requests of a gateway as observations on disk, which `inferbudget profile` reads."""

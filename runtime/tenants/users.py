@@ -1,0 +1,139 @@
+"""Accounts of users: opened when a user is first seen, forgotten when they count nothing any more.
+
+Whoever holds a key can name as many users as it likes, so their number is bounded, for each set of
+budgets by itself: one tenant's users never take the place of another's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
+
+from planner.spec import Window
+from profiles.errors import BudgetRefusedError
+from runtime.ledger import Scope, ScopeState, Unit
+from runtime.ledger.windows import span
+from runtime.tenants.identity import EachUser, Identity
+
+_SURE_TO_HOLD_S = 60.0
+"""From the moment that a user is seen until the request that named it holds, or was refused."""
+_EXAMINED = 4
+"""Users looked at for each new one: more go than come, and no request waits for many."""
+
+
+class Books(Protocol):
+    """What `runtime.ledger.Ledger` does."""
+
+    def redefine(self, scope: Scope) -> None:
+        """Define a scope, or give one another limit."""
+
+    def state(self, name: str) -> ScopeState:
+        """One scope at this moment."""
+
+    def remove(self, name: str) -> None:
+        """Forget a scope that has nothing spent and nothing held."""
+
+
+@dataclass(slots=True)
+class _User:
+    budgets: EachUser
+    scopes: dict[str, Scope]
+    seen_s: float
+
+
+_Alive: TypeAlias = OrderedDict[str, _User]
+
+
+class UserAccounts:
+    """Users' accounts in one ledger; it outlives a change of tenants.
+
+    Args:
+        books: The ledger.
+        clock: Unix time in seconds.
+        stopwatch: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        clock: Callable[[], float] = time.time,
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._books = books
+        self._clock = clock
+        self._stopwatch = stopwatch
+        self._alive: dict[str, _Alive] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._alive.values()))
+
+    def open(self, identity: Identity) -> None:
+        """See to it that the accounts of a request's user are there. Call it before the hold.
+
+        Raises:
+            BudgetRefusedError: As many users as may be have something spent or held.
+        """
+        for budgets in identity.key.each_user:
+            alive = self._alive.setdefault(budgets.path, OrderedDict())
+            user = alive.get(identity.user_word)
+            if user is None:
+                user = self._begun(budgets, identity.user_word, alive)
+            elif user.budgets is not budgets:  # the file was read again
+                self._define(budgets, identity.user_word, user)
+            user.seen_s = self._stopwatch()
+
+    def _begun(self, budgets: EachUser, word: str, alive: _Alive) -> _User:
+        self._forget_idle(alive)
+        if len(alive) >= budgets.at_most:
+            raise BudgetRefusedError(
+                f"{len(alive)} users of {budgets.path!r} have something spent or held, and no more "
+                "may",
+                retry_after_s=_retry_s(budgets, self._clock()),
+            )
+        user = alive[word] = _User(budgets, {}, 0.0)
+        self._define(budgets, word, user)
+        return user
+
+    def _define(self, budgets: EachUser, word: str, user: _User) -> None:
+        """Accounts as they are given now; another time zone counts once they were forgotten."""
+        for scope in budgets.scopes(word):
+            old = user.scopes.get(scope.name, scope)
+            found = user.scopes[scope.name] = replace(scope, timezone=old.timezone)
+            self._books.redefine(found)
+        user.budgets = budgets
+
+    def _forget_idle(self, alive: _Alive) -> None:
+        for _ in range(min(_EXAMINED, len(alive))):
+            word, user = alive.popitem(last=False)
+            if not self._is_idle(user):
+                alive[word] = user
+                continue
+            for name in user.scopes:
+                self._books.remove(name)
+
+    def _is_idle(self, user: _User) -> bool:
+        """Whether a new account would count the same."""
+        if self._stopwatch() - user.seen_s < _SURE_TO_HOLD_S:
+            return False
+        states = map(self._books.state, user.scopes)
+        return all(state.spent == 0 and state.held == 0 for state in states)
+
+
+def _retry_s(budgets: EachUser, now_s: float) -> float | None:
+    """Seconds until others' windows are over; None where one never is."""
+    ends = list(_ends_s(budgets, now_s))
+    return None if None in ends else max((end for end in ends if end is not None), default=1.0)
+
+
+def _ends_s(budgets: EachUser, now_s: float) -> Iterator[float | None]:
+    for scope in budgets.budgets:
+        if scope.unit is Unit.IN_FLIGHT:
+            continue
+        if scope.rolling or scope.window is Window.TOTAL:
+            yield scope.window.seconds
+        else:
+            end = span(scope.window, now_s, scope.timezone).end_s
+            yield None if end is None else end - now_s
