@@ -45,7 +45,9 @@ COMMANDS = {
 
 EXTRA_OF_PACKAGE = {
     **dict.fromkeys(("duckdb", "highspy", "onnx", "pyarrow", "pyomo", "scipy", "tqdm"), "plan"),
-    **dict.fromkeys(("aiohttp", "httptools", "msgspec", "prometheus_client", "redis", "uvicorn"), "serve"),
+    **dict.fromkeys(
+        ("aiohttp", "httptools", "msgspec", "prometheus_client", "redis", "uvicorn"), "serve"
+    ),
     **dict.fromkeys(("altair", "streamlit"), "app"),
     "cryptography": "sign",
     "opentelemetry": "trace",
