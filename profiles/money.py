@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from decimal import ROUND_CEILING, Decimal
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -74,6 +75,7 @@ class TokenPrice(BaseModel):
         return _without_none(plain(self))
 
 
+@cache
 def _pico_per_token(usd_per_million: float) -> int:
     return int((Decimal(str(usd_per_million)) * 1_000_000).to_integral_value(ROUND_CEILING))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,12 @@ from profiles.errors import InferbudgetError
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
+Departure = Callable[[], asyncio.Future[None]]
+"""Makes a future that is done when the connection is lost."""
+
+DEPARTURE = "inferbudget.departure"
+"""ASGI extension by which a server offers one. It spares every request a task that waits."""
+
 
 JSON: Header = (b"content-type", b"application/json")
 EVENTS: tuple[Header, ...] = (
@@ -42,17 +48,25 @@ class Client:
     Args:
         receive: ASGI's.
         send: ASGI's; it waits while the client takes nothing and a buffer of the server is full.
+        departure: The server's, see `DEPARTURE`; None where only `receive` tells.
 
     Attributes:
         receive: ASGI's.
         begun: The first events are on their way, so status and headers are too.
     """
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, departure: Departure | None = None) -> None:
         self.receive = receive
         self.begun = False
         self._send = send
+        self._departure = departure
         self._stalled = False
+
+    def gone(self) -> asyncio.Future[Any]:
+        """Done when the client has left, once its body was read. Cancel it to stop looking."""
+        if self._departure is None:
+            return asyncio.ensure_future(self.receive())
+        return self._departure()
 
     async def reply(self, reply: Reply) -> None:
         """Send a whole reply; where events have begun, its body as the last of them.
@@ -94,6 +108,30 @@ class Client:
         except TimeoutError as error:
             self._stalled = True
             raise DisconnectedError from error
+
+
+def departure_of(scope: Mapping[str, Any]) -> Departure | None:
+    """What the server offers, None where it offers none."""
+    extensions: Mapping[str, Any] = scope.get("extensions") or {}
+    found: Departure | None = extensions.get(DEPARTURE, {}).get("watch")
+    return found
+
+
+async def first_of(*futures: asyncio.Future[Any]) -> None:
+    """Wait until one of them is done, however it ends."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(_: asyncio.Future[Any]) -> None:
+        if not done.done():
+            done.set_result(None)
+
+    for future in futures:
+        future.add_done_callback(wake)
+    try:
+        await done
+    finally:
+        for future in futures:
+            future.remove_done_callback(wake)
 
 
 class Pieces:

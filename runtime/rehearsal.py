@@ -25,10 +25,11 @@ from runtime.caller import CapRefusedError
 from runtime.checkers import Verifier
 from runtime.decision import Decision, DecisionSession, Vector
 from runtime.embedding import embed_all, open_encoder
+from runtime.gathering import Decider
 from runtime.money_left import EVERY_WINDOW_BEGINS_S, MoneyLeft, money_left
 from runtime.offers import Offer, Offers, fallbacks, hold_first
 from runtime.replay import MeasuredBounds
-from runtime.service import UNIFORM_BITS, Ask, Decider, scopes, sorted_by
+from runtime.service import UNIFORM_BITS, Ask, scopes, sorted_by
 from runtime.strategies import Tools
 from runtime.strategies.attempt import prompt_tokens_bound
 from runtime.upstream import Message

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal
 
 from policies.policy import Policy
 from profiles.errors import UnknownValueError
@@ -20,6 +21,7 @@ from runtime.caller import Chat, HeldCaller
 from runtime.chat import PLAIN, ReplyForm
 from runtime.decision import Decision, Vector, missing_label
 from runtime.envelope import Envelope
+from runtime.gathering import Decider, Gathering, Question
 from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
 from runtime.logs import REQUEST_ID
 from runtime.offers import Offer, Offers, admit_first
@@ -35,28 +37,6 @@ LONG_TEXT = 8_192
 """Characters that are decided in about 2 ms, whatever the script; 1 MiB takes 0.1 to 0.3 s.
 
 A longer prompt is decided in a thread: ONNX Runtime lets the event loop go on meanwhile."""
-
-
-class Decider(Protocol):
-    """What `runtime.decision.DecisionSession` does."""
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that really runs the graph."""
-
-    def decide(
-        self,
-        text_or_label: str,
-        rung: int,
-        uniform: float,
-        label: str | None = None,
-        vector: Vector | None = None,
-    ) -> Decision:
-        """Decide one request.
-
-        Raises:
-            InputError: The policy does not know the label, or needs one beside the prompt.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +211,10 @@ class Service:
         self._pacer = pacing.Pacer.of(policy)
         self._forecasts = forecasts(policy)
         self._running: set[asyncio.Task[Served]] = set()
+        self._starting = 0  # decided or held at this moment, and not running yet
+        self._none_starts = asyncio.Event()
+        self._none_starts.set()
+        self._gathering = Gathering(decider)
         self._long_texts = ThreadPoolExecutor(1, "long-texts")  # starts its thread when needed
 
     async def start(self, ask: Ask, vector: Vector | None = None) -> Run:
@@ -249,10 +233,17 @@ class Service:
             BudgetRefusedError: No strategy fits the money left, or the cap on one request.
             StoreError: The ledger could not ask for room.
         """
-        decision = await self.decide(ask, vector)
-        request_id = uuid.uuid4().hex
+        request_id = secrets.token_hex(16)
         REQUEST_ID.set(request_id)
-        held = await self._hold(request_id, decision, ask)
+        self._starting += 1
+        self._none_starts.clear()
+        try:
+            decision = await self.decide(ask, vector)
+            held = await self._hold(request_id, decision, ask)
+        finally:
+            self._starting -= 1
+            if not self._starting:
+                self._none_starts.set()
         caller = HeldCaller(
             self._upstream,
             self.policy.prices,
@@ -272,7 +263,11 @@ class Service:
         Raises:
             InputError: The class label is missing or unknown.
         """
-        deciding = self._deciding(ask, vector)
+        text, label = sorted_by(self.policy, ask)
+        drawn = self.rung(), self._uniform()
+        if vector is None and not self.is_long(ask):
+            return await self._gathering.decide(Question(text, *drawn, label))
+        deciding = partial(self.decider.decide, text, *drawn, label, vector)
         if not self.is_long(ask):
             return deciding()
         return await asyncio.get_running_loop().run_in_executor(self._long_texts, deciding)
@@ -284,14 +279,17 @@ class Service:
     @property
     def is_busy(self) -> bool:
         """Whether a request is being answered."""
-        return bool(self._running)
+        return bool(self._running) or bool(self._starting)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for all running requests, then give up the rest; what may be sent is charged."""
+        end = time.monotonic() + timeout_s
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._none_starts.wait(), timeout_s)
         running = set(self._running)
         if not running:
             return
-        _, late = await asyncio.wait(running, timeout=timeout_s)
+        _, late = await asyncio.wait(running, timeout=max(end - time.monotonic(), 0.0))
         for task in late:
             task.cancel()
         if late:
@@ -305,12 +303,6 @@ class Service:
             now_s=self.ledger.now_s,
             uniform=self._uniform(),
         )
-
-    def _deciding(self, ask: Ask, vector: Vector | None) -> Callable[[], Decision]:
-        """The decision to take, with rung and draw as of now."""
-        text, label = sorted_by(self.policy, ask)
-        drawn = self.rung(), self._uniform()
-        return partial(self.decider.decide, text, *drawn, label, vector)
 
     def _uniform(self) -> float:
         return float(self._random.getrandbits(UNIFORM_BITS) / 2**UNIFORM_BITS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from runtime import openai
-from runtime.client import Client, DisconnectedError, Receive, Reply, Send
+from runtime.client import Client, DisconnectedError, Receive, Reply, Send, departure_of
 from runtime.embedding import Embedder
 from runtime.embeddings import EmbeddingService
 from runtime.gateway.access import Access
@@ -111,7 +111,7 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._http(scope, Client(receive, send))
+            await self._http(scope, Client(receive, send, departure_of(scope)))
 
     @property
     def service(self) -> Service:

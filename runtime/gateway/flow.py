@@ -14,7 +14,7 @@ import msgspec
 
 from profiles.errors import InputError, UpstreamError
 from runtime import openai
-from runtime.client import EVENTS, JSON, Client, DisconnectedError, Pieces, Receive, Reply
+from runtime.client import EVENTS, JSON, Client, DisconnectedError, Pieces, Receive, Reply, first_of
 from runtime.decision import Vector
 from runtime.dry_run import dry_run
 from runtime.embedding import Embedder
@@ -163,9 +163,9 @@ class Flow:
         try:
             body = await read_body(inquiry.headers, client.receive, inquiry.identity)
             asked = api.read(body)
-            ask = self._ask(api, asked, inquiry.headers, inquiry.identity)
             pieces = Pieces() if asked.stream else None
-            ask = replace(ask, on_text=pieces.put) if pieces else ask
+            on_text = pieces.put if pieces else None
+            ask = self._ask(api, asked, inquiry.headers, inquiry.identity, on_text)
             run = await self._run(ask, client.receive)
         except DisconnectedError:
             self._witness.not_begun(arrival, "disconnected", None, ask)
@@ -181,7 +181,12 @@ class Flow:
         return Reply(200, api.body(asked, served, model), (JSON, *served_headers(served)))
 
     def _ask(
-        self, api: openai.Api[Any], asked: openai.Asked, headers: Headers, identity: Identity | None
+        self,
+        api: openai.Api[Any],
+        asked: openai.Asked,
+        headers: Headers,
+        identity: Identity | None,
+        on_text: Callable[[str], None] | None = None,
     ) -> Ask:
         if self._stopping:
             raise stopping()
@@ -193,18 +198,17 @@ class Flow:
                 "model_not_found",
             )
         form = api.form(asked)
-        ask = replace(
-            api.ask(asked, label(headers) if self._reads_label else None),
-            form=form,
-        )
+        ask = api.ask(asked, label(headers) if self._reads_label else None)
         if identity is None:
-            return ask
+            return replace(ask, form=form, on_text=on_text)
         limits = identity.limits
         limits.refuse_parts(messages=len(ask.messages), tools=len(form.tools or ()))
         identity.refuse_label(ask.label)
         user = openai.user_of(asked)
         return replace(
             ask,
+            form=form,
+            on_text=on_text,
             max_tokens=limits.allowed_tokens(ask.max_tokens),
             identity=identity.of_user(user) if user else identity,
         )
@@ -292,10 +296,10 @@ class Flow:
             follow: What is done until the run ends or the future that it is given, at which the
                 client has left; None to wait.
         """
-        gone = asyncio.ensure_future(client.receive())
+        gone = client.gone()
         try:
             if follow is None:
-                await asyncio.wait((run.task, gone), return_when=asyncio.FIRST_COMPLETED)
+                await first_of(run.task, gone)
             else:
                 with suppress(DisconnectedError):
                     await follow(gone)

@@ -18,6 +18,7 @@ from runtime import client as module
 from runtime.client import Pieces
 from runtime.decision import Decision
 from runtime.gateway import Gateway
+from runtime.gathering import Gathering
 from runtime.upstream import ChatCall, Completion
 
 pytestmark = pytest.mark.asyncio
@@ -321,13 +322,13 @@ class Undecided:
 
     provider = "none"
 
-    def decide(self, *_: Any) -> Decision:
+    def decide_many(self, *_: Any) -> list[Decision]:
         raise KeyError("secret")
 
 
 async def test_a_bug_before_the_decision_counts_as_a_failure(tmp_path: Path) -> None:
     inner = service(policy(), tmp_path, Speaker(3))
-    inner.decider = Undecided()
+    inner._gathering = Gathering(Undecided())
     gateway = Gateway(inner)
     reader = Reader(stream=False)
     reader.may_take.set()

@@ -1,0 +1,141 @@
+"""Requests that came in the same turn of the event loop, decided in one run of the graph.
+
+A run costs about as much for many short prompts as for one, so a busy gateway decides for a
+fraction of the time, and an idle one waits no longer than for what has arrived already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from profiles.errors import InputError
+from runtime.decision import Decision, Vector
+
+MOST_ROWS = 64
+MOST_CHARACTERS = 8_192
+"""Of the prompts of one run, so that it keeps the event loop for about 2 ms at most."""
+
+
+class Decider(Protocol):
+    """What `runtime.decision.DecisionSession` does."""
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the graph."""
+
+    def decide(
+        self,
+        text_or_label: str,
+        rung: int,
+        uniform: float,
+        label: str | None = None,
+        vector: Vector | None = None,
+    ) -> Decision:
+        """Decide one request.
+
+        Raises:
+            InputError: The policy does not know the label, or needs one beside the prompt.
+        """
+
+    def decide_many(
+        self,
+        texts_or_labels: Sequence[str],
+        rungs: Sequence[int],
+        uniforms: Sequence[float],
+        labels: Sequence[str] | None = None,
+    ) -> list[Decision]:
+        """Decide several in one run, each as alone.
+
+        Raises:
+            InputError: One of them cannot be decided.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one request is decided by.
+
+    Attributes:
+        text_or_label: The prompt, or the class that the caller sent, as the policy asks.
+        rung: Step of the ladder.
+        uniform: A random number in [0, 1).
+        label: The label beside the prompt, where the policy asks for both.
+    """
+
+    text_or_label: str
+    rung: int
+    uniform: float
+    label: str | None
+
+
+class Gathering:
+    """Questions of one turn of the event loop.
+
+    Args:
+        decider: Answers them.
+    """
+
+    def __init__(self, decider: Decider) -> None:
+        self._decider = decider
+        self._waiting: list[tuple[Question, asyncio.Future[Decision]]] = []
+
+    async def decide(self, question: Question) -> Decision:
+        """Decide it with the others that are asked before the event loop comes round.
+
+        Raises:
+            InputError: The policy does not know the label, or needs one beside the prompt.
+        """
+        loop = asyncio.get_running_loop()
+        decided: asyncio.Future[Decision] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._run)
+        self._waiting.append((question, decided))
+        return await decided
+
+    def _run(self) -> None:
+        asked, self._waiting = self._waiting, []
+        rows: list[tuple[Question, asyncio.Future[Decision]]] = []
+        characters = 0
+        for question, decided in asked:
+            characters += len(question.text_or_label)
+            if rows and (len(rows) == MOST_ROWS or characters > MOST_CHARACTERS):
+                self._answer(rows)
+                rows, characters = [], len(question.text_or_label)
+            rows.append((question, decided))
+        self._answer(rows)
+
+    def _answer(self, rows: list[tuple[Question, asyncio.Future[Decision]]]) -> None:
+        try:
+            decisions = self._many([question for question, _ in rows])
+        except InputError:
+            for question, decided in rows:  # one of them is wrong, and only that one is refused
+                self._alone(question, decided)
+            return
+        except Exception as error:
+            for _, decided in rows:
+                if not decided.done():
+                    decided.set_exception(error)
+            return
+        for (_, decided), decision in zip(rows, decisions, strict=True):
+            if not decided.done():
+                decided.set_result(decision)
+
+    def _many(self, questions: Sequence[Question]) -> list[Decision]:
+        labels = [one.label for one in questions if one.label is not None]
+        return self._decider.decide_many(
+            [one.text_or_label for one in questions],
+            [one.rung for one in questions],
+            [one.uniform for one in questions],
+            labels or None,
+        )
+
+    def _alone(self, question: Question, decided: asyncio.Future[Decision]) -> None:
+        if decided.done():
+            return
+        try:
+            decided.set_result(self._many([question])[0])
+        except InputError as error:
+            decided.set_exception(error)
