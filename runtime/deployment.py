@@ -31,6 +31,7 @@ from runtime.operation_metrics import BudgetCollector, SinkCollector, UpstreamCo
 from runtime.recording.recorder import Recorder
 from runtime.service import Service, scopes
 from runtime.settings import GatewaySettings, expanded
+from runtime.shadow import Shadow
 from runtime.strategies import Tools
 from runtime.tenants.against_policy import refuse_unknown
 from runtime.tenants.reading import read_tenants
@@ -142,6 +143,7 @@ class Deployment:
             tenants=read.tenants,
             embedder=read.embedder,
             embeddings=self._embeddings(read),
+            shadow=self._shadow(),
             recorder=self._recorder,
             tracing=self._tracing,
             replica=self.replica,
@@ -199,8 +201,7 @@ class Deployment:
         """
         read = await asyncio.to_thread(self._read)
         self._upstreams.require(self._models(read))
-        for scope in read.scopes:
-            self._ledger.redefine(scope)
+        self._ledger.redefine(read.scopes)
         self.gateway.replace(
             self._service(read), read.tenants, read.embedder, self._embeddings(read)
         )
@@ -266,10 +267,22 @@ class Deployment:
             gpu_seconds=read.tenants.gpu_seconds if read.tenants else None,
         )
 
+    def _shadow(self) -> Shadow | None:
+        path = self._sources.settings.shadow
+        if path is None:
+            return None
+        policy = read_enforceable(path)
+        decider = DecisionSession(policy, policy.graph_path(path))
+        return Shadow(policy, decider, self._sources.tools)
+
     def _unready(self) -> tuple[str, ...]:
         ledger = self._ledger
         lost = isinstance(ledger, LeasedLedger) and ledger.lost is not None
-        return (*(("the store of the budgets",) if lost else ()), *self._upstreams.unready())
+        if lost:
+            return ("the store of the budgets",)
+        # While one model can be asked, this gateway serves some requests as well as any other does.
+        missing = self._upstreams.unready()
+        return missing if set(models_of(self.gateway.service.policy)) <= set(missing) else ()
 
     def _collect(self) -> None:
         ledger = self._ledger

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from profiles.money import to_usd
 from runtime.embedding import Embedder
 from runtime.ledger import Ledger, Unit
+from runtime.shadow import ShadowDecision
 from runtime.strategies import Tools
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -60,6 +61,17 @@ class Metrics:
             buckets=_REQUEST_BUCKETS_S,
             registry=self._registry,
         )
+        self._shadow = Counter(
+            "inferbudget_shadow_requests",
+            "What the shadow policy would have done, and whether by the same strategy.",
+            ("class", "outcome", "agrees"),
+            registry=self._registry,
+        )
+        self._shadow_usd = Counter(
+            "inferbudget_shadow_expected_usd",
+            "Dollars that the shadow policy would have cost in the mean.",
+            registry=self._registry,
+        )
         self._reloads = Counter(
             "inferbudget_reloads",
             "Changed files that were read again.",
@@ -103,6 +115,12 @@ class Metrics:
     def took(self, outcome: str, seconds: float) -> None:
         """A request that was begun has ended."""
         self._seconds.labels(outcome).observe(seconds)
+
+    def shadowed(self, decision: ShadowDecision, *, agrees: bool) -> None:
+        """Count what a shadow policy would have done."""
+        outcome, same = decision.outcome, str(agrees).lower()
+        self._shadow.labels(decision.class_name or "", outcome, same).inc()
+        self._shadow_usd.inc(to_usd(decision.expected_nano_usd))
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What the tests need beside Python: a browser, Node with the packages of examples/node-host, Redis.
+# What the tests need beside Python: a browser, Node with the packages of examples/node-host, Redis,
+# HAProxy.
 # Installs what is missing where that is possible, else says so.
 set -eu
 host=examples/node-host
@@ -22,6 +23,9 @@ browser || missing "chromium is missing" "the browser tests are" "Install it (e.
 redis() { has redis-server || has valkey-server; }
 redis || install redis-server || true
 redis || missing "redis-server is missing" "the tests of the ledger on Redis are" "Install it (e.g. apt-get install redis-server)"
+
+has haproxy || install haproxy || true
+has haproxy || missing "haproxy is missing" "the tests of deploy/compose are" "Install it (e.g. apt-get install haproxy)"
 
 node_and_npm || install nodejs npm || true
 if node_and_npm; then

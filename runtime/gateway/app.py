@@ -23,6 +23,7 @@ from runtime.metrics import CONTENT_TYPE, Metrics
 from runtime.recording.recorder import Recorder
 from runtime.refusals import failure_reply
 from runtime.service import Service
+from runtime.shadow import Shadow
 from runtime.tenants.identity import Identity
 from runtime.tenants.tenants import Tenants
 
@@ -48,6 +49,7 @@ class Gateway:
         tenants: Clients' virtual keys and what they may do, in place of the one key.
         embeddings: Answers requests for embeddings; None refuses them.
         embedder: Reads the prompts, for a policy that names an encoder, and for no other.
+        shadow: Decides every request too; None where no other policy is tried.
         recorder: Keeps every request; None keeps nothing.
         tracing: Makes spans; None makes none.
         replica: Name of this process in what is recorded.
@@ -74,6 +76,7 @@ class Gateway:
         tenants: Tenants | None = None,
         embedder: Embedder | None = None,
         embeddings: EmbeddingService | None = None,
+        shadow: Shadow | None = None,
         recorder: Recorder | None = None,
         tracing: Tracing | None = None,
         replica: str = "",
@@ -95,6 +98,7 @@ class Gateway:
             embedder=embedder,
         )
         self._drain_s = drain_s
+        self._shadow = shadow
         self._recorder = recorder
         self._tracing = tracing
         self._replica = replica
@@ -152,7 +156,7 @@ class Gateway:
         embedder: Embedder | None,
         embeddings: EmbeddingService | None,
     ) -> Flow:
-        witness = Witness(self.metrics, service.policy, self._replica, self._recorder)
+        witness = Witness(self.metrics, service.policy, self._replica, self._recorder, self._shadow)
         return Flow(service, witness, embedder, embeddings, drain_s=self._drain_s)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

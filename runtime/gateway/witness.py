@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from policies.policy import Policy
 from profiles.money import to_usd
 from runtime.gateway.refused import reply_to
@@ -15,6 +17,7 @@ from runtime.metrics import Metrics
 from runtime.recording.record import Ending, Record
 from runtime.recording.recorder import Recorder
 from runtime.service import Ask, Run, Served
+from runtime.shadow import Shadow, ShadowDecision
 from runtime.upstream import UpstreamRejectedError
 
 if TYPE_CHECKING:
@@ -51,15 +54,22 @@ class Witness:
         policy: Decides them.
         replica: Name of this process.
         recorder: Keeps them; None keeps nothing.
+        shadow: Decides them too; None where no other policy is tried.
     """
 
     def __init__(
-        self, metrics: Metrics, policy: Policy, replica: str, recorder: Recorder | None
+        self,
+        metrics: Metrics,
+        policy: Policy,
+        replica: str,
+        recorder: Recorder | None,
+        shadow: Shadow | None = None,
     ) -> None:
         self.metrics = metrics
         self._policy = policy
         self._replica = replica
         self._recorder = recorder
+        self._shadow = shadow
         self._keeps_words = recorder is not None and recorder.settings.prompts
 
     def not_begun(
@@ -96,13 +106,27 @@ class Witness:
                 policy=self._policy.digest,
                 tenant=_tenant(ask),
             )
-        run.task.add_done_callback(partial(self._ended, arrival, run, ask))
+        shadow = self._shadow.watch(ask) if self._shadow else None
+        if shadow is not None:
+            shadow.add_done_callback(partial(self._shadowed, run))
+        run.task.add_done_callback(partial(self._ended, arrival, run, ask, shadow))
+
+    def _shadowed(self, run: Run, task: asyncio.Task[ShadowDecision]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self.metrics.shadowed(task.result(), agrees=task.result().strategy == run.strategy)
 
     def left(self, run: Run) -> None:
         """The client of a request has left; it goes on without it."""
         self.metrics.request(run.class_name, run.strategy, "disconnected")
 
-    def _ended(self, arrival: Arrival, run: Run, ask: Ask, task: asyncio.Task[Served]) -> None:
+    def _ended(
+        self,
+        arrival: Arrival,
+        run: Run,
+        ask: Ask,
+        shadow: asyncio.Task[ShadowDecision] | None,
+        task: asyncio.Task[Served],
+    ) -> None:
         """After the hold is closed."""
         error = None if task.cancelled() else task.exception()
         outcome = _outcome(run, task)
@@ -117,7 +141,13 @@ class Witness:
                 error=error,
             )
         if self._recorder is not None:
-            self._recorder.put(self._record(arrival, run, ask, outcome))
+            record = self._record(arrival, run, ask, outcome)
+            if shadow is not None and shadow.done() and not shadow.cancelled():
+                found = shadow.result()
+                record = msgspec.structs.replace(
+                    record, shadow_class=found.class_name, shadow_strategy=found.strategy
+                )
+            self._recorder.put(record)
 
     def _record(self, arrival: Arrival, run: Run, ask: Ask, outcome: Ending) -> Record:
         bill, known = run.bill, run.bill.usage_known

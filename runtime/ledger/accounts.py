@@ -204,11 +204,11 @@ class Book:
             spent_ever=self.spent_ever,
         )
 
-    def redefine(self, scope: Scope) -> None:
-        """Another limit, for the current window too.
+    def refuse_another(self, scope: Scope) -> None:
+        """Refuse another definition by which the sums so far would mean nothing.
 
         Raises:
-            InputError: Another unit, window or time zone, in which the sums so far mean nothing.
+            InputError: Another unit, window or time zone.
         """
         old = self.scope
         if replace(scope, limit=old.limit, carry_over=old.carry_over) != old:
@@ -217,9 +217,17 @@ class Book:
                 where=f"scope {scope.name!r}",
                 next_step="start the gateway anew, or give the budget another name",
             )
-        self.scope = scope
+
+    def redefine(self, scope: Scope) -> None:
+        """Another limit, for the current window too.
+
+        Raises:
+            InputError: As of `refuse_another`.
+        """
+        self.refuse_another(scope)
+        before, self.scope = self.scope.limit, scope
         if self.account is not None:
-            self.account.relimit(old.limit, scope.limit)
+            self.account.relimit(before, scope.limit)
 
     def _opened(self, now_s: float, before: Account | None) -> Account:
         scope = self.scope

@@ -91,12 +91,7 @@ class Ledger:
         return self._clock()
 
     def add(self, scope: Scope) -> None:
-        """Define a passing scope, such as a user's; nothing where it exists."""
-        if scope.name not in self._books:
-            self._books[scope.name] = self._book_of(scope)
-
-    def redefine(self, scope: Scope) -> None:
-        """Define a lasting scope, or give one another limit: what is spent and held of it stays.
+        """Define a passing scope, such as a user's, or give it another limit.
 
         Raises:
             InputError: It counts something else or over another window now.
@@ -104,9 +99,25 @@ class Ledger:
         book = self._books.get(scope.name)
         if book is None:
             self._books[scope.name] = self._book_of(scope)
-            self._lasting.add(scope.name)
-        else:
+        elif book.scope != scope:
             book.redefine(scope)
+
+    def redefine(self, scopes: Iterable[Scope]) -> None:
+        """Define lasting scopes, or give them other limits: what is spent and held of them stays.
+
+        Raises:
+            InputError: One counts something else or over another window now; none is changed.
+        """
+        books = [(self._books.get(scope.name), scope) for scope in scopes]
+        for book, scope in books:
+            if book is not None:
+                book.refuse_another(scope)
+        fresh = {scope.name: self._book_of(scope) for book, scope in books if book is None}
+        self._books |= fresh
+        self._lasting |= fresh.keys()
+        for book, scope in books:
+            if book is not None:
+                book.redefine(scope)
 
     def remove(self, name: str) -> None:
         """Forget a passing scope that counts nothing in its window; nothing where there is none.

@@ -25,7 +25,7 @@ from runtime.recording.spool import whole_file
 OBSERVATIONS = "observations"
 TURNED_AWAY = "turned_away"
 _RENAMED = {"class_name": "class", "observed_at_s": "observed_at"}
-_ONLY_WITH_PROMPTS = ("prompt", "reply")
+_ONLY_WHERE_GIVEN = ("shadow_class", "shadow_strategy", "prompt", "reply")
 _COUNTS = frozenset(
     ("rung", "tokens_in", "tokens_out", "tokens_reasoning", "tokens_cached", "calls")
 )
@@ -82,7 +82,7 @@ def _write(path: Path, records: Sequence[Record]) -> None:
     columns: dict[str, Any] = {}
     for name in Record.__struct_fields__:
         values = [getattr(record, name) for record in records]
-        if name in _ONLY_WITH_PROMPTS and not any(values):
+        if name in _ONLY_WHERE_GIVEN and not any(values):
             continue
         if name == "observed_at_s":
             values = [datetime.fromtimestamp(value, UTC) for value in values]

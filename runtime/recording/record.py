@@ -42,6 +42,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         calls: Calls that were begun.
         tenant: Whose it is, where tenants are configured.
         score: Correctness in 0..1; None until somebody says.
+        shadow_class: By the shadow policy, where one decides too.
+        shadow_strategy: Likewise; None where it would have refused.
         prompt: What was asked; only where prompts are asked for.
         reply: What was answered; likewise.
     """
@@ -64,5 +66,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     calls: int | None = None
     tenant: str | None = None
     score: float | None = None
+    shadow_class: str | None = None
+    shadow_strategy: str | None = None
     prompt: str | None = None
     reply: str | None = None

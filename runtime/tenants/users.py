@@ -27,8 +27,8 @@ _EXAMINED = 4
 class Books(Protocol):
     """What `runtime.ledger.Ledger` does."""
 
-    def redefine(self, scope: Scope) -> None:
-        """Define a scope, or give one another limit."""
+    def add(self, scope: Scope) -> None:
+        """Define a passing scope, or give one another limit."""
 
     def state(self, name: str) -> ScopeState:
         """One scope at this moment."""
@@ -102,7 +102,7 @@ class UserAccounts:
         for scope in budgets.scopes(word):
             old = user.scopes.get(scope.name, scope)
             found = user.scopes[scope.name] = replace(scope, timezone=old.timezone)
-            self._books.redefine(found)
+            self._books.add(found)
         user.budgets = budgets
 
     def _forget_idle(self, alive: _Alive) -> None:

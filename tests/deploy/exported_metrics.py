@@ -15,6 +15,7 @@ from runtime.ledger import Ledger, Scope
 from runtime.ledger.scopes import Unit
 from runtime.metrics import Metrics
 from runtime.operation_metrics import BudgetCollector, SinkCollector, UpstreamCollector
+from runtime.shadow import ShadowDecision
 from runtime.strategies import Tools
 from runtime.upstreams import BreakerState, FailureKind, Probed, UpstreamState
 
@@ -38,6 +39,7 @@ def exported() -> dict[str, frozenset[str]]:
     )
     metrics.request("hard", "small/single", "answered")
     metrics.took("answered", 0.1)
+    metrics.shadowed(ShadowDecision("answered", "hard", "small/single", 5), agrees=True)
     metrics.reloaded("replaced")
     sink: Any = SimpleNamespace(written=1, lost=0, waiting=0)
     metrics.collect(BudgetCollector(ledger, lambda: True))

@@ -322,7 +322,7 @@ async def test_another_limit_counts_for_all_replicas_that_read_it(shared_url: st
         second = await found.open(Scope("all", 100, Window.DAY))
         await spend(first, "first", 80, 80)
         for ledger in (first, second):
-            ledger.redefine(Scope("all", 200, Window.DAY))
+            ledger.redefine([Scope("all", 200, Window.DAY)])
         assert (await second.admit("second", 120)).left_nano_usd == 120
         with pytest.raises(BudgetRefusedError):
             await first.admit("third", 1)

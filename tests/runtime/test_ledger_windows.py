@@ -216,15 +216,15 @@ def test_a_scope_takes_another_limit_and_keeps_what_it_has_spent() -> None:
     clock.now_s += 3600
     assert ledger.state("all").limit == 140
     ledger.hold("second", 70).call(70).settle(70)
-    ledger.redefine(Scope("all", 50, Window.HOUR, carry_over=50))
+    ledger.redefine([Scope("all", 50, Window.HOUR, carry_over=50)])
     assert (ledger.state("all").limit, ledger.state("all").spent) == (90, 130 - 60)
     with pytest.raises(BudgetRefusedError):
         ledger.hold("third", 21)
-    ledger.redefine(Scope("all", None, Window.HOUR, carry_over=50))
+    ledger.redefine([Scope("all", None, Window.HOUR, carry_over=50)])
     assert ledger.hold("third", 10**12)
     with pytest.raises(InputError, match="over which window"):
-        ledger.redefine(Scope("all", 50, Window.DAY))
-    ledger.redefine(Scope("new", 5))
+        ledger.redefine([Scope("all", 50, Window.DAY)])
+    ledger.redefine([Scope("new", 5)])
     assert ledger.state("new").limit == 5
 
 
