@@ -1,0 +1,1 @@
+"""Budgets under faults: see `python -m benchmarks.never_over --help`."""
