@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from policies.policy import Policy
+from policies.signing import signature_path
 from policies.verify import read_enforceable
-from profiles.errors import InferbudgetError
+from profiles.errors import InferbudgetError, InputError
 from profiles.money import PriceCard, TokenPrice
 from runtime.audit import AuditLog, Charge
 from runtime.caller import Chat
@@ -115,14 +116,14 @@ class Deployment:
         self.replica = uuid.uuid4().hex
         self._sources = sources
         settings = sources.settings
+        self._seen = self._fingerprint()  # before they are read, so that no change is missed
         read = self._read()
-        self._seen = self._fingerprint(read.policy)
         self._audit = AuditLog(settings.audit, self.replica) if settings.audit else None
         self._ledger = self._new_ledger(read.scopes)
         self._users = UserAccounts(self._ledger)
         self._upstreams = Upstreams(
             settings.upstreams or (),
-            self._models(read),
+            self._models(read.policy),
             retries=settings.retries,
             environ=sources.environ,
         )
@@ -171,9 +172,13 @@ class Deployment:
         Raises:
             StoreError: The store cannot be reached.
         """
-        if isinstance(self._ledger, LeasedLedger):
-            await self._open.enter_async_context(self._ledger)
-        await self._open.enter_async_context(self._upstreams)
+        try:
+            if isinstance(self._ledger, LeasedLedger):
+                await self._open.enter_async_context(self._ledger)
+            await self._open.enter_async_context(self._upstreams)
+        except BaseException:
+            await self._close()
+            raise
         self._watch = asyncio.create_task(self._reloading())
         return self
 
@@ -183,10 +188,15 @@ class Deployment:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
-        await self._open.aclose()
-        for sink in (self._recorder, self._audit, self._tracing):
-            if sink is not None:
-                await asyncio.to_thread(sink.close)
+        await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self._open.aclose()
+        finally:
+            for sink in (self._recorder, self._audit, self._tracing):
+                if sink is not None:
+                    await asyncio.to_thread(sink.close)
 
     def reload_soon(self) -> None:
         """Look at the files now; safe in a signal handler of the event loop."""
@@ -200,11 +210,15 @@ class Deployment:
             InferbudgetError: They cannot be used. The gateway goes on as it was.
         """
         read = await asyncio.to_thread(self._read)
-        self._upstreams.require(self._models(read))
-        self._ledger.redefine(read.scopes)
-        self.gateway.replace(
-            self._service(read), read.tenants, read.embedder, self._embeddings(read)
-        )
+        service, embeddings = self._service(read), self._embeddings(read)
+        before = self._models(self.gateway.service.policy)
+        self._upstreams.require(self._models(read.policy))
+        try:
+            self._ledger.redefine(read.scopes)
+        except InputError:
+            self._upstreams.require(before)
+            raise
+        self.gateway.replace(service, read.tenants, read.embedder, embeddings)
 
     def _read(self) -> _Read:
         sources, settings = self._sources, self._sources.settings
@@ -250,13 +264,17 @@ class Deployment:
             gpu_seconds=tenants.gpu_seconds if tenants else None,
         )
 
-    def _models(self, read: _Read) -> tuple[str, ...]:
-        return *models_of(read.policy), *self._sources.settings.embeddings
+    def _models(self, policy: Policy) -> tuple[str, ...]:
+        return *models_of(policy), *self._sources.settings.embeddings
 
     def _embeddings(self, read: _Read) -> EmbeddingService | None:
         listed = self._sources.settings.embeddings
         if not listed:
             return None
+        rates = read.tenants.gpu_seconds if read.tenants else None
+        for name in listed:
+            if rates is not None:
+                rates.price(name)  # a model without a rate is found here and not on live traffic
         prices = {name: TokenPrice(input=price.input, output=0) for name, price in listed.items()}
         return EmbeddingService(
             self._upstreams,
@@ -264,7 +282,7 @@ class Deployment:
             self._ledger,
             scopes=tuple(scope.name for scope in scopes(read.policy)),
             users=self._users,
-            gpu_seconds=read.tenants.gpu_seconds if read.tenants else None,
+            gpu_seconds=rates,
         )
 
     def _shadow(self) -> Shadow | None:
@@ -309,7 +327,7 @@ class Deployment:
                 async with asyncio.timeout(every_s):
                     await self._changed.wait()
             self._changed.clear()
-            seen = self._fingerprint(self.gateway.service.policy)
+            seen = self._fingerprint()
             if seen == self._seen:
                 continue
             self._seen = seen
@@ -318,14 +336,20 @@ class Deployment:
             except InferbudgetError as error:
                 self.gateway.metrics.reloaded("refused")
                 _log.error("the gateway goes on as it was: %s", error)
+            except Exception:
+                # Whatever a file brings about, the next one may be right.
+                self.gateway.metrics.reloaded("refused")
+                _log.exception("the gateway goes on as it was")
             else:
                 self.gateway.metrics.reloaded("replaced")
                 _log.warning("policy %s is in force", self.gateway.service.policy.digest)
 
-    def _fingerprint(self, policy: Policy) -> tuple[tuple[int, int, int] | None, ...]:
+    def _fingerprint(self) -> tuple[tuple[int, int, int] | None, ...]:
         """What tells a changed file from an unchanged one, without reading it."""
         path = self._sources.policy
-        paths = (path, policy.graph_path(path), self._sources.settings.tenants)
+        # The files of a policy come one by one, and only the policy says what its graph is called.
+        graphs = sorted(path.parent.glob("*.onnx"))
+        paths = (path, signature_path(path), self._sources.settings.tenants, *graphs)
         return tuple(_stat(found) for found in paths if found is not None)
 
 

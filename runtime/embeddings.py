@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from profiles.errors import InputError, UpstreamError
-from profiles.money import PriceCard
+from profiles.money import PriceCard, to_usd
 from runtime import openai
-from runtime.ledger import Call, Ledger
+from runtime.ledger import Call, Ledger, limit_nano_usd
+from runtime.strategies import TimeCapError
 from runtime.tenants.identity import Identity
+from runtime.tenants.request_limits import RequestLimitError, RequestLimits
 from runtime.tenants.users import UserAccounts
 from runtime.upstream import UpstreamRejectedError, certainly_not_sent
 from runtime.upstream_embeddings import Embeddings
@@ -74,6 +76,7 @@ class EmbeddingService:
 
         Raises:
             InputError: No such model, or more than the key may ask.
+            TimeCapError: It took longer than the key may ask for; the bound is charged.
             BudgetRefusedError: A scope has no room.
             UpstreamError: No embeddings; what may have been sent is charged.
         """
@@ -86,6 +89,8 @@ class EmbeddingService:
             self._users.open(identity)
             scopes += identity.scopes("")
         bound = self._amounts(asked.model, tokens)
+        limits = RequestLimits() if identity is None else identity.limits
+        _refuse_beyond(limits, tokens, bound[0])
         request_id = uuid.uuid4().hex
         hold = await self._ledger.admit(
             request_id, bound[0], scopes, tokens=bound[1], nano_gpu_s=bound[2]
@@ -93,7 +98,10 @@ class EmbeddingService:
         try:
             call = hold.call(bound[0], tokens=bound[1], nano_gpu_s=bound[2])
             body = openai.embedding_body(asked, asked.model)
-            found = await self._charged(call, asked.model, body)
+            async with asyncio.timeout(limits.wall_s):
+                found = await self._charged(call, asked.model, body)
+        except TimeoutError as error:
+            raise TimeCapError(f"not answered within {limits.wall_s} s") from error
         finally:
             hold.close()
         return Embedded(request_id, found.content, hold.charged.nano_usd)
@@ -116,3 +124,15 @@ class EmbeddingService:
         """Dollars, tokens and GPU-seconds, in the ledger's units."""
         gpu = self._gpu_seconds.price(model).cost_nano_usd(tokens, 0) if self._gpu_seconds else 0
         return self._prices.price(model).cost_nano_usd(tokens, 0), tokens, gpu
+
+
+def _refuse_beyond(limits: RequestLimits, tokens: int, nano_usd: int) -> None:
+    """Refuse what may use more than a key's requests may.
+
+    Raises:
+        RequestLimitError: More tokens or dollars.
+    """
+    if limits.tokens is not None and tokens > limits.tokens:
+        raise RequestLimitError("tokens", limits.tokens, tokens)
+    if limits.usd is not None and nano_usd > limit_nano_usd(limits.usd):
+        raise RequestLimitError("usd", limits.usd, to_usd(nano_usd))

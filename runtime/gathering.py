@@ -137,5 +137,5 @@ class Gathering:
             return
         try:
             decided.set_result(self._many([question])[0])
-        except InputError as error:
+        except Exception as error:  # else those behind it would wait for ever
             decided.set_exception(error)

@@ -163,6 +163,7 @@ async def admit_first(
                 scopes,
                 tokens=offer.bound_tokens,
                 nano_gpu_s=offer.bound_nano_gpu_s,
+                patient=not refusals,  # a request waits once, whatever may answer it
             )
         except BudgetRefusedError as error:
             refusals.append(error)

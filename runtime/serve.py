@@ -230,10 +230,13 @@ class _Server(uvicorn.Server):
         self._line = json.dumps(ready)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        failed = self._deployment.gateway.failed
-        if failed is not None:
-            raise failed
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # uvicorn's, which knows no more than that it failed
+            failed = self._deployment.gateway.failed
+            if failed is None:
+                raise
+            raise failed from None
         if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, self._deployment.reload_soon)

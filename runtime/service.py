@@ -211,7 +211,8 @@ class Service:
         self._pacer = pacing.Pacer.of(policy)
         self._forecasts = forecasts(policy)
         self._running: set[asyncio.Task[Served]] = set()
-        self._starting = 0  # decided or held at this moment, and not running yet
+        self._starting: set[str] = set()  # decided or held at this moment, and not running yet
+        self._given_up: set[str] = set()  # of these
         self._none_starts = asyncio.Event()
         self._none_starts.set()
         self._gathering = Gathering(decider)
@@ -235,13 +236,15 @@ class Service:
         """
         request_id = secrets.token_hex(16)
         REQUEST_ID.set(request_id)
-        self._starting += 1
+        self._starting.add(request_id)
         self._none_starts.clear()
         try:
             decision = await self.decide(ask, vector)
             held = await self._hold(request_id, decision, ask)
         finally:
-            self._starting -= 1
+            given_up = request_id in self._given_up
+            self._given_up.discard(request_id)
+            self._starting.discard(request_id)
             if not self._starting:
                 self._none_starts.set()
         caller = HeldCaller(
@@ -255,6 +258,8 @@ class Service:
         task = asyncio.get_running_loop().create_task(answer)
         self._running.add(task)
         task.add_done_callback(partial(self._ended, held.hold))
+        if given_up:  # nothing of it is sent
+            task.cancel()
         return Run(decision, held, caller, task)
 
     async def decide(self, ask: Ask, vector: Vector | None = None) -> Decision:
@@ -282,10 +287,11 @@ class Service:
         return bool(self._running) or bool(self._starting)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for all running requests, then give up the rest; what may be sent is charged."""
+        """Wait for all that have come, then give up the rest; what may be sent is charged."""
         end = time.monotonic() + timeout_s
         with suppress(TimeoutError):
             await asyncio.wait_for(self._none_starts.wait(), timeout_s)
+        self._given_up |= self._starting
         running = set(self._running)
         if not running:
             return

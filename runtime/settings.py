@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from profiles.errors import InputError
 from profiles.money import MOST_USD
@@ -19,6 +19,7 @@ from runtime.trace_export import TracingSettings
 from runtime.upstreams.settings import RetrySettings, UpstreamList
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_EXCHANGES_PER_TTL = 4
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -45,6 +46,13 @@ class LedgerSettings(_Part):
         default=PATIENCE_S,
         description="Seconds that a request may wait for what other processes give back.",
     )
+
+    @model_validator(mode="after")
+    def _is_heard_of_in_time(self) -> Self:
+        """A process that lives is heard of several times before it would count as lost."""
+        if self.ttl_s < _EXCHANGES_PER_TTL * self.exchange_s:
+            raise ValueError(f"ttl_s is at least {_EXCHANGES_PER_TTL} times exchange_s")
+        return self
 
 
 class EmbeddingPrice(_Part):

@@ -139,11 +139,13 @@ class Gateway:
     ) -> None:
         """Answer by another policy and for other tenants from now on.
 
-        Requests that have begun end under what they began with.
+        Requests that have begun end under what they began with. One that stops stays as it is.
 
         Raises:
             InputError: An embedder is missing or one too many.
         """
+        if self._stopping:
+            return
         flow = self._flow_of(service, embedder, embeddings)
         self._former = [former for former in (*self._former, self._flow) if former.is_busy]
         self._flow = flow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from runtime.client import EVENTS, JSON, Client, DisconnectedError, Pieces, Rece
 from runtime.decision import Vector
 from runtime.dry_run import dry_run
 from runtime.embedding import Embedder
-from runtime.embeddings import EmbeddingService
+from runtime.embeddings import Embedded, EmbeddingService
 from runtime.gateway.headers import (
     Headers,
     header,
@@ -93,6 +93,8 @@ class Flow:
         self._drain_s = drain_s
         self._stopping = False
         self._being_read: set[asyncio.Future[Run]] = set()
+        self._embedding: set[asyncio.Future[Embedded]] = set()
+        self._arriving = 0  # requests whose body has not come yet
         self._reads_label = "label" in service.policy.classes.inputs
 
     async def stop(self) -> None:
@@ -102,16 +104,20 @@ class Flow:
         """
         self._stopping = True
         end = time.monotonic() + self._drain_s
-        if self._being_read:
-            _, unread = await asyncio.wait(self._being_read, timeout=self._drain_s)
-            for reading in unread:
-                reading.cancel()
+        unfinished = self._being_read | self._embedding
+        if unfinished:
+            _, late = await asyncio.wait(unfinished, timeout=self._drain_s)
+            for each in late:
+                each.cancel()
+            if late:
+                await asyncio.wait(late)
         await self.service.drain(max(end - time.monotonic(), 0.0))
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request that it began goes on."""
-        return bool(self._being_read) or self.service.is_busy
+        """Whether a request that came to it goes on."""
+        own = self._arriving or self._being_read or self._embedding
+        return bool(own) or self.service.is_busy
 
     async def dry_run(self, headers: Headers, client: Client) -> Reply:
         """What would become of a chat that is asked for, as JSON; nobody is called."""
@@ -128,11 +134,13 @@ class Flow:
             raise stopping()
         outcome: Ending = "answered"
         try:
-            asked = openai.read_embedding(await read_body(headers, client.receive, identity))
+            asked = openai.read_embedding(await self._body(headers, client, identity))
+            if self._stopping:
+                raise stopping()
             if self._embeddings is None or asked.model not in self._embeddings.models:
                 raise RefusedError(404, "no such model for embeddings", "model_not_found")
             behalf = identity.of_user(asked.user) if identity and asked.user else identity
-            found = await self._embeddings.answer(asked, behalf)
+            found = await self._embedded(self._embeddings.answer(asked, behalf))
         except DisconnectedError:
             outcome = "disconnected"
             raise
@@ -161,7 +169,7 @@ class Flow:
         client, arrival = inquiry.client, inquiry.arrival
         ask = None
         try:
-            body = await read_body(inquiry.headers, client.receive, inquiry.identity)
+            body = await self._body(inquiry.headers, client, inquiry.identity)
             asked = api.read(body)
             pieces = Pieces() if asked.stream else None
             on_text = pieces.put if pieces else None
@@ -179,6 +187,26 @@ class Flow:
             return await self._stream(run, client, pieces, api.events(asked, run.request_id, model))
         served = await self._finish(run, client)
         return Reply(200, api.body(asked, served, model), (JSON, *served_headers(served)))
+
+    async def _body(self, headers: Headers, client: Client, identity: Identity | None) -> bytes:
+        self._arriving += 1
+        try:
+            return await read_body(headers, client.receive, identity)
+        finally:
+            self._arriving -= 1
+
+    async def _embedded(self, answer: Coroutine[Any, Any, Embedded]) -> Embedded:
+        """The answer, unless the stopping gateway gives it up."""
+        task = asyncio.ensure_future(answer)
+        self._embedding.add(task)
+        task.add_done_callback(self._embedding.discard)
+        try:
+            await asyncio.wait((task,))
+        finally:
+            task.cancel()
+        if task.cancelled():
+            raise stopping()
+        return task.result()
 
     def _ask(
         self,
@@ -340,7 +368,8 @@ async def read_body(headers: Headers, receive: Receive, identity: Identity | Non
     limits = identity.limits if identity else None
     declared = header(headers, b"content-length")
     if declared is not None and declared.isdigit():
-        _refuse_size(int(declared), limits)
+        # more digits than any body has bytes may be more than Python reads as a number
+        _refuse_size(int(declared.lstrip(b"0")[:18] or b"0"), limits)
     body = bytearray()
     while True:
         event = await receive()

@@ -45,7 +45,8 @@ def stopping() -> RefusedError:
 def not_allowed(path: str, method: str) -> RefusedError:
     """The page answers another method."""
     allowed = "GET, HEAD" if method == "GET" else method
-    return RefusedError(405, f"{path} answers {method}", headers=((b"allow", allowed.encode()),))
+    shown = path.encode(errors="replace").decode()  # half characters have no place in JSON
+    return RefusedError(405, f"{shown} answers {method}", headers=((b"allow", allowed.encode()),))
 
 
 def reply_to(error: Exception | None) -> Reply:

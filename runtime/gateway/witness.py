@@ -112,7 +112,7 @@ class Witness:
         run.task.add_done_callback(partial(self._ended, arrival, run, ask, shadow))
 
     def _shadowed(self, run: Run, task: asyncio.Task[ShadowDecision]) -> None:
-        if not task.cancelled() and task.exception() is None:
+        if _has_decided(task):
             self.metrics.shadowed(task.result(), agrees=task.result().strategy == run.strategy)
 
     def left(self, run: Run) -> None:
@@ -142,7 +142,7 @@ class Witness:
             )
         if self._recorder is not None:
             record = self._record(arrival, run, ask, outcome)
-            if shadow is not None and shadow.done() and not shadow.cancelled():
+            if shadow is not None and _has_decided(shadow):
                 found = shadow.result()
                 record = msgspec.structs.replace(
                     record, shadow_class=found.class_name, shadow_strategy=found.strategy
@@ -173,6 +173,10 @@ class Witness:
             prompt=ask.prompt_text if self._keeps_words else None,
             reply=run.task.result().outcome.text if self._keeps_words and answered else None,
         )
+
+
+def _has_decided(task: asyncio.Task[ShadowDecision]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _outcome(run: Run, task: asyncio.Task[Served]) -> Ending:

@@ -19,10 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from profiles.errors import BudgetRefusedError, InferbudgetError, InputError
-from runtime.ledger.accounts import Account, Book, Standing
+from runtime.ledger.accounts import BUCKETS, Account, Book, Standing
 from runtime.ledger.holds import Hold
 from runtime.ledger.ledger import Asked, Demand, Ledger, Settled
-from runtime.ledger.scopes import Scope, Unit
+from runtime.ledger.scopes import Amounts, Scope, Unit
 from runtime.ledger.store import Exchange, Given, Reply, Store, StoreError, StoreLostError, Truth
 from runtime.ledger.windows import ALWAYS, span
 
@@ -33,6 +33,7 @@ TTL_S = 15.0
 PATIENCE_S = 0.5
 """How long a request may wait for other replicas to give back what lies idle."""
 _PRESSED_S = 0.05  # between exchanges while requests wait
+_FLIGHT_S = 60.0  # longer than most requests, whose replies are told to the store at once
 _MOST_WAITING = 1_000
 # A lease outlives so many intervals of spending, so that most requests find room at once.
 _AHEAD = 3
@@ -45,6 +46,11 @@ class _Validity:
 
     until_s: float = 0.0  # monotonic
 
+    @property
+    def lapsed(self) -> bool:
+        """Whether they count no more."""
+        return time.monotonic() >= self.until_s
+
 
 @dataclass(slots=True)
 class LeasedAccount(Account):
@@ -54,8 +60,9 @@ class LeasedAccount(Account):
 
     Attributes:
         shared: What the store said last, None before.
+        heard_s: When it said so; monotonic.
         told: Lease, charges and holds granted as the store knew them then.
-        doubted: The store may have forgotten what it was told.
+        doubted: The store may know something else: it lost what it was told, or its reply got lost.
         asked: Granted to requests since the last exchange.
         wish: What should lie ready.
         validity: Of its lease, where that passes: what is charged for a silent replica leaves a
@@ -63,6 +70,7 @@ class LeasedAccount(Account):
     """
 
     shared: Given | None = None
+    heard_s: float = 0.0
     told: tuple[int, int, int] = (0, 0, 0)
     doubted: bool = False
     asked: int = 0
@@ -71,9 +79,14 @@ class LeasedAccount(Account):
 
     def room(self) -> int | None:
         """What may still be held."""
-        if self.validity is not None and time.monotonic() >= self.validity.until_s:
+        if self.has_lapsed:
             return None if self.allowed is None else 0
         return Account.room(self)
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether what it leased and does not use has become others'."""
+        return self.validity is not None and self.validity.lapsed
 
     @property
     def key(self) -> tuple[str, int]:
@@ -82,9 +95,9 @@ class LeasedAccount(Account):
 
     @property
     def truth(self) -> tuple[int, int, int]:
-        """Lease, charges and holds granted, as they are."""
-        leased = self.spent + self.held if self.allowed is None else self.allowed
-        return leased, self.spent, self.requests
+        """Lease, charges and holds granted, as they are; what is used is leased in any case."""
+        used = self.spent + self.held
+        return max(used, self.allowed or 0), self.spent, self.requests
 
     @property
     def is_told(self) -> bool:
@@ -97,8 +110,10 @@ class LeasedAccount(Account):
         if self.shared is None:
             return Standing(limit, self.spent, self.held, limit, self.requests)
         leased, spent, requests = self.told
-        elsewhere = self.shared.held - max(leased - spent, 0)
-        all_spent = self.shared.spent + self.spent - spent
+        elsewhere, all_spent = 0, self.spent - spent
+        if not self._is_outdated:
+            elsewhere = self.shared.held - max(leased - spent, 0)
+            all_spent += self.shared.spent
         held = max(elsewhere, 0) + self.held
         if limit is not None:
             limit += self.shared.carried
@@ -106,6 +121,21 @@ class LeasedAccount(Account):
         return Standing(
             limit, all_spent, held, remaining, self.shared.requests + self.requests - requests
         )
+
+    @property
+    def _is_outdated(self) -> bool:
+        """Whether what the store said then tells nothing of now: a window of it has passed.
+
+        Of other accounts it does until their window is over; requests in flight have none.
+        """
+        scope = self.book.scope
+        if scope.unit is Unit.IN_FLIGHT:
+            lasts_s = _FLIGHT_S
+        elif scope.rolling_s is not None:
+            lasts_s = scope.rolling_s * (1 + 2 / BUCKETS)  # the store counts a part of it more
+        else:
+            return False
+        return time.monotonic() - self.heard_s > lasts_s
 
     @property
     def is_idle(self) -> bool:
@@ -130,6 +160,7 @@ class LeasedAccount(Account):
     def take(self, given: Given, told: tuple[int, int, int]) -> None:
         """Believe the store, which was told this."""
         self.shared = given
+        self.heard_s = time.monotonic()
         self.told = (given.leased, *told[1:])
         self.doubted = False
         if self.allowed is not None:
@@ -138,11 +169,12 @@ class LeasedAccount(Account):
 
 @dataclass(slots=True)
 class _Waiting:
-    """A request that waits for room."""
+    """A request that waits for room; `asked` once the store was asked for it."""
 
     demand: Demand
     until_s: float
     done: asyncio.Future[Hold]
+    asked: bool = False
 
 
 @dataclass(slots=True)
@@ -155,8 +187,9 @@ class _Need:
 
 @dataclass(slots=True)
 class _Round:
-    """One exchange: what is told of which accounts."""
+    """One exchange: what is told of which accounts; where `lapsed`, nothing idle that lapses."""
 
+    lapsed: bool = False
     accounts: dict[tuple[str, int], LeasedAccount] = field(default_factory=dict)
     truths: list[Truth] = field(default_factory=list)
 
@@ -213,7 +246,11 @@ class LeasedLedger(Ledger):
         self._granting_s = 0.0  # not before; monotonic
 
     async def __aenter__(self) -> LeasedLedger:
-        self._set_clock(await self._store.now())
+        try:
+            self._set_clock(await self._store.now())
+        except BaseException:
+            await self._store.close()
+            raise
         self._pump = asyncio.create_task(self._run())
         return self
 
@@ -225,7 +262,7 @@ class LeasedLedger(Ledger):
                 await self._pump
         for hold in tuple(self._holds.values()):
             hold.close()
-        self._refuse_all(StoreLostError("the gateway is stopping"))
+        self._refuse_all(_ending())
         for account in self._live.values():
             account.give_back(0)
         try:
@@ -247,9 +284,46 @@ class LeasedLedger(Ledger):
         """
         book = self._books.get(name)
         super().remove(name)
-        if book is not None and isinstance(book.account, LeasedAccount):
-            book.account.give_back(0)
-            self._live[book.account.key] = book.account
+        if book is None or not isinstance(book.account, LeasedAccount):
+            return
+        book.account.give_back(0)
+        self._live[book.account.key] = book.account
+        if book.account.spent and not book.scope.rolling:
+            # An operator gave back what was charged. A new account would count from nothing again,
+            # and the store would believe it and give back once more.
+            self._books[name] = book
+
+    def add(self, scope: Scope) -> None:
+        """As of a ledger; a limit that the store cannot count is refused.
+
+        Raises:
+            InputError: Likewise, or it counts something else or over another window now.
+        """
+        self._require_countable(scope)
+        super().add(scope)
+
+    def redefine(self, scopes: Iterable[Scope]) -> None:
+        """As of a ledger; a limit that the store cannot count is refused.
+
+        Raises:
+            InputError: Likewise, or one counts something else or over another window now; none is
+                changed.
+        """
+        found = tuple(scopes)
+        for scope in found:
+            self._require_countable(scope)
+        super().redefine(found)
+
+    def grow(self, hold: Hold, more: Amounts) -> None:
+        """Reserve more for a request whose calls took more than their bound.
+
+        Raises:
+            BudgetRefusedError: No room in what is leased.
+        """
+        super().grow(hold, more)
+        for account, _ in hold.accounts:
+            if isinstance(account, LeasedAccount):
+                self._live[account.key] = account
 
     async def admit(
         self,
@@ -259,14 +333,17 @@ class LeasedLedger(Ledger):
         *,
         tokens: int | None = None,
         nano_gpu_s: int | None = None,
+        patient: bool = True,
     ) -> Hold:
         """Reserve on every named scope, or on none; asks the store where a lease is short.
 
         Raises:
             BudgetRefusedError: A scope has no room; says when the last that refused renews.
-            StoreLostError: A lease is short and the store does not answer.
+            StoreLostError: A lease is short and the store does not answer, or the ledger ends.
             InputError: As for `hold`.
         """
+        if self._ending:
+            raise _ending()
         demand = Demand(request_id, nano_usd, tokens, nano_gpu_s, scopes)
         asked = self._asked(demand, self._clock())
         if not _shortages(asked):
@@ -277,7 +354,7 @@ class LeasedLedger(Ledger):
             raise self._refusal(asked)
         now_s = time.monotonic()
         done: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(demand, now_s + self._patience_s, done))
+        self._waiting.append(_Waiting(demand, now_s + self._patience_s * patient, done))
         self._wake.set()
         try:
             return await done
@@ -287,6 +364,8 @@ class LeasedLedger(Ledger):
             raise
 
     def _grant(self, asked: Asked) -> Hold:
+        if self._ending:
+            raise _ending()
         for account, amount in asked.lines:
             if isinstance(account, LeasedAccount):
                 account.asked += amount
@@ -294,14 +373,17 @@ class LeasedLedger(Ledger):
         return super()._grant(asked)
 
     def _book_of(self, scope: Scope) -> Book:
-        if scope.limit is not None and scope.limit > self._store.largest:
+        self._require_countable(scope)
+        return _LeasedBook(scope, self._clock, self._validity)
+
+    def _require_countable(self, scope: Scope) -> None:
+        if (scope.limit or 0) + scope.carry_over > self._store.largest:
             raise InputError(
                 "this store cannot count up to such a limit",
                 where=f"scope {scope.name!r}",
-                expected=f"at most {self._store.largest}",
-                got=str(scope.limit),
+                expected=f"at most {self._store.largest}, with what it may inherit",
+                got=f"{scope.limit} and {scope.carry_over}",
             )
-        return _LeasedBook(scope, self._clock, self._validity)
 
     def _store_time_s(self) -> float:
         return time.monotonic() + self._offset_s
@@ -323,9 +405,16 @@ class LeasedLedger(Ledger):
             except InferbudgetError as error:
                 if self._lost is None:
                     _log.error("the budget store is lost: %s", error)
-                lost = error if isinstance(error, StoreError) else StoreLostError(str(error))
-                self._lost = lost
-                self._refuse_all(lost)
+                self._lose(error if isinstance(error, StoreError) else StoreLostError(str(error)))
+            except Exception as error:
+                # Whatever it is: nobody waits for ever, and the next exchange may do.
+                if self._lost is None:
+                    _log.exception("an exchange with the budget store failed")
+                self._lose(StoreLostError(f"an exchange failed: {type(error).__name__}"))
+
+    def _lose(self, error: StoreError) -> None:
+        self._lost = error
+        self._refuse_all(error)
 
     async def _exchange(self) -> None:
         """Tell, give back, ask, and serve who waits."""
@@ -354,6 +443,7 @@ class LeasedLedger(Ledger):
         found: dict[tuple[str, int], _Need] = {}
         now_s = self._clock()
         for waiting in self._waiting:
+            waiting.asked = True
             for account, amount in self._asked(waiting.demand, now_s).lines:
                 if isinstance(account, LeasedAccount) and amount:
                     self._live[account.key] = account
@@ -373,7 +463,7 @@ class LeasedLedger(Ledger):
             account.asked = 0
 
     def _round(self, needs: Mapping[tuple[str, int], _Need], *, everything: bool = False) -> _Round:
-        found = _Round()
+        found = _Round(lapsed=self._validity.lapsed)
         now_s = self._clock()
         for key, account in self._live.items():
             need = needs.get(key)
@@ -381,17 +471,20 @@ class LeasedLedger(Ledger):
                 # A rest that helps none of them may help another replica's: all of it goes back,
                 # and comes again in one piece or not at all.
                 account.give_back(0)
-                found.add(account, need.of_one, need.of_all + account.wish)
+                wish = min(need.of_all + account.wish, self._store.largest)
+                found.add(account, need.of_one, wish)
                 continue
             over = not account.is_now(now_s)
             pressed = account.shared is not None and account.shared.pressed
             idle = 0 if over or pressed else account.wish
-            account.give_back(max(idle, need.of_all) if need else idle)
+            # Of a lease that lapsed, others may have got what was not used.
+            lapsed = found.lapsed and account.validity is not None
+            account.give_back(0 if lapsed else max(idle, need.of_all) if need else idle)
             room = account.room()
             # Who leases more than is in use hears at every exchange whether others are short of it.
             if everything or room or not account.is_told:
                 ahead = room is not None and 2 * room < account.wish and not (over or pressed)
-                found.add(account, 1 if ahead else 0, account.wish)
+                found.add(account, 1 if ahead else 0, min(account.wish, self._store.largest))
         return found
 
     async def _tell(self, told: _Round, *, closing: bool = False) -> Reply:
@@ -399,9 +492,13 @@ class LeasedLedger(Ledger):
         exchange = Exchange(
             self.replica, self._number, self._ttl_s, tuple(told.truths), closing=closing
         )
+        for account in told.accounts.values():
+            account.doubted = True  # until the reply: where it is lost, a grant is lost with it
         sent_s = time.monotonic()
         reply = await self._store.exchange(exchange)
-        self._validity.until_s = sent_s + self._ttl_s
+        if told.lapsed or not self._validity.lapsed:
+            # else what was told as idle may have lapsed before the store heard of it
+            self._validity.until_s = sent_s + self._ttl_s
         truths = {(truth.account, truth.epoch): truth for truth in told.truths}
         for given in reply.given:
             truth = truths[given.account, given.epoch]
@@ -424,7 +521,7 @@ class LeasedLedger(Ledger):
                 continue
             if not _shortages(asked):
                 waiting.done.set_result(self._grant(asked))
-            elif not heard or (
+            elif not (heard and waiting.asked) or (
                 now_s < waiting.until_s and (now_s < self._granting_s or _may_come(asked))
             ):
                 still.append(waiting)
@@ -484,6 +581,10 @@ class _LeasedBook(Book):
         found = ALWAYS if scope.rolling else span(scope.window, now_s, scope.timezone)
         allowed = None if scope.limit is None else 0
         return LeasedAccount(self, found, allowed, validity=self._validity)
+
+
+def _ending() -> StoreLostError:
+    return StoreLostError("the gateway is stopping")
 
 
 def _shortages(asked: Asked) -> bool:

@@ -187,8 +187,18 @@ class Ledger:
         *,
         tokens: int | None = None,
         nano_gpu_s: int | None = None,
+        patient: bool = True,  # noqa: ARG002 here nobody else holds anything
     ) -> Hold:
-        """The same as `hold`; a ledger that shares its budgets may have to ask for room first."""
+        """The same as `hold`; a ledger that shares its budgets may have to ask for room first.
+
+        Args:
+            request_id: As for `hold`, and likewise the others.
+            nano_usd: Likewise.
+            scopes: Likewise.
+            tokens: Likewise.
+            nano_gpu_s: Likewise.
+            patient: Wait a little for what others may give back.
+        """
         return self.hold(request_id, nano_usd, scopes, tokens=tokens, nano_gpu_s=nano_gpu_s)
 
     def state(self, name: str) -> ScopeState:

@@ -326,3 +326,14 @@ async def test_another_limit_counts_for_all_replicas_that_read_it(shared_url: st
         assert (await second.admit("second", 120)).left_nano_usd == 120
         with pytest.raises(BudgetRefusedError):
             await first.admit("third", 1)
+
+
+async def test_a_request_waits_once_whatever_may_answer_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with ledgers(url) as found:
+        first = await found.open(Scope("all", 100), patience_s=30.0)
+        second = await found.open(Scope("all", 100), patience_s=30.0)
+        await first.admit("first", 90)
+        async with asyncio.timeout(10):
+            with pytest.raises(BudgetRefusedError):
+                await second.admit("substitute", 50, patient=False)
