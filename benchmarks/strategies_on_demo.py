@@ -28,6 +28,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from demo.stages import COMMAND, upstream
 from demo.tasks import SIZES, Problem, problem
@@ -237,7 +238,10 @@ def main() -> None:
         "problems_per_class": chosen.problems,
         "seed": SEED,
         "concurrency": CONCURRENCY,
-        "versions": {name: version(name) for name in ("inferbudget", "onnxruntime")},
+        "versions": {
+            "inferbudget": version("inferbudget"),
+            "onnxruntime": onnxruntime.__version__,
+        },
         "machine": {"processor": platform.machine(), "python": platform.python_version()},
         "rows": [row.__dict__ for row in rows],
     }
