@@ -209,7 +209,7 @@ def _spent_nano_usd(gateway: Gateway) -> int | None:
     if gateway.operator_key is None:
         return None
     scopes = gateways.page(f"{gateway.url}/ledger", gateway.operator_key)["scopes"]
-    return int(next(one["spent"] for name, one in scopes.items() if name == "global/total"))
+    return int(next(one["spent"] for name, one in scopes.items() if name == "global"))
 
 
 def _busy_s(cores: Iterable[int | None]) -> float:

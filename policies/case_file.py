@@ -180,8 +180,8 @@ class Case(_Part):
     requests_left: RequestsLeft | Absent = None
     budgets: Annotated[dict[str, Money], Field(min_length=1)] | Absent = Field(
         default=None,
-        description="The same two by budget, for a policy with several: 'global/day', or 'global' "
-        "where it is the only one of its scope.",
+        description="The same two by budget, for a policy with several: 'global/day'; 'global' "
+        "for the total.",
     )
     expect: Expected = Field(description="What must come of it.")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from planner.spec import Window
 from policies.policy import Policy
 from profiles.errors import UnknownValueError
 from profiles.money import PriceCard
@@ -430,10 +431,13 @@ def scopes(policy: Policy) -> tuple[Scope, ...]:
 
 
 def scope_names(policy: Policy) -> tuple[str, ...]:
-    """A name per budget: its scope, with the window where several share one."""
-    owners = [budget.scope for budget in policy.budgets]
+    """A name per budget: its scope, with its window where that is not the total.
+
+    It says nothing of the other budgets: one that comes or goes would rename this one, and what was
+    spent under the old name would be forgotten.
+    """
     return tuple(
-        budget.scope if owners.count(budget.scope) == 1 else f"{budget.scope}/{budget.window}"
+        budget.scope if budget.window is Window.TOTAL else f"{budget.scope}/{budget.window}"
         for budget in policy.budgets
     )
 

@@ -100,7 +100,7 @@ def test_corrections_add_up_to_the_nano_dollar(
         (TOKENS, "--tokens", "-12", -12),
         ("org:acme|requests|total", "--requests", "3", 3),
         ("org:acme|nano_gpu_s|total", "--gpu-s", "0.000000001", 1),
-        ("global/total", "--usd", "0.5", 500_000_000),
+        ("global/month", "--usd", "0.5", 500_000_000),
     ],
 )
 def test_each_unit_has_its_option_and_takes_no_other(

@@ -71,7 +71,7 @@ def test_every_name_that_tenants_make_says_its_unit(unit: Unit, window: Window) 
         assert scope_of(name) == "org:acme/team:search"
 
 
-@pytest.mark.parametrize("name", ["global", "global/day", "global/total"])
+@pytest.mark.parametrize("name", ["global", "global/day", "global/month"])
 def test_a_policys_own_accounts_count_dollars(name: str) -> None:
     assert unit_of(name) is Unit.NANO_USD
     assert scope_of(name) == name

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from small_policies import budget, policy, written
 
-from profiles.errors import InputError
+from planner.spec import Window
+from profiles.errors import BudgetRefusedError, InputError
 from runtime.checkers import Extractor, Verifier, final_answer
 from runtime.deployment import Deployment, Sources
 from runtime.settings import GatewaySettings
@@ -42,3 +43,22 @@ async def test_a_refused_reload_leaves_every_limit_as_it_was(tmp_path: Path) -> 
         await found.reload()
     limits = {state.name: state.limit for state in found.gateway.service.ledger.snapshot().scopes}
     assert limits["global|nano_usd|hour"] == 10**9
+
+
+@pytest.mark.asyncio
+async def test_a_budget_keeps_what_it_spent_when_another_one_joins_it(tmp_path: Path) -> None:
+    """Its name says its window, whatever stands beside it: another name would begin anew."""
+    day, month = budget(1.0, Window.DAY), budget(9.0, Window.MONTH)
+    settings = GatewaySettings(
+        format_version="1.0", upstreams=(UpstreamSettings(name="u", url="http://127.0.0.1:1/v1"),)
+    )
+    tools = Tools({"checker": Verifier("checker", lambda *_: 1.0)}, Extractor(final_answer))
+    found = Deployment(Sources(written(policy(budgets=(day,)), tmp_path), settings, tools))
+    ledger = found.gateway.service.ledger
+    call = ledger.hold("before", 10**9)
+    call.call(10**9).settle(10**9)
+    call.close()
+    written(policy(budgets=(day, month)), tmp_path)
+    await found.reload()
+    with pytest.raises(BudgetRefusedError, match="global/day"):
+        ledger.hold("after", 1, found.gateway.service._scopes)

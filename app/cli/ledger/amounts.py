@@ -14,7 +14,7 @@ _PLACES = {Unit.NANO_USD: _NANO, Unit.NANO_GPU_S: _NANO}
 """Decimals of a unit that people write in whole dollars or seconds; others have none."""
 _SHOWN = {Unit.NANO_USD: "USD", Unit.NANO_GPU_S: "GPU s", Unit.IN_FLIGHT: "in flight"}
 _NUMBER = re.compile(r"([+-]?)([0-9]{1,19})(?:\.([0-9]{1,40}))?", re.ASCII)
-_OF_POLICIES = {"global", *(f"global/{window}" for window in Window)}
+_OF_POLICIES = {"global", *(f"global/{window}" for window in Window if window is not Window.TOTAL)}
 
 
 def unit_of(account: str) -> Unit | None:
