@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from programs import program
 
 from app.source import SPEC, STORE
 from profiles.importing.importers import import_file
@@ -58,9 +58,4 @@ def opened_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """A browser on this machine."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    if os.environ.get("CI") == "true":
-        pytest.fail("chromium is not installed; tests/tools.sh installs it")
-    pytest.skip("chromium is not installed; 'make test' installs it where it can")
+    return program("chromium", "chromium-browser", "google-chrome")

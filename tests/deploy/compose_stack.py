@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
+from programs import program
 
 from runtime.tenants.virtual_keys import new_key
 
@@ -28,16 +29,6 @@ COMPOSE = ROOT / "deploy/compose"
 SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "docker-compose.yaml").read_text())["services"]
 OPERATOR = "operator-of-the-test"
 PASSWORD = "letters0and1digits"  # noqa: S105 of a server that lives as long as the test
-
-
-def binary(*names: str) -> str:
-    """A program of one of these names; without it the test is left out, but never in CI."""
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{names[0]} is not installed; tests/tools.sh installs it")
-    pytest.skip(f"{names[0]} is not installed")
 
 
 def free_port() -> int:
@@ -194,7 +185,7 @@ class Stack:
         (self.folder / "valkey.conf").write_text(settings)
         shell = SERVICES["store"]["command"][2].replace("$$", "$")
         shell = shell.replace("/etc/valkey", str(self.folder))
-        shell = shell.replace("valkey-server", binary("valkey-server", "redis-server"))
+        shell = shell.replace("valkey-server", program("valkey-server", "redis-server"))
         shell += f" --bind 127.0.0.1 --port {self.ports['store']}"
         self._start(
             "store", ["sh", "-c", shell], {"STORE_PASSWORD": PASSWORD}, ready="eady to accept"
@@ -210,7 +201,7 @@ class Stack:
         path.write_text(settings)
         self._start(
             "balancer",
-            [binary("haproxy"), "-W", "-f", str(path)],
+            [program("haproxy"), "-W", "-f", str(path)],
             ready="(New worker|Loading success)",
         )
 

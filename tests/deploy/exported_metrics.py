@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +16,12 @@ from runtime.embedding import REASONS, Embedder
 from runtime.ledger import Ledger, Scope
 from runtime.ledger.scopes import Unit
 from runtime.metrics import Metrics
-from runtime.operation_metrics import BudgetCollector, SinkCollector, UpstreamCollector
+from runtime.operation_metrics import (
+    BudgetCollector,
+    ConnectionCollector,
+    SinkCollector,
+    UpstreamCollector,
+)
 from runtime.shadow import ShadowDecision
 from runtime.strategies import Tools
 from runtime.upstreams import BreakerState, FailureKind, Probed, UpstreamState
@@ -35,7 +42,7 @@ def exported() -> dict[str, frozenset[str]]:
         Tools({"checker": Verifier("checker", lambda *_: 1.0)}),
         digest="d",
         provider="CPU",
-        embedder=cast("Embedder", embedder),
+        embedder=lambda: cast("Embedder", embedder),
     )
     metrics.request("hard", "small/single", "answered")
     metrics.took("answered", 0.1)
@@ -45,6 +52,7 @@ def exported() -> dict[str, frozenset[str]]:
     metrics.collect(BudgetCollector(ledger, lambda: True))
     metrics.collect(UpstreamCollector(lambda: [_upstream()]))
     metrics.collect(SinkCollector(sink, sink, lambda: 0))
+    metrics.collect(ConnectionCollector(Counter({HTTPStatus.BAD_REQUEST: 1})))
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         assert family.samples, f"no example of {family.name} shows its labels"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import yaml
 from exported_metrics import exported
 from expressions import metrics_of, unknown_labels
+from programs import program
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PATH = DEPLOY / "prometheus/alerts.yaml"
@@ -19,7 +19,6 @@ CASES = DEPLOY / "prometheus/alerts_test.yaml"
 RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load(PATH.read_text())["groups"] for rule in group["rules"]
 ]
-PROMTOOL = shutil.which("promtool")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
@@ -52,10 +51,9 @@ def test_every_alert_has_a_case_in_which_it_rings_and_one_in_which_it_does_not()
         assert {rule["alert"] for rule in RULES} <= names
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 @pytest.mark.parametrize("words", [("check", "rules", PATH), ("test", "rules", CASES)])
 def test_prometheus_itself_finds_the_rules_good(words: tuple[str, str, Path]) -> None:
     done = subprocess.run(
-        [str(PROMTOOL), *map(str, words)], capture_output=True, text=True, check=False
+        [program("promtool"), *map(str, words)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

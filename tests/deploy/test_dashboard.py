@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import pytest
 import yaml
 from exported_metrics import exported
 from expressions import SCRAPED, metrics_of, unknown_labels
+from programs import program
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/inferbudget.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 TARGETS = [(panel, target) for panel in PANELS for target in panel["targets"]]
-PROMTOOL = shutil.which("promtool")
 _GRAFANA = {"$__rate_interval": "5m", "$scope": ".*", "$instance": ".*", "$__range": "1h"}
 _NOT_SHOWN = re.compile(r"_(created|sum|count)$")
 
@@ -86,7 +85,6 @@ def test_panels_have_titles_words_and_places_of_their_own() -> None:
         taken |= cells
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 def test_prometheus_itself_can_read_every_expression(tmp_path: Path) -> None:
     rules = [
         {"record": f"panel:{number}", "expr": plain(expression)}
@@ -95,7 +93,7 @@ def test_prometheus_itself_can_read_every_expression(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     done = subprocess.run(
-        [str(PROMTOOL), "check", "rules", str(path)], capture_output=True, text=True, check=False
+        [program("promtool"), "check", "rules", path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert f"{len(rules)} rules found" in done.stdout

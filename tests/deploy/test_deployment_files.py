@@ -6,21 +6,24 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import click
+import helm_python
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
+from programs import program
 
 from app.cli.serve import serve_command
+from runtime.gateway.connection import IDLE_S
 from runtime.ledger.leased import TTL_S
 from runtime.ledger.redis_store import redis_options
-from runtime.serve import _IDLE_S, API_KEY, OPERATOR_KEY, UPSTREAM_API_KEY
+from runtime.serve import API_KEY, OPERATOR_KEY, UPSTREAM_API_KEY
 from runtime.settings import GatewaySettings, read_settings
 from runtime.tenants.reading import read_tenants
 
@@ -39,7 +42,8 @@ PAGE = (ROOT / "docs/how-to/production.md").read_text()
 PAGES = set(json.loads((ROOT / "docs/reference/openapi.json").read_text())["paths"])
 # Closing connections, the last of the audit log, and what else ends a process.
 AFTER_DRAIN_S = 12
-ALL_OPTIONS = ["autoscaling.enabled=true", "serviceMonitor.enabled=true"]
+ALL_OPTIONS = {"autoscaling": {"enabled": True}, "serviceMonitor": {"enabled": True}}
+OLDEST = "1.25"  # Kubernetes that the page and the chart ask for
 
 
 def manifests(text: str) -> dict[str, Any]:
@@ -236,19 +240,31 @@ def test_the_balancer_sends_nothing_twice_that_may_have_been_paid_for() -> None:
     assert re.findall(r"^    retry-on (.*)$", text, re.MULTILINE) == ["conn-failure 503"]
 
 
-def test_every_stop_waits_for_drain_and_what_follows() -> None:
+def test_every_stop_waits_for_linger_drain_and_what_follows() -> None:
     grace_s = {
         "gateway-1": int(SERVICES["gateway-1"]["stop_grace_period"].removesuffix("s")),
         "systemd": int(re.findall(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)[0]),
-        "kubernetes": POD["terminationGracePeriodSeconds"]
-        - CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"],
+        "kubernetes": POD["terminationGracePeriodSeconds"],
     }
     for name, seconds in grace_s.items():
-        assert seconds >= float(options(COMMANDS[name])["drain_s"]) + AFTER_DRAIN_S, name
+        found = options(COMMANDS[name])
+        needed_s = float(found["linger_s"]) + float(found["drain_s"]) + AFTER_DRAIN_S
+        assert seconds >= needed_s, name
     (after,) = re.findall(
-        r"add .Values.preStopSeconds .Values.drainSeconds (\d+)", template("deployment")
+        r"add .Values.lingerSeconds .Values.drainSeconds (\d+)", template("deployment")
     )
     assert int(after) >= AFTER_DRAIN_S
+
+
+def test_a_gateway_that_stops_lingers_until_the_balancer_knows() -> None:
+    (inter_s, fall) = re.findall(
+        r"default-server check inter (\d+)s fall (\d+)", (COMPOSE / "haproxy.cfg").read_text()
+    )[0]
+    for name in ("gateway-1", "gateway-2"):
+        assert float(options(COMMANDS[name])["linger_s"]) > int(inter_s) * int(fall)
+    probe = CONTAINER["readinessProbe"]
+    notices_s = probe["periodSeconds"] * probe["failureThreshold"]
+    assert float(options(COMMANDS["kubernetes"])["linger_s"]) > notices_s
 
 
 def template(name: str) -> str:
@@ -388,34 +404,35 @@ def test_values_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
         jsonschema.validate({**VALUES, **wrong}, schema)
 
 
-def rendered(*words: str) -> str:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed")
-    command = [helm, "template", "inferbudget", str(CHART), "--namespace", "inferbudget", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def rendered(**values: Any) -> dict[str, str]:
+    """What Helm makes of each template that says something, without the space around."""
+    with helm_python.Chart.load(CHART) as chart:
+        texts = chart.render(values, name="inferbudget", namespace="inferbudget")
+    found = {path: text.strip() for path, text in texts.items()}
+    return {path: text for path, text in found.items() if text and path.endswith(".yaml")}
 
 
 def test_the_rendered_manifests_are_the_charts() -> None:
-    _, _, text = RENDERED.read_text().partition("---\n")
-    assert rendered().partition("---\n")[2] == text
+    _, *texts = RENDERED.read_text().split("---\n# Source: ")
+    written = dict(text.split("\n", 1) for text in texts)
+    assert {path: text.strip() for path, text in written.items()} == rendered()
+
+
+def test_helm_itself_finds_the_chart_good() -> None:
+    found = helm_python.lint(CHART, strict=True, kube_version=f"v{OLDEST}.0")
+    assert found["errors"] == []
+    assert [message["error"] for message in found["messages"]] == ["icon is recommended"]
 
 
 def test_kubernetes_itself_would_take_the_manifests() -> None:
-    validator = pytest.importorskip("kubernetes_validate")
-    texts = [RENDERED.read_text()]
-    if shutil.which("helm"):
-        texts.append(rendered("--set", ",".join(ALL_OPTIONS)))
-    for text in texts:
+    for text in (RENDERED.read_text(), *rendered(**ALL_OPTIONS).values()):
         for kind, found in manifests(text).items():
             if kind != "ServiceMonitor":  # not Kubernetes' own
-                validator.validate(found, "1.30", strict=True)
+                kubernetes_validate.validate(found, OLDEST, strict=True)
 
 
 def test_the_monitor_sends_the_operators_key() -> None:
-    found = manifests(rendered("--set", ",".join(ALL_OPTIONS)))
+    found = manifests("\n---\n".join(rendered(**ALL_OPTIONS).values()))
     (endpoint,) = found["ServiceMonitor"]["spec"]["endpoints"]
     assert endpoint["authorization"]["credentials"] == {
         "name": "inferbudget-keys",
@@ -441,51 +458,39 @@ def test_every_file_of_keys_becomes_a_variable(tmp_path: Path) -> None:
 
 
 def test_systemd_itself_finds_the_unit_good(tmp_path: Path) -> None:
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is not installed")
     path = tmp_path / "inferbudget.service"
     path.write_text(UNIT)
     for words in (["verify"], ["security", "--offline=yes", "--threshold=20"]):
         done = subprocess.run(
-            [program, *words, str(path)], capture_output=True, text=True, check=False
+            [program("systemd-analyze"), *words, path], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "inferbudget.service:" not in done.stderr
 
 
 def test_prometheus_itself_takes_its_configuration(tmp_path: Path) -> None:
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not installed")
     text = (COMPOSE / "prometheus.yaml").read_text()
     text = text.replace("/etc/prometheus", str(DEPLOY / "prometheus"))
     (tmp_path / "key").write_text("k")
     text = text.replace("/run/secrets/operator_key", str(tmp_path / "key"))
     (tmp_path / "prometheus.yaml").write_text(text)
-    command = [program, "check", "config", str(tmp_path / "prometheus.yaml")]
+    command = [program("promtool"), "check", "config", tmp_path / "prometheus.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
-    program = shutil.which("hadolint")
-    if program is None:
-        pytest.skip("hadolint is not installed")
     done = subprocess.run(
-        [program, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False
+        [program("hadolint"), DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
 
 
 def test_nginx_itself_takes_what_the_page_says(tmp_path: Path) -> None:
-    program = shutil.which("nginx")
-    if program is None:
-        pytest.skip("nginx is not installed")
     (block,) = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     path = tmp_path / "nginx.conf"
     path.write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{\n{block}}}")
-    command = [program, "-t", "-q", "-p", str(tmp_path), "-c", str(path)]
+    command = [program("nginx"), "-t", "-q", "-p", tmp_path, "-c", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -493,22 +498,60 @@ def test_nginx_itself_takes_what_the_page_says(tmp_path: Path) -> None:
 def test_the_page_says_the_numbers_that_are_in_force() -> None:
     assert f"every `reload_s` ({GatewaySettings(format_version='1.0').reload_s:g}) seconds" in PAGE
     assert f"the longest `ttl_s` ({TTL_S:g} s)" in PAGE
-    (version,) = re.findall(r'kubeVersion: ">=([\d.]+)\.0-0"', (CHART / "Chart.yaml").read_text())
-    assert f"**Kubernetes** ({version} or newer)" in PAGE
-    assert f"gateways close theirs after {_IDLE_S} s" in PAGE
+    assert f'kubeVersion: ">={OLDEST}.0-0"' in (CHART / "Chart.yaml").read_text()
+    assert f"### Kubernetes\n\n{OLDEST} or newer" in PAGE
+    assert f"gateways close theirs after {IDLE_S} s" in PAGE
+
+
+def block_of_the_page(name: str) -> str:
+    (block,) = re.findall(rf"^```yaml {re.escape(name)}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def test_the_pages_settings_of_one_host_write_where_the_unit_may(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(block_of_the_page("gateway.yaml"))
+    found = read_settings(path)
+    assert found.ledger is not None
+    assert found.audit is not None
+    (made,) = re.findall(r"^StateDirectory=(.*)$", UNIT, re.MULTILINE)
+    folders = {f"/var/lib/{name}" for name in made.split()}
+    assert str(found.audit.folder) in folders
+    assert str(Path(found.ledger.store.removeprefix("sqlite:///")).parent) in folders
+
+
+def test_the_pages_values_trust_a_key_that_is_mounted() -> None:
+    values = yaml.safe_load(block_of_the_page("values.yaml"))
+    pod = manifests("\n---\n".join(rendered(**values).values()))["Deployment"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    (key,) = options(container["args"])["trusted_keys"]
+    folders = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    (volume,) = [
+        found for found in pod["spec"]["volumes"] if found["name"] == folders[str(Path(key).parent)]
+    ]
+    assert f"create configmap {volume['configMap']['name']} --from-file={Path(key).name}" in PAGE
+    assert container["image"] == "registry.example.org/inferbudget:0.1.0"
+
+
+def test_every_path_of_the_unit_is_made_by_the_pages_commands() -> None:
+    found = options(unit_words())
+    for path in (found["policy"], found["config"]):
+        folder = str(Path(path).parent)
+        assert f"install -d {folder} " in PAGE or f" {folder}\n" in PAGE
+        assert re.search(rf"install -m 0644 .*{Path(path).name} .*{folder}/\n", PAGE)
+    assert "install -d -m 0700 /etc/inferbudget/keys\n" in PAGE
+    assert "LoadCredential=keys:/etc/inferbudget/keys\n" in UNIT
+    assert "python3 -m venv /opt/inferbudget\n" in PAGE
 
 
 def test_docker_itself_takes_the_compose_file() -> None:
-    program = shutil.which("docker")
-    words = [str(program), "compose"]
-    if (
-        program is None
-        or subprocess.run([*words, "version"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("docker compose is not installed")
     secrets = dict.fromkeys(("INFERBUDGET_OPERATOR_KEY", "STORE_PASSWORD", "GRAFANA_PASSWORD"), "k")
-    command = [*words, "-f", str(COMPOSE / "docker-compose.yaml"), "config", "--quiet"]
+    file = COMPOSE / "docker-compose.yaml"
     done = subprocess.run(
-        command, env={**os.environ, **secrets}, capture_output=True, text=True, check=False
+        [program("docker-compose"), "-f", file, "config", "--quiet"],
+        env={**os.environ, **secrets},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr

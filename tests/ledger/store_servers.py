@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import Protocol
 
 import pytest
 import redis
+from programs import program
 
 from runtime.ledger import redis_store
 from runtime.ledger.redis_store import RedisStore, redis_options
@@ -28,12 +28,7 @@ TICKED = "redis.call('LRANGE', KEYS[1] .. ':clock', 0, 1)"
 
 
 def redis_binary() -> str:
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    if os.environ.get("CI") == "true":
-        pytest.fail("redis-server is not installed; tests/tools.sh installs it")
-    pytest.skip("redis-server is not installed; 'make test' installs it where it can")
+    return program("redis-server", "valkey-server")
 
 
 def free_port() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,6 +16,7 @@ import numpy as np
 import onnx.parser
 import pytest
 from policy_examples import FIXTURES, compiled
+from programs import program
 from test_policies_with_encoders import made as made_with_encoder
 from test_text_and_label_policies import made as made_with_labels
 
@@ -33,8 +33,8 @@ from benchmarks.random_requests import Sender
 from policies.file import CompiledPolicy
 from profiles.money import PriceCard
 from runtime.checkers import as_verifiers
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.strategies import Tools, build
-from runtime.strategies.attempt import prompt_tokens_bound
 from runtime.upstream import Message
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -45,8 +45,8 @@ Decide = Callable[[str], list[dict[str, Any]]]
 @pytest.fixture(scope="session")
 def node() -> str:
     """Node with the host's packages."""
-    found = shutil.which("node")
-    if found and (NODE_HOST / "node_modules/onnxruntime-node").is_dir():
+    found = program("node")
+    if (NODE_HOST / "node_modules/onnxruntime-node").is_dir():
         return found
     if os.environ.get("CI") == "true":
         pytest.fail("the Node host is not installed; tests/tools.sh installs it")
