@@ -115,13 +115,13 @@ def _opened(store_path: Path) -> Store:
     return Store.open(store_path, read_only=True)
 
 
-def ask(spec_path: Path, store_path: Path) -> Question:
-    """Read a spec and the profile that it is about."""
+def ask(spec_path: Path, store_path: Path, settings: Sequence[str] = ()) -> Question:
+    """Read a spec, with what is set over it, and the profile that it is about."""
     from planner.estimating.bounds import with_bounds
     from planner.spec import read_spec
     from profiles.pricing.prices import prices_of
 
-    spec = read_spec(spec_path)
+    spec = read_spec(spec_path, settings)
     estimator = graph_of(spec, spec_path)
     with _opened(store_path) as store:
         prices = prices_of(store, spec.price_card(spec_path.parent))
@@ -207,7 +207,9 @@ def outcomes_under(
     )
 
 
-def ask_in_hindsight(spec_path: Path, store_path: Path, points: int) -> Hindsight:
+def ask_in_hindsight(
+    spec_path: Path, store_path: Path, points: int, settings: Sequence[str] = ()
+) -> Hindsight:
     """The frontier over the store's own outcomes, query by query, for a spec's strategies and mix.
 
     Limits of the spec are left out: without them the bound can only be higher.
@@ -215,7 +217,7 @@ def ask_in_hindsight(spec_path: Path, store_path: Path, points: int) -> Hindsigh
     from planner.frontiers.hindsight import hindsight, weights_of
     from planner.spec import read_spec
 
-    spec = read_spec(spec_path)
+    spec = read_spec(spec_path, settings)
     found = outcomes_by_query(store_path, spec, graph_of(spec, spec_path), spec_path.parent)
     used = sorted(set(spec.strategies or found.strategies))
     for strategy in used:

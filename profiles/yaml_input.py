@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,14 +23,19 @@ from profiles.yaml_scalars import has_day, plain_data
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_yaml(path: Path, model: type[Model]) -> Model:
+def read_yaml(path: Path, model: type[Model], settings: Sequence[str] = ()) -> Model:
     """Read a YAML file, or standard input for ``-``, into a pydantic model.
+
+    Args:
+        path: The file.
+        model: What it should be.
+        settings: ``path=value`` each, set over what the file says (`profiles.yaml_settings`).
 
     Raises:
         InputError: Unreadable file, what YAML readers disagree about, a duplicate or unknown key,
             a wrong value.
     """
-    return parse_yaml(read_text(path), model, str(path))
+    return parse_yaml(read_text(path), model, str(path), settings)
 
 
 def read_text(path: Path) -> str:
@@ -59,13 +65,18 @@ def input_bytes(path: Path) -> bytes:
     return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
 
 
-def parse_yaml(text: str, model: type[Model], name: str) -> Model:
+def parse_yaml(text: str, model: type[Model], name: str, settings: Sequence[str] = ()) -> Model:
     """Read YAML text into a pydantic model; `name` stands for the file in errors.
 
     Raises:
         InputError: As of `read_yaml`.
     """
     root, data = parsed(text, name)
+    if settings:
+        from profiles.yaml_settings import set_over  # noqa: PLC0415 - few commands set anything
+
+        set_over(root, settings, name)
+        data = plain_data(root, name)
     return validated(data, model, root, name)
 
 

@@ -28,7 +28,7 @@ class Scalar:
     Attributes:
         text: What is written, quotes and escapes undone.
         bare: Whether it stands without quotes, so that a reader guesses its type.
-        line: From 1.
+        line: From 1; 0 of what was set over a file (`profiles.yaml_settings`).
         column: From 1.
     """
 
@@ -61,8 +61,10 @@ Node: TypeAlias = Scalar | List | Mapping
 
 
 def place(node: Node | None, name: str, keys: Sequence[str | int] = ()) -> str:
-    """``file:line:column: key.path`` of a node."""
+    """``file:line:column: key.path`` of a node; without a line where it was set over the file."""
     line, column = (node.line, node.column) if node else (1, 1)
+    if not line:
+        return f"{name}: {path_of(keys)}, as it was set"
     return f"{name}:{line}:{column}: {path_of(keys)}"
 
 

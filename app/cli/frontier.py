@@ -15,6 +15,7 @@ from app.cli.options import (
     emit_json,
     emit_text,
     report_format_option,
+    settings_option,
     share,
     store_option,
     table,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.command("frontier")
 @click.argument("spec", type=INPUT)
 @store_option
+@settings_option
 @click.option(
     "--points",
     type=click.IntRange(2, 1000),
@@ -45,7 +47,12 @@ if TYPE_CHECKING:
 )
 @report_format_option
 def frontier_command(
-    spec: Path, store_path: Path, points: int, per_query: bool, output_format: str
+    spec: Path,
+    store_path: Path,
+    settings: tuple[str, ...],
+    points: int,
+    per_query: bool,
+    output_format: str,
 ) -> None:
     """What accuracy costs: the best allocation at rising spend."""
     from app.planning import ask, ask_in_hindsight
@@ -54,13 +61,13 @@ def frontier_command(
 
     write = piped if output_format == "markdown" else table
     if per_query:
-        bound = ask_in_hindsight(spec, store_path, points)
+        bound = ask_in_hindsight(spec, store_path, points, settings)
         if output_format == "json":
             emit_json({"bound": "hindsight", "missing": bound.missing, **asdict(bound)})
         else:
             emit_text("\n".join(hindsight_lines(bound, write)))
         return
-    found = frontier(ask(spec, store_path).planner(), points=points)
+    found = frontier(ask(spec, store_path, settings).planner(), points=points)
     bend = knee(found)
     if output_format == "json":
         knee_found = asdict(bend) if bend else None

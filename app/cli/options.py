@@ -97,6 +97,17 @@ def store_option(command: Command) -> Command:
     )(command)
 
 
+def settings_option(command: Command) -> Command:
+    """`--set`: values over those of the spec."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="A value over the spec's own, e.g. limits.accuracy.overall=0.9; may be repeated.",
+    )(command)
+
+
 def workload_option(command: Command) -> Command:
     """`--workload`: the traffic in question."""
     return click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -237,10 +238,14 @@ def _refuse_sum(key: str, per: Window | None, traffic: Traffic | None) -> None:
         raise ValueError(f"traffic is per {traffic.per} and {name} is per {per}: use one window")
 
 
-def read_spec(path: Path) -> Spec:
+def read_spec(path: Path, settings: Sequence[str] = ()) -> Spec:
     """Read spec.yaml, or standard input for ``-``.
+
+    Args:
+        path: The file.
+        settings: ``limits.accuracy.overall=0.9`` and the like, set over what it says.
 
     Raises:
         InputError: Names file, line and key of the first thing that is wrong.
     """
-    return read_yaml(path, Spec)
+    return read_yaml(path, Spec, settings)

@@ -17,6 +17,7 @@ from app.cli.options import (
     figures,
     progress_bar,
     report_format_option,
+    settings_option,
     share,
     store_option,
     table,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.command("explain")
 @click.argument("spec", type=INPUT)
 @store_option
+@settings_option
 @click.option(
     "--solves",
     type=click.IntRange(0, 100_000),
@@ -41,7 +43,12 @@ if TYPE_CHECKING:
 @time_limit_option
 @report_format_option
 def explain_command(
-    spec: Path, store_path: Path, solves: int, time_limit_s: float, output_format: str
+    spec: Path,
+    store_path: Path,
+    settings: tuple[str, ...],
+    solves: int,
+    time_limit_s: float,
+    output_format: str,
 ) -> None:
     """Explain SPEC's plan: what limits cost, why strategies are left out, what would flip it.
 
@@ -51,7 +58,7 @@ def explain_command(
     from app.planning import ask
     from planner.explaining.explanation import explanation
 
-    planner = ask(spec, store_path).planner(time_limit_s)
+    planner = ask(spec, store_path, settings).planner(time_limit_s)
     with progress_bar("re-solves") as advance:
         found = explanation(planner, most_solves=solves, advance=advance)
     if output_format == "json":

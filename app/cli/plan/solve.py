@@ -14,6 +14,7 @@ from app.cli.options import (
     emit_text,
     is_stdout,
     report_format_option,
+    settings_option,
     store_option,
     writing,
 )
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.command("plan")
 @click.argument("spec", type=INPUT)
 @store_option
+@settings_option
 @click.option(
     "-o",
     "--output",
@@ -38,7 +40,12 @@ if TYPE_CHECKING:
 @time_limit_option
 @report_format_option
 def solve_command(
-    spec: Path, store_path: Path, output: Path, time_limit_s: float, output_format: str
+    spec: Path,
+    store_path: Path,
+    settings: tuple[str, ...],
+    output: Path,
+    time_limit_s: float,
+    output_format: str,
 ) -> None:
     """Solve SPEC over the measured profile for the best allocation that keeps its limits.
 
@@ -49,7 +56,7 @@ def solve_command(
     from planner.solve import solve
     from profiles.difficulty.sorting.combined import reads_labels
 
-    question = ask(spec, store_path)
+    question = ask(spec, store_path, settings)
     graph = question.estimator
     solved = solve(
         question.profile,
