@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 
 from profiles.errors import InputError
+from runtime.ledger.opening import grants, open_epoch, opens
+from runtime.ledger.overlapping import beside, counted_elsewhere, room
 from runtime.ledger.records import Epoch, Records, Replica, Row, State
 from runtime.ledger.rolling import charge, expire, refund, uncharge
 from runtime.ledger.store import Exchange, Given, LogEntry, LogKind, StaleExchangeError, Truth
@@ -18,8 +20,6 @@ PRESSED_S = 2.0
 """For so long after a refusal every replica is asked to give back what lies idle."""
 KEPT_S = 86_400
 """A replica that ended is remembered for so long, so that what it said late changes nothing."""
-KEPT_EPOCHS = 60
-"""An epoch that ended is kept for so many times its length."""
 SHARES = 4
 """Beside what is short, a replica gets at most this part of its equal share."""
 
@@ -145,70 +145,48 @@ def _charge_rows(records: Records, replica: str, now_s: float, reason: str) -> N
 def _hear(records: Records, exchange: Exchange, truth: Truth, live: int, now_s: float) -> Given:
     """Believe one truth, and grant what it asks."""
     found = records.epoch(truth.account, truth.epoch)
-    if found is None and not (truth.leased or truth.spent) and not _opens(records, truth, now_s):
-        return Given(truth.account, truth.epoch, 0, _nothing(truth), 0, 0, 0, 0, pressed=False)
     epoch = found or Epoch(
         truth.account, truth.epoch, truth.ends_s, truth.window_s, truth.limit, truth.lapses
     )
+    others = beside(records, epoch)
+    is_opening = opens(records, epoch, others, now_s)
+    if found is None and not (truth.leased or truth.spent or is_opening):
+        return Given(truth.account, truth.epoch, 0, _nothing(truth), 0, 0, 0, 0, pressed=False)
     epoch.limit, epoch.lapses = truth.limit, truth.lapses
     expire(records, epoch, now_s)
-    if _opens(records, truth, now_s):
-        _open(records, epoch, truth, now_s)
+    if is_opening:
+        open_epoch(records, epoch, others, truth, now_s)
     row = records.row(exchange.replica, truth.account, truth.epoch)
     row = row or Row(exchange.replica, truth.account, truth.epoch)
     lacks = _believe(records, epoch, row, truth, now_s)
     if exchange.closing:
         epoch.held -= row.held
         row.leased = row.spent
-    grants = epoch.holds(now_s) and records.newest(epoch.account) == epoch.epoch
-    if grants and not exchange.closing and lacks > 0 and epoch.limit is not None:
-        amount = _granted(epoch, lacks, min(truth.wish, epoch.left() // (SHARES * live)))
+    left = room(records, epoch, others, now_s) if grants(records, epoch, others, now_s) else None
+    if left is not None and not exchange.closing and lacks > 0 and epoch.limit is not None:
+        amount = _granted(left, lacks, min(truth.wish, left // (SHARES * live)))
         row.leased += amount
         epoch.held += amount
+        left -= amount
         if amount < lacks:
             epoch.pressed_at_s = now_s
     records.put_row(row)
     records.put_epoch(epoch)
-    return _given(epoch, row, now_s, grants=grants)
-
-
-def _nothing(truth: Truth) -> int | None:
-    return None if truth.limit is None else 0
-
-
-def _given(epoch: Epoch, row: Row, now_s: float, *, grants: bool) -> Given:
-    left = max(epoch.left(), 0) if grants else 0
     return Given(
         account=epoch.account,
         epoch=epoch.epoch,
         leased=row.leased,
-        remaining=None if epoch.limit is None else left,
+        remaining=None if epoch.limit is None else max(left or 0, 0),
         spent=epoch.spent,
         held=epoch.held,
         requests=epoch.requests,
-        carried=epoch.carried,
+        carried=epoch.carried - counted_elsewhere(epoch, others),
         pressed=abs(now_s - epoch.pressed_at_s) < PRESSED_S,
     )
 
 
-def _opens(records: Records, truth: Truth, now_s: float) -> bool:
-    newest = records.newest(truth.account)
-    lasts = truth.ends_s is None or now_s < truth.ends_s
-    return truth.epoch <= now_s and lasts and (newest is None or truth.epoch > newest)
-
-
-def _open(records: Records, epoch: Epoch, truth: Truth, now_s: float) -> None:
-    """Make it the current one; it inherits from the epoch that ended as it began."""
-    newest = records.newest(epoch.account)
-    before = None if newest is None else records.epoch(epoch.account, newest)
-    if before is not None and before.ends_s == epoch.epoch and before.limit is not None:
-        epoch.carried = min(truth.carry_over, max(before.left(), 0))
-    records.put_newest(epoch.account, epoch.epoch)
-    for past in records.past(epoch.account, epoch.epoch):
-        if past.ends_s is None or past.held:
-            continue
-        if past.ends_s + KEPT_EPOCHS * (past.ends_s - past.epoch) <= now_s:
-            records.drop_epoch(past.account, past.epoch)
+def _nothing(truth: Truth) -> int | None:
+    return None if truth.limit is None else 0
 
 
 def _believe(records: Records, epoch: Epoch, row: Row, truth: Truth, now_s: float) -> int:
@@ -237,9 +215,9 @@ def _believe(records: Records, epoch: Epoch, row: Row, truth: Truth, now_s: floa
     return truth.short - (leased - truth.leased)
 
 
-def _granted(epoch: Epoch, lacks: int, ahead: int) -> int:
+def _granted(left: int, lacks: int, ahead: int) -> int:
     """Less than is lacked helps nobody: several replicas would sit on parts of one request."""
-    return max(lacks, ahead) if lacks <= epoch.left() else 0
+    return max(lacks, ahead) if lacks <= left else 0
 
 
 def correct(

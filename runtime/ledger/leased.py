@@ -14,17 +14,17 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from profiles.errors import BudgetRefusedError, InferbudgetError, InputError
-from runtime.ledger.accounts import BUCKETS, Account, Book, Standing
+from runtime.ledger.accounts import Book
 from runtime.ledger.holds import Hold
+from runtime.ledger.leased_accounts import LeasedAccount, LeasedBook, Round, Validity
+from runtime.ledger.leased_waiting import Need, Waiting, is_short, may_come, never_fits
 from runtime.ledger.ledger import Asked, Demand, Ledger, Settled
-from runtime.ledger.scopes import Amounts, Scope, Unit
-from runtime.ledger.store import Exchange, Given, Reply, Store, StoreError, StoreLostError, Truth
-from runtime.ledger.windows import ALWAYS, span
+from runtime.ledger.scopes import Amounts, Scope
+from runtime.ledger.store import Exchange, Reply, Store, StoreError, StoreLostError
 
 EXCHANGE_S = 0.25
 """Between two exchanges with the store, where nothing is short."""
@@ -33,171 +33,10 @@ TTL_S = 15.0
 PATIENCE_S = 0.5
 """How long a request may wait for other replicas to give back what lies idle."""
 _PRESSED_S = 0.05  # between exchanges while requests wait
-_FLIGHT_S = 60.0  # longer than most requests, whose replies are told to the store at once
 _MOST_WAITING = 1_000
 # A lease outlives so many intervals of spending, so that most requests find room at once.
 _AHEAD = 3
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Validity:
-    """Until when leases count that are not charged for good where this replica is silent."""
-
-    until_s: float = 0.0  # monotonic
-
-    @property
-    def lapsed(self) -> bool:
-        """Whether they count no more."""
-        return time.monotonic() >= self.until_s
-
-
-@dataclass(slots=True)
-class LeasedAccount(Account):
-    """One window of one scope: what this replica has leased of it, and how all of it stands.
-
-    `allowed` is the lease: cumulative, like `spent`.
-
-    Attributes:
-        shared: What the store said last, None before.
-        heard_s: When it said so; monotonic.
-        told: Lease, charges and holds granted as the store knew them then.
-        doubted: The store may know something else: it lost what it was told, or its reply got lost.
-        asked: Granted to requests since the last exchange.
-        wish: What should lie ready.
-        validity: Of its lease, where that passes: what is charged for a silent replica leaves a
-            rolling window again, and its requests in flight come back; None where it stays charged.
-    """
-
-    shared: Given | None = None
-    heard_s: float = 0.0
-    told: tuple[int, int, int] = (0, 0, 0)
-    doubted: bool = False
-    asked: int = 0
-    wish: int = 0
-    validity: _Validity | None = None
-
-    def room(self) -> int | None:
-        """What may still be held."""
-        if self.has_lapsed:
-            return None if self.allowed is None else 0
-        return Account.room(self)
-
-    @property
-    def has_lapsed(self) -> bool:
-        """Whether what it leased and does not use has become others'."""
-        return self.validity is not None and self.validity.lapsed
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """Its name in the store."""
-        return self.book.scope.name, self.span.start_s
-
-    @property
-    def truth(self) -> tuple[int, int, int]:
-        """Lease, charges and holds granted, as they are; what is used is leased in any case."""
-        used = self.spent + self.held
-        return max(used, self.allowed or 0), self.spent, self.requests
-
-    @property
-    def is_told(self) -> bool:
-        """Whether the store knows all."""
-        return self.told == self.truth and not self.doubted
-
-    def standing(self) -> Standing:
-        """How it stands over all replicas, as far as the store has said."""
-        limit = self.book.scope.limit
-        if self.shared is None:
-            return Standing(limit, self.spent, self.held, limit, self.requests)
-        leased, spent, requests = self.told
-        elsewhere, all_spent = 0, self.spent - spent
-        if not self._is_outdated:
-            elsewhere = self.shared.held - max(leased - spent, 0)
-            all_spent += self.shared.spent
-        held = max(elsewhere, 0) + self.held
-        if limit is not None:
-            limit += self.shared.carried
-        remaining = None if limit is None else limit - all_spent - held
-        return Standing(
-            limit, all_spent, held, remaining, self.shared.requests + self.requests - requests
-        )
-
-    @property
-    def _is_outdated(self) -> bool:
-        """Whether what the store said then tells nothing of now: a window of it has passed.
-
-        Of other accounts it does until their window is over; requests in flight have none.
-        """
-        scope = self.book.scope
-        if scope.unit is Unit.IN_FLIGHT:
-            lasts_s = _FLIGHT_S
-        elif scope.rolling_s is not None:
-            lasts_s = scope.rolling_s * (1 + 2 / BUCKETS)  # the store counts a part of it more
-        else:
-            return False
-        return time.monotonic() - self.heard_s > lasts_s
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the store knows all, and nothing is leased that is not spent."""
-        return self.is_told and not self.held and self.allowed in (None, self.spent)
-
-    def relimit(self, before: int | None, limit: int | None) -> None:
-        """Take another limit; the store hears of it with the next truth."""
-        if before is None or limit is None:
-            self.allowed = None if limit is None else self.spent + self.held
-
-    def covers(self, amount: int) -> bool:
-        """Whether there is room for it."""
-        room = self.room()
-        return room is None or amount <= room
-
-    def give_back(self, keep: int) -> None:
-        """Keep what is used and so much more."""
-        if self.allowed is not None:
-            self.allowed = min(self.allowed, self.spent + self.held + keep)
-
-    def take(self, given: Given, told: tuple[int, int, int]) -> None:
-        """Believe the store, which was told this."""
-        self.shared = given
-        self.heard_s = time.monotonic()
-        self.told = (given.leased, *told[1:])
-        self.doubted = False
-        if self.allowed is not None:
-            self.allowed = given.leased
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A request that waits for room; `asked` once the store was asked for it."""
-
-    demand: Demand
-    until_s: float
-    done: asyncio.Future[Hold]
-    asked: bool = False
-
-
-@dataclass(slots=True)
-class _Need:
-    """What waiting requests need of an account: the smallest, and all of them together."""
-
-    of_one: int
-    of_all: int = 0
-
-
-@dataclass(slots=True)
-class _Round:
-    """One exchange: what is told of which accounts; where `lapsed`, nothing idle that lapses."""
-
-    lapsed: bool = False
-    accounts: dict[tuple[str, int], LeasedAccount] = field(default_factory=dict)
-    truths: list[Truth] = field(default_factory=list)
-
-    def add(self, account: LeasedAccount, short: int, wish: int) -> None:
-        """Tell of an account, and say what waiting requests lack of it."""
-        truth = _truth(account, short, wish)
-        self.accounts[truth.account, truth.epoch] = account
-        self.truths.append(truth)
 
 
 class LeasedLedger(Ledger):
@@ -227,7 +66,7 @@ class LeasedLedger(Ledger):
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._offset_s = 0.0
-        self._validity = _Validity()
+        self._validity = Validity()
         self._store = store
         super().__init__(scopes, self._store_time_s, settled=settled)
         self.replica = uuid.uuid4().hex if replica is None else replica
@@ -236,7 +75,7 @@ class LeasedLedger(Ledger):
         self._patience_s = patience_s
         self._number = 0
         self._live: dict[tuple[str, int], LeasedAccount] = {}
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._ending = False
@@ -299,7 +138,7 @@ class LeasedLedger(Ledger):
         Raises:
             InputError: Likewise, or it counts something else or over another window now.
         """
-        self._require_countable(scope)
+        self.require_countable((scope,))
         super().add(scope)
 
     def redefine(self, scopes: Iterable[Scope]) -> None:
@@ -310,9 +149,23 @@ class LeasedLedger(Ledger):
                 changed.
         """
         found = tuple(scopes)
-        for scope in found:
-            self._require_countable(scope)
+        self.require_countable(found)
         super().redefine(found)
+
+    def require_countable(self, scopes: Iterable[Scope]) -> None:
+        """Refuse limits above what the store counts.
+
+        Raises:
+            InputError: One is.
+        """
+        for scope in scopes:
+            if (scope.limit or 0) + scope.carry_over > self._store.largest:
+                raise InputError(
+                    "this store cannot count up to such a limit",
+                    where=f"scope {scope.name!r}",
+                    expected=f"at most {self._store.largest}, with what it may inherit",
+                    got=f"{scope.limit} and {scope.carry_over}",
+                )
 
     def grow(self, hold: Hold, more: Amounts) -> None:
         """Reserve more for a request whose calls took more than their bound.
@@ -346,15 +199,15 @@ class LeasedLedger(Ledger):
             raise _ending()
         demand = Demand(request_id, nano_usd, tokens, nano_gpu_s, scopes)
         asked = self._asked(demand, self._clock())
-        if not _shortages(asked):
+        if not is_short(asked):
             return self._grant(asked)
         if self._lost is not None:
             raise type(self._lost)(str(self._lost))
-        if len(self._waiting) >= _MOST_WAITING or _never_fits(asked):
+        if len(self._waiting) >= _MOST_WAITING or never_fits(asked):
             raise self._refusal(asked)
         now_s = time.monotonic()
         done: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(demand, now_s + self._patience_s * patient, done))
+        self._waiting.append(Waiting(demand, now_s + self._patience_s * patient, done))
         self._wake.set()
         try:
             return await done
@@ -373,17 +226,8 @@ class LeasedLedger(Ledger):
         return super()._grant(asked)
 
     def _book_of(self, scope: Scope) -> Book:
-        self._require_countable(scope)
-        return _LeasedBook(scope, self._clock, self._validity)
-
-    def _require_countable(self, scope: Scope) -> None:
-        if (scope.limit or 0) + scope.carry_over > self._store.largest:
-            raise InputError(
-                "this store cannot count up to such a limit",
-                where=f"scope {scope.name!r}",
-                expected=f"at most {self._store.largest}, with what it may inherit",
-                got=f"{scope.limit} and {scope.carry_over}",
-            )
+        self.require_countable((scope,))
+        return LeasedBook(scope, self._clock, self._validity)
 
     def _store_time_s(self) -> float:
         return time.monotonic() + self._offset_s
@@ -438,16 +282,16 @@ class LeasedLedger(Ledger):
         self._serve_waiting(heard=True)
         self._look_away()
 
-    def _needs(self) -> dict[tuple[str, int], _Need]:
+    def _needs(self) -> dict[tuple[str, int], Need]:
         """What the requests that wait need, by account."""
-        found: dict[tuple[str, int], _Need] = {}
+        found: dict[tuple[str, int], Need] = {}
         now_s = self._clock()
         for waiting in self._waiting:
             waiting.asked = True
             for account, amount in self._asked(waiting.demand, now_s).lines:
                 if isinstance(account, LeasedAccount) and amount:
                     self._live[account.key] = account
-                    need = found.setdefault(account.key, _Need(amount))
+                    need = found.setdefault(account.key, Need(amount))
                     need.of_one = min(need.of_one, amount)
                     need.of_all += amount
         return found
@@ -462,8 +306,8 @@ class LeasedLedger(Ledger):
             account.wish = max(lately, account.wish // 2)
             account.asked = 0
 
-    def _round(self, needs: Mapping[tuple[str, int], _Need], *, everything: bool = False) -> _Round:
-        found = _Round(lapsed=self._validity.lapsed)
+    def _round(self, needs: Mapping[tuple[str, int], Need], *, everything: bool = False) -> Round:
+        found = Round(lapsed=self._validity.lapsed)
         now_s = self._clock()
         for key, account in self._live.items():
             need = needs.get(key)
@@ -487,7 +331,7 @@ class LeasedLedger(Ledger):
                 found.add(account, 1 if ahead else 0, min(account.wish, self._store.largest))
         return found
 
-    async def _tell(self, told: _Round, *, closing: bool = False) -> Reply:
+    async def _tell(self, told: Round, *, closing: bool = False) -> Reply:
         self._number += 1
         exchange = Exchange(
             self.replica, self._number, self._ttl_s, tuple(told.truths), closing=closing
@@ -503,13 +347,26 @@ class LeasedLedger(Ledger):
         for given in reply.given:
             truth = truths[given.account, given.epoch]
             as_told = truth.leased, truth.spent, truth.requests
-            told.accounts[given.account, given.epoch].take(given, as_told)
+            account = told.accounts[given.account, given.epoch]
+            account.take(given, as_told)
+            self._warn_of_overlap(account, reply)
         self._told_s = time.monotonic()
         return reply
 
+    def _warn_of_overlap(self, account: LeasedAccount, reply: Reply) -> None:
+        """Once for each window of which the store keeps something back: nobody would see why."""
+        if not account.was_warned and not reply.waits_s and account.is_kept_back(reply.now_s):
+            account.was_warned = True
+            _log.warning(
+                "of the budget %r the store grants less than its window has left: one of another "
+                "time zone runs beside it and counts, too, or a later one has begun; "
+                "`inferbudget ledger show --all` has both",
+                account.book.scope.name,
+            )
+
     def _serve_waiting(self, *, heard: bool = False) -> None:
         """First come, first served; once the store was heard, who cannot be served is refused."""
-        still: list[_Waiting] = []
+        still: list[Waiting] = []
         now_s = time.monotonic()
         for waiting in self._waiting:
             if waiting.done.done():
@@ -519,10 +376,10 @@ class LeasedLedger(Ledger):
             except InputError as error:  # a passing scope has gone meanwhile
                 waiting.done.set_exception(error)
                 continue
-            if not _shortages(asked):
+            if not is_short(asked):
                 waiting.done.set_result(self._grant(asked))
             elif not (heard and waiting.asked) or (
-                now_s < waiting.until_s and (now_s < self._granting_s or _may_come(asked))
+                now_s < waiting.until_s and (now_s < self._granting_s or may_come(asked))
             ):
                 still.append(waiting)
             else:
@@ -566,70 +423,5 @@ class LeasedLedger(Ledger):
                 del self._live[key]
 
 
-class _LeasedBook(Book):
-    """A scope whose windows are leased; the store carries over."""
-
-    __slots__ = ("_validity",)
-
-    def __init__(self, scope: Scope, clock: Callable[[], float], validity: _Validity) -> None:
-        super().__init__(scope, clock)
-        passes = scope.rolling or scope.unit is Unit.IN_FLIGHT
-        self._validity = validity if passes else None
-
-    def _opened(self, now_s: float, before: Account | None) -> Account:  # noqa: ARG002
-        scope = self.scope
-        found = ALWAYS if scope.rolling else span(scope.window, now_s, scope.timezone)
-        allowed = None if scope.limit is None else 0
-        return LeasedAccount(self, found, allowed, validity=self._validity)
-
-
 def _ending() -> StoreLostError:
     return StoreLostError("the gateway is stopping")
-
-
-def _shortages(asked: Asked) -> bool:
-    for account, amount in asked.lines:
-        room = account.room()
-        if room is not None and amount > room:
-            return True
-    return False
-
-
-def _never_fits(asked: Asked) -> bool:
-    """Whether a whole window is too little, so that nobody needs to give anything back for it."""
-    scopes = ((account.book.scope, amount) for account, amount in asked.lines)
-    return any(
-        scope.limit is not None and amount > scope.limit + scope.carry_over
-        for scope, amount in scopes
-    )
-
-
-def _may_come(asked: Asked) -> bool:
-    """Whether others hold enough that they may give back, for every account that is short."""
-    for account, amount in asked.lines:
-        standing, room = account.standing(), account.room()
-        if room is None or amount <= room:
-            continue
-        free = (standing.limit or 0) - standing.spent - account.held
-        if amount > free:
-            return False
-    return True
-
-
-def _truth(account: LeasedAccount, short: int, wish: int) -> Truth:
-    scope, when = account.book.scope, account.span
-    leased, spent, requests = account.truth
-    return Truth(
-        account=scope.name,
-        epoch=when.start_s,
-        ends_s=when.end_s,
-        window_s=scope.rolling_s,
-        limit=scope.limit,
-        carry_over=scope.carry_over,
-        leased=leased,
-        spent=spent,
-        requests=requests,
-        short=short,
-        wish=wish,
-        lapses=scope.unit is Unit.IN_FLIGHT,
-    )

@@ -83,6 +83,7 @@ class Epoch:
         held: Leased and not spent.
         requests: Holds granted.
         pressed_at_s: When somebody was refused last.
+        order: Counts the openings of epochs that overlap, from 1; 0 where it was never opened.
     """
 
     account: str
@@ -96,6 +97,7 @@ class Epoch:
     held: int = 0
     requests: int = 0
     pressed_at_s: float = 0.0
+    order: int = 0
 
     def holds(self, now_s: float) -> bool:
         """Whether the moment lies in the span."""
@@ -167,6 +169,10 @@ class Records(Protocol):
 
     def past(self, account: str, newest: int) -> Sequence[Epoch]:
         """Epochs of an account before this one, the oldest first."""
+        ...
+
+    def between(self, account: str, after: int, before: int) -> Sequence[Epoch]:
+        """Epochs of an account that began after one moment and before another, in order."""
         ...
 
     def drop_epoch(self, account: str, epoch: int) -> None:

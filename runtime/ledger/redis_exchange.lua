@@ -6,9 +6,33 @@
 -- Numbers travel as text: they are whole and below 2^53, sums of them are Redis' own integers.
 
 local BUCKETS, PRESSED_S, KEPT_S, KEPT_EPOCHS, SHARES = 64, 2, 86400, 60, 4
-local KIND, FORMAT = 'inferbudget ledger', '1'
+local KIND, FORMAT = 'inferbudget ledger', '2'
 local ledger, verb, known, fresh, durable = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 local prefix = string.sub(ledger, 1, -7)
+
+-- A script that may not go on has done a half: whether it may is tried before, on a key of its own.
+local function missing_right()
+  local key = prefix .. 'rights'
+  local steps = {
+    {'HSET', key, 'a', '0'}, {'HINCRBY', key, 'a', '1'}, {'HGET', key, 'a'}, {'HMGET', key, 'a'},
+    {'HGETALL', key}, {'HKEYS', key}, {'HDEL', key, 'a'}, {'ZADD', key, '0', 'a'},
+    {'ZRANGE', key, '0', '0'}, {'ZRANGEBYSCORE', key, '0', '0'}, {'ZCARD', key}, {'ZREM', key, 'a'},
+    {'RPUSH', key, 'a'}, {'LRANGE', key, '0', '0'}, {'TYPE', key}, {'DEL', key}, {'TIME'},
+    {'INFO', 'server'},
+  }
+  for _, step in ipairs(steps) do
+    local found = redis.pcall(unpack(step))
+    local failed = type(found) == 'table' and found.err
+    if failed then
+      local is_right = string.find(failed, 'NOPERM') or string.find(failed, "can't run this command")
+      return is_right and {'RIGHTS', string.lower(step[1])} or found
+    end
+  end
+end
+
+local missing = known == '' and missing_right()
+if missing then return missing end
+
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 
@@ -83,6 +107,7 @@ end
 
 local FIELDS = {
   'ends_s', 'window_s', 'limit', 'lapses', 'carried', 'spent', 'held', 'requests', 'pressed_at_s',
+  'order',
 }
 
 local function find_epoch(account, number)
@@ -93,7 +118,7 @@ local function find_epoch(account, number)
     key = key, account = account, epoch = number, ends_s = tonumber(found[1] or ''),
     window_s = tonumber(found[2] or ''), limit = tonumber(found[3] or ''), lapses = found[4] == '1',
     carried = tonumber(found[5]), spent = tonumber(found[6]), held = tonumber(found[7]),
-    requests = tonumber(found[8]), pressed_at_s = tonumber(found[9]),
+    requests = tonumber(found[8]), pressed_at_s = tonumber(found[9]), order = tonumber(found[10]),
   }
 end
 
@@ -101,10 +126,10 @@ local function new_epoch(truth)
   local epoch = {
     key = prefix .. 'epoch:' .. field(truth.account, truth.epoch), account = truth.account,
     epoch = truth.epoch, ends_s = truth.ends_s, window_s = truth.window_s, carried = 0, spent = 0,
-    held = 0, requests = 0, pressed_at_s = 0,
+    held = 0, requests = 0, pressed_at_s = 0, order = 0,
   }
   redis.call('HSET', epoch.key, 'carried', 0, 'spent', 0, 'held', 0, 'requests', 0,
-    'pressed_at_s', 0)
+    'pressed_at_s', 0, 'order', 0)
   if truth.ends_s then redis.call('HSET', epoch.key, 'ends_s', whole(truth.ends_s)) end
   if truth.window_s then redis.call('HSET', epoch.key, 'window_s', whole(truth.window_s)) end
   redis.call('ZADD', prefix .. 'epochs:' .. truth.account, whole(truth.epoch), whole(truth.epoch))
@@ -119,10 +144,80 @@ end
 
 local function left(epoch) return (epoch.limit or 0) + epoch.carried - epoch.spent - epoch.held end
 
-local function holds_now(start, ends_s) return start <= now and (not ends_s or now < ends_s) end
+local function holds_now(epoch)
+  return epoch.epoch <= now and (not epoch.ends_s or now < epoch.ends_s)
+end
 
 local function newest_of(account)
   return tonumber(redis.call('HGET', prefix .. 'newest', account) or '')
+end
+
+-- Windows that overlap: see overlapping.py.
+
+local function compared(one, other)
+  local length, theirs = one.ends_s - one.epoch, other.ends_s - other.epoch
+  local shared = math.min(one.ends_s, other.ends_s) - math.max(one.epoch, other.epoch)
+  return shared, math.min(length, theirs), math.max(length, theirs)
+end
+
+local function is_moved(one, other)
+  local shared, _, longer = compared(one, other)
+  return 2 * shared > longer
+end
+
+local function beside(epoch)
+  local found = {}
+  if not epoch.ends_s then return found end
+  local since = epoch.epoch - 2 * (epoch.ends_s - epoch.epoch)
+  local numbers = redis.call('ZRANGEBYSCORE', prefix .. 'epochs:' .. epoch.account,
+    '(' .. whole(since), '(' .. whole(epoch.ends_s))
+  for _, number in ipairs(numbers) do
+    local other = find_epoch(epoch.account, tonumber(number))
+    if other and other.ends_s and other.epoch ~= epoch.epoch then
+      local shared, shorter, longer = compared(epoch, other)
+      if shared > 0 and longer < 2 * shorter then table.insert(found, other) end
+    end
+  end
+  return found
+end
+
+local function is_replaced(epoch, others)
+  for _, other in ipairs(others) do
+    if other.order > epoch.order and not is_moved(other, epoch) and now < other.ends_s then
+      return true
+    end
+  end
+  return false
+end
+
+local function counted_elsewhere(epoch, others)
+  local sum = 0
+  for _, other in ipairs(others) do
+    local ends_here = other.order > epoch.order and other.ends_s <= epoch.ends_s
+    if is_moved(other, epoch) or ends_here then sum = sum + other.spent + other.held end
+  end
+  return sum
+end
+
+local function left_among(epoch, others)
+  local found = left(epoch)
+  for _, other in ipairs(others) do
+    if other.order > epoch.order or is_moved(other, epoch) then
+      found = found - other.spent - other.held
+    end
+  end
+  return found
+end
+
+local function room(epoch, others)
+  local found = left_among(epoch, others)
+  for _, other in ipairs(others) do
+    if holds_now(other) then
+      other.limit = epoch.limit
+      found = math.min(found, left_among(other, beside(other)))
+    end
+  end
+  return found
 end
 
 -- Rolling windows: see rolling.py.
@@ -266,14 +361,31 @@ local function drop(account, number)
   end
 end
 
-local function open(epoch, truth)
-  local newest = newest_of(epoch.account)
-  local before = newest and find_epoch(epoch.account, newest)
-  if before and before.ends_s == epoch.epoch and before.limit then
-    epoch.carried = math.min(truth.carry_over, math.max(left(before), 0))
-    redis.call('HSET', epoch.key, 'carried', whole(epoch.carried))
+local function left_before(epoch)
+  local number = newest_of(epoch.account)
+  local newest = number and find_epoch(epoch.account, number)
+  if not newest then return 0 end
+  local candidates = {newest}
+  for _, other in ipairs(beside(newest)) do
+    if is_moved(other, newest) then table.insert(candidates, other) end
   end
-  redis.call('HSET', prefix .. 'newest', epoch.account, whole(epoch.epoch))
+  for _, before in ipairs(candidates) do
+    if before.ends_s == epoch.epoch and before.limit then return room(before, beside(before)) end
+  end
+  return 0
+end
+
+local function open(epoch, others, truth)
+  local inherits
+  for _, other in ipairs(others) do
+    if is_moved(other, epoch) then inherits = math.max(inherits or other.carried, other.carried) end
+  end
+  inherits = inherits or math.max(left_before(epoch), 0)
+  epoch.carried, epoch.order = math.min(truth.carry_over, inherits), 1
+  for _, other in ipairs(others) do epoch.order = math.max(epoch.order, other.order + 1) end
+  redis.call('HSET', epoch.key, 'carried', whole(epoch.carried), 'order', epoch.order)
+  local newest = math.max(epoch.epoch, newest_of(epoch.account) or 0)
+  redis.call('HSET', prefix .. 'newest', epoch.account, whole(newest))
   local past = redis.call('ZRANGEBYSCORE', prefix .. 'epochs:' .. epoch.account, '-inf',
     '(' .. whole(epoch.epoch))
   for _, number in ipairs(past) do
@@ -285,9 +397,14 @@ local function open(epoch, truth)
   end
 end
 
-local function opens(truth)
-  local newest = newest_of(truth.account)
-  return holds_now(truth.epoch, truth.ends_s) and (not newest or truth.epoch > newest)
+local function is_current(epoch, others)
+  local newest = newest_of(epoch.account)
+  if not holds_now(epoch) then return false end
+  if not newest or epoch.epoch >= newest then return true end
+  for _, other in ipairs(others) do
+    if other.epoch == newest then return true end
+  end
+  return false
 end
 
 local function believe(replica, epoch, row, truth)
@@ -306,13 +423,12 @@ local function believe(replica, epoch, row, truth)
   return truth.short - (leased - truth.leased)
 end
 
-local function given(epoch, row, grants)
-  local remaining = ''
-  if epoch.limit then remaining = whole(grants and math.max(left(epoch), 0) or 0) end
+local function given(epoch, others, row, remaining)
   local spent, held = unpack(redis.call('HMGET', epoch.key, 'spent', 'held'))
   local pressed = math.abs(now - epoch.pressed_at_s) < PRESSED_S
   return {
-    whole(row.leased), remaining, spent, held, whole(epoch.requests), whole(epoch.carried),
+    whole(row.leased), epoch.limit and whole(math.max(remaining, 0)) or '', spent, held,
+    whole(epoch.requests), whole(epoch.carried - counted_elsewhere(epoch, others)),
     pressed and '1' or '0',
   }
 end
@@ -325,14 +441,17 @@ local function keep_told(epoch, truth)
 end
 
 local function hear(replica, closing, waiting, live, truth)
-  local epoch, fresh_one = find_epoch(truth.account, truth.epoch), not waiting and opens(truth)
-  if not epoch and truth.leased == 0 and truth.spent == 0 and not fresh_one then
+  local found = find_epoch(truth.account, truth.epoch)
+  local others = beside(found or truth)
+  local fresh_one = not waiting and (not found or found.order == 0)
+    and is_current(found or truth, others)
+  if not found and truth.leased == 0 and truth.spent == 0 and not fresh_one then
     return {'0', truth.limit and '0' or '', '0', '0', '0', '0', '0'}
   end
-  epoch = epoch or new_epoch(truth)
+  local epoch = found or new_epoch(truth)
   keep_told(epoch, truth)
   expire(epoch)
-  if fresh_one then open(epoch, truth) end
+  if fresh_one then open(epoch, others, truth) end
   local stored = redis.call('HGET', prefix .. 'rows:' .. replica, field(truth.account, truth.epoch))
   local row = row_of(stored)
   local lacks = believe(replica, epoch, row, truth)
@@ -340,21 +459,23 @@ local function hear(replica, closing, waiting, live, truth)
     add(epoch, 'held', row.spent - row.leased)
     row.leased = row.spent
   end
-  local grants = not waiting and holds_now(epoch.epoch, epoch.ends_s)
-    and newest_of(epoch.account) == epoch.epoch
-  if grants and not closing and lacks > 0 and epoch.limit then
-    local ahead = math.min(truth.wish, math.floor(left(epoch) / (SHARES * live)))
+  local does = not waiting and epoch.order > 0 and is_current(epoch, others)
+    and not is_replaced(epoch, others)
+  local remaining = does and room(epoch, others) or 0
+  if does and not closing and lacks > 0 and epoch.limit then
+    local ahead = math.min(truth.wish, math.floor(remaining / (SHARES * live)))
     -- Less than is lacked helps nobody, here or at another replica.
-    local amount = lacks <= left(epoch) and math.max(lacks, ahead) or 0
+    local amount = lacks <= remaining and math.max(lacks, ahead) or 0
     row.leased = row.leased + amount
     add(epoch, 'held', amount)
+    remaining = remaining - amount
     if amount < lacks then
       epoch.pressed_at_s = now
       redis.call('HSET', epoch.key, 'pressed_at_s', exact(epoch.pressed_at_s))
     end
   end
   put_row(replica, truth.account, truth.epoch, row)
-  return given(epoch, row, grants)
+  return given(epoch, others, row, remaining)
 end
 
 local function truth_at(index)
@@ -393,17 +514,6 @@ end
 
 -- For operators.
 
-local function correct()
-  local account, number, amount, reason = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
-  local epoch = find_epoch(account, number)
-  if not epoch then return {'UNKNOWN'} end
-  expire(epoch)
-  if epoch.window_s and amount < -epoch.spent then return {'TOO MUCH', whole(epoch.spent)} end
-  if epoch.window_s and amount < 0 then refund(epoch, -amount) else charge(epoch, amount) end
-  log('adjusted', account, number, amount, '', reason)
-  return {'OK'}
-end
-
 local function counted(epoch)
   if not epoch.window_s then return redis.call('HGET', epoch.key, 'spent') end
   local sum, oldest = 0, bucket_now(epoch.window_s) - BUCKETS
@@ -411,6 +521,18 @@ local function counted(epoch)
     if bucket >= oldest then sum = sum + amount end
   end
   return whole(sum)
+end
+
+local function correct()
+  local account, number, amount, reason = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+  local epoch = find_epoch(account, number)
+  if not epoch then return {'UNKNOWN'} end
+  local spent = counted(epoch)
+  if epoch.window_s and amount < -tonumber(spent) then return {'TOO MUCH', spent} end
+  expire(epoch)
+  if epoch.window_s and amount < 0 then refund(epoch, -amount) else charge(epoch, amount) end
+  log('adjusted', account, number, amount, '', reason)
+  return {'OK'}
 end
 
 local function show(reply)
@@ -435,7 +557,7 @@ local function show(reply)
       table.insert(found, {
         account, number, said(epoch.ends_s), said(epoch.window_s), said(epoch.limit),
         whole(epoch.carried), counted(epoch), redis.call('HGET', epoch.key, 'held'),
-        whole(epoch.requests),
+        whole(epoch.requests), whole(epoch.order),
       })
     end
   end

@@ -8,8 +8,9 @@ gateway had the time to tell what it holds. A server that never loses a write th
 server that forgot everything is known by its generation, and is not used.
 
 All keys have the hash tag ``{namespace}``. A user of the server needs no more rights than
-``~{namespace}:* +@read +@write +@scripting +@connection +time +info``. The server must not evict
-keys: ``maxmemory-policy noeviction``, or one that evicts only keys with an expiry.
+``~{namespace}:* +@read +@write +@scripting +@connection -@dangerous +time +info``; which commands
+of these, docs/how-to/production.md lists. The server must not evict keys: ``maxmemory-policy
+noeviction``, or one that evicts only keys with an expiry.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -46,6 +47,7 @@ from redis.exceptions import ConnectionError as BrokenConnectionError
 
 from profiles.errors import InputError
 from runtime.ledger.exchange import check, check_correction, no_such_epoch, too_much
+from runtime.ledger.overlapping import as_shown
 from runtime.ledger.store import (
     AccountRecord,
     Exchange,
@@ -58,6 +60,7 @@ from runtime.ledger.store import (
     StoreForgotError,
     StoreLostError,
     Truth,
+    address_parts,
 )
 
 LARGEST = 2**53 - 1
@@ -65,9 +68,10 @@ LARGEST = 2**53 - 1
 TIMEOUT_S = 2.0
 """For so long any step waits for the server."""
 SCRIPT = files("runtime.ledger").joinpath("redis_exchange.lua").read_text("utf-8")
+_DATABASE = re.compile(r"/?|/[0-9]+")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
 _GIVEN = 7  # parts of one grant in the script's reply
-_REFUSALS = ("STALE", "FORGOT", "FOREIGN", "FORMAT")
+_REFUSALS = ("STALE", "FORGOT", "FOREIGN", "FORMAT", "RIGHTS")
 # What a server may say for a while that is set up well.
 _PASSING = (OutOfMemoryError, ReadOnlyError, TryAgainError, ClusterDownError, MasterDownError)
 _PASSING_WORDS = ("MISCONF", "BUSY")
@@ -86,7 +90,7 @@ class RedisOptions:
         durable: A restart of the server loses nothing.
     """
 
-    url: str
+    url: str = field(repr=False)
     namespace: str = "inferbudget"
     timeout_s: float = TIMEOUT_S
     durable: bool = False
@@ -97,34 +101,50 @@ class RedisOptions:
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
+    def is_quoted_in(self, text: str) -> bool:
+        """Whether a text has the password."""
+        password = urlsplit(self.url).password or ""
+        return password != "" and (password in text or unquote(password) in text)
+
 
 def redis_options(url: str) -> RedisOptions:
     """Read an address with the options ``namespace``, ``timeout_s`` and ``durable``.
 
     Raises:
-        InputError: An option is unknown or has no such value.
+        InputError: An option is unknown or has no such value, or it is no such address.
     """
-    parts = urlsplit(url)
+    parts = address_parts(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     namespace = options.pop("namespace", "inferbudget")
     timeout = options.pop("timeout_s", str(TIMEOUT_S))
     durable = options.pop("durable", "no")
+    is_socket = parts.scheme == "unix"
     theirs = {"db", *(_TLS if parts.scheme == "rediss" else ())}
-    try:
-        timeout_s = float(timeout)
-        _ = parts.port
-    except ValueError:
-        timeout_s = math.nan
-    known = _NAMESPACE.fullmatch(namespace) and durable in ("yes", "no") and timeout_s > 0
-    if not known or math.isinf(timeout_s) or options.keys() - theirs:
+    wrong = {
+        "namespace": not _NAMESPACE.fullmatch(namespace),
+        "timeout_s": not 0 < _number(timeout) < math.inf,
+        "durable": durable not in ("yes", "no"),
+        "db": not options.get("db", "0").isdecimal(),
+        "the path": not (is_socket or _DATABASE.fullmatch(parts.path)),
+        "a host beside a socket": is_socket and parts.netloc.rpartition("@")[2] != "",
+        **dict.fromkeys(options.keys() - theirs, True),
+    }
+    if any(wrong.values()):
         raise InputError(
             "this address of a ledger store cannot be used",
             expected="redis://host:6379/0 with ?namespace=letters, timeout_s=seconds, "
             "durable=yes or no; rediss:// also with " + ", ".join(_TLS),
-            got=f"{RedisOptions(url).shown} with options {', '.join(sorted(options)) or 'as read'}",
+            got=", ".join(sorted(name for name in wrong if wrong[name])),
         )
     bare = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), ""))
-    return RedisOptions(bare, namespace, timeout_s, durable == "yes")
+    return RedisOptions(bare, namespace, timeout_s=_number(timeout), durable=durable == "yes")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 class RedisStore:
@@ -141,7 +161,9 @@ class RedisStore:
         self._redis = Redis.from_url(
             options.url,
             decode_responses=True,
-            socket_timeout=options.timeout_s,
+            # Every step has a time limit of ours: that of the library for each sending (`wait_for`,
+            # before Python 3.12) swallows cancellations.
+            socket_timeout=None,
             socket_connect_timeout=options.timeout_s,
             # A second try of the library would look like a late duplicate of the first.
             retry=Retry(NoBackoff(), 0),
@@ -177,8 +199,10 @@ class RedisStore:
         leases = defaultdict(list)
         for account, epoch, replica, *amounts in sorted(reply[6]):
             leases[account, epoch].append(LeaseRecord(replica, *map(int, amounts)))
-        found = (_record(epoch, tuple(leases[epoch[0], epoch[1]])) for epoch in reply[5])
-        return tuple(sorted(found, key=lambda record: (record.account, record.epoch)))
+        found = (_record(epoch[:-1], tuple(leases[epoch[0], epoch[1]])) for epoch in reply[5])
+        orders = {(epoch[0], int(epoch[1])): int(epoch[-1]) for epoch in reply[5]}
+        ordered = sorted(found, key=lambda record: (record.account, record.epoch))
+        return tuple(as_shown(ordered, orders))
 
     async def adjust(self, account: str, epoch: int, amount: int, reason: str) -> None:
         """As `Store.adjust`."""
@@ -241,26 +265,34 @@ class RedisStore:
             async with asyncio.timeout(self._options.timeout_s):
                 return await step
         except (RedisError, OSError) as error:
-            raise self._error(error) from error
+            raise self._error(error) from (
+                None if self._options.is_quoted_in(str(error)) else error
+            )
 
     def _error(self, error: RedisError | OSError) -> Exception:
-        """The password is in no message of Redis, and the address is shown without it."""
+        """In words, without the password: a server quotes what it does not understand."""
         shown = self._options.shown
         said = str(error) or f"no answer within {self._options.timeout_s:g} s"
+        if self._options.is_quoted_in(said):
+            said = f"{type(error).__name__}, in words that quote the password"
         mends = isinstance(error, AuthenticationError) or (
             isinstance(error, ResponseError)
             and not isinstance(error, _PASSING)
             and not said.startswith(_PASSING_WORDS)
         )
         if mends and not self._generation:
-            return InputError(
-                "the ledger store refuses",
-                where=shown,
-                got=said,
-                next_step="give the address the user and password of one who may run EVAL, EVALSHA "
-                "and INFO on keys of this namespace; of a cluster, name one server that is no part",
-            )
+            return self._no_right(said)
         return StoreLostError(f"the ledger store {shown} failed: {said}")
+
+    def _no_right(self, said: str) -> InputError:
+        return InputError(
+            "the ledger store refuses",
+            where=self._options.shown,
+            got=said,
+            next_step="give the address the user and password of one with the rights that 'Shared "
+            "budgets' of docs/how-to/production.md lists; of a cluster, name a server that is no "
+            "part of it",
+        )
 
     def _refusal(self, reply: list[str]) -> Exception:
         shown, namespace = self._options.shown, self._options.namespace
@@ -271,6 +303,8 @@ class RedisStore:
                 f"the ledger store {shown} forgot the namespace {namespace!r}: it was emptied, or "
                 "restarted without what it had"
             )
+        if reply[0] == "RIGHTS":
+            return self._no_right(f"no right to run {reply[1]} in a script")
         foreign = reply[0] == "FOREIGN"
         what = "these are keys of another program" if foreign else "this has another format"
         if self._generation:
@@ -278,7 +312,7 @@ class RedisStore:
         return InputError(
             what,
             where=f"{shown}: namespace {namespace!r}",
-            expected="a ledger of format 1, or no keys",
+            expected="a ledger of format 2, or no keys",
             got=f"key {self._key}" if foreign else f"format {reply[1]}",
             next_step="choose another ?namespace=",
         )

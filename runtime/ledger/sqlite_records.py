@@ -24,7 +24,8 @@ CREATE INDEX lease_epoch ON lease (account, epoch);
 CREATE TABLE epoch (
   account TEXT NOT NULL, epoch INTEGER NOT NULL, ends_s INTEGER, window_s INTEGER, "limit" INTEGER,
   lapses INTEGER NOT NULL, carried INTEGER NOT NULL, spent INTEGER NOT NULL, held INTEGER NOT NULL,
-  requests INTEGER NOT NULL, pressed_at_s REAL NOT NULL, PRIMARY KEY (account, epoch)
+  requests INTEGER NOT NULL, pressed_at_s REAL NOT NULL, "order" INTEGER NOT NULL,
+  PRIMARY KEY (account, epoch)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE newest (account TEXT PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE bucket (
@@ -116,15 +117,20 @@ class SqliteRecords:
         """Keep it."""
         span = epoch.account, epoch.epoch, epoch.ends_s, epoch.window_s
         told = epoch.limit, epoch.lapses, epoch.carried
-        sums = epoch.spent, epoch.held, epoch.requests, epoch.pressed_at_s
+        sums = epoch.spent, epoch.held, epoch.requests, epoch.pressed_at_s, epoch.order
         self._do(
-            "REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*span, *told, *sums)
+            "REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*span, *told, *sums)
         )
 
     def past(self, account: str, newest: int) -> Sequence[Epoch]:
         """Epochs of an account before this one."""
         sql = "SELECT * FROM epoch WHERE account = ? AND epoch < ? ORDER BY epoch"
         return [_epoch(found) for found in self._do(sql, (account, newest)).fetchall()]
+
+    def between(self, account: str, after: int, before: int) -> Sequence[Epoch]:
+        """Epochs of an account that began after one moment and before another."""
+        sql = "SELECT * FROM epoch WHERE account = ? AND epoch > ? AND epoch < ? ORDER BY epoch"
+        return [_epoch(found) for found in self._do(sql, (account, after, before)).fetchall()]
 
     def drop_epoch(self, account: str, epoch: int) -> None:
         """Drop an epoch and its rows."""
@@ -172,9 +178,11 @@ def _replica(found: tuple[str, int, float, str, float]) -> Replica:
     return Replica(name, number, ttl_s, State(state), due_s)
 
 
-def _epoch(found: tuple[str, int, int, int, int, int, int, int, int, int, float]) -> Epoch:
+def _epoch(
+    found: tuple[str, int, int, int, int, int, int, int, int, int, float, int],
+) -> Epoch:
     account, epoch, ends_s, window_s, limit, lapses, *sums = found
-    carried, spent, held, requests, pressed_at_s = sums
+    carried, spent, held, requests, pressed_at_s, order = sums
     return Epoch(
         account,
         epoch,
@@ -187,4 +195,5 @@ def _epoch(found: tuple[str, int, int, int, int, int, int, int, int, int, float]
         int(held),
         int(requests),
         pressed_at_s,
+        int(order),
     )

@@ -20,10 +20,11 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from profiles.errors import InputError
 from runtime.ledger.exchange import check, check_correction, correct, perform
+from runtime.ledger.overlapping import as_shown
 from runtime.ledger.records import Epoch, Row
 from runtime.ledger.rolling import counted
 from runtime.ledger.sqlite_records import SCHEMA, SqliteRecords
@@ -35,6 +36,7 @@ from runtime.ledger.store import (
     Reply,
     StoreForgotError,
     StoreLostError,
+    address_parts,
 )
 
 LARGEST = 2**62 - 1
@@ -42,7 +44,7 @@ LARGEST = 2**62 - 1
 BUSY_S = 5.0
 """For so long an exchange waits for those of other processes."""
 _APPLICATION = 0x1BFB1ED6
-_FORMAT = 1
+_FORMAT = 2
 _SYNCHRONOUS = ("full", "normal")
 _T = TypeVar("_T")
 
@@ -53,15 +55,21 @@ def sqlite_options(url: str) -> tuple[str, str]:
     Raises:
         InputError: There is a host, no path, or an unknown option.
     """
-    parts = urlsplit(url)
+    parts = address_parts(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full")
     path = unquote(parts.path)[1:]
-    if parts.netloc or not path or options or synchronous not in _SYNCHRONOUS:
+    wrong = {
+        "a host": bool(parts.netloc),
+        "no path": not path,
+        "synchronous": synchronous not in _SYNCHRONOUS,
+        **dict.fromkeys(options, True),
+    }
+    if any(wrong.values()):
         raise InputError(
             "no such ledger store",
             expected="sqlite:///path/ledger.db, with ?synchronous=full or normal",
-            got=url,
+            got=", ".join(sorted(name for name in wrong if wrong[name])),
         )
     return path, synchronous
 
@@ -240,10 +248,13 @@ class SqliteStore:
             key: [_lease(row) for row in group]
             for key, group in groupby(records.leases(), lambda row: (row.account, row.epoch))
         }
-        return tuple(
+        epochs = list(records.epochs())
+        orders = {(epoch.account, epoch.epoch): epoch.order for epoch in epochs}
+        found = (
             _record(records, epoch, rows.get((epoch.account, epoch.epoch), []), now_s)
-            for epoch in list(records.epochs())
+            for epoch in epochs
         )
+        return tuple(as_shown(found, orders))
 
     def _disconnect(self) -> None:
         if self._connection is not None:

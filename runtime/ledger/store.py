@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from profiles.errors import ExitCode, InferbudgetError, InputError
 
@@ -119,7 +119,8 @@ class Given:
         spent: Charged, in the last window where it rolls.
         held: Leased and not spent.
         requests: Holds granted.
-        carried: Inherited from the epoch before.
+        carried: Inherited from the epoch before, less what counts here and stands in an epoch of
+            another time zone.
         pressed: Somebody was refused within the last 2 seconds: give back what lies idle.
     """
 
@@ -183,7 +184,8 @@ class AccountRecord:
         ends_s: Its end, None where it has none.
         window_s: Length of a rolling window, else None.
         limit: As a replica told it last.
-        carried: Inherited from the epoch before.
+        carried: Inherited from the epoch before, less what counts here and stands in an epoch of
+            another time zone.
         spent: Charged over all replicas and corrections, in the last window where it rolls.
         held: Leased and not spent, over all replicas.
         requests: Holds granted.
@@ -292,7 +294,7 @@ def open_store(url: str) -> Store:
     Raises:
         InputError: Not such an address, or the packages for it are missing.
     """
-    scheme = urlsplit(url).scheme
+    scheme = address_parts(url).scheme
     if scheme == "sqlite":
         from runtime.ledger.sqlite_store import SqliteStore, sqlite_options  # noqa: PLC0415 lazy
 
@@ -308,4 +310,25 @@ def open_store(url: str) -> Store:
                 next_step="pip install 'inferbudget[serve]'",
             ) from error
         return RedisStore(redis_options(url))
-    raise InputError("no such ledger store", expected=_EXPECTED, got=repr(scheme or url))
+    raise InputError("no such ledger store", expected=_EXPECTED, got="another scheme")
+
+
+def address_parts(url: str) -> SplitResult:
+    """The parts of an address, of which everything behind the last ``@`` may be shown.
+
+    Raises:
+        InputError: It cannot be taken apart, or a password in it is not encoded and would end up
+            in another part. Nothing of it is quoted, nor are the errors of the parser, which do.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if not parts.scheme or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise InputError(
+            "this is no address of a ledger store",
+            expected=f"{_EXPECTED}; in a password, and wherever they stand for themselves, %2F for "
+            "/, %3F for ?, %23 for #, %5B for [ and %40 for @",
+        )
+    return parts

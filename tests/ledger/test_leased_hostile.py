@@ -14,7 +14,7 @@ import pytest
 from planner.spec import Window
 from profiles.errors import BudgetRefusedError, InputError
 from runtime.ledger import Scope, Unit
-from runtime.ledger import leased as module
+from runtime.ledger import leased_accounts as module
 from runtime.ledger.leased import LeasedLedger
 from runtime.ledger.sqlite_store import SqliteStore
 from runtime.ledger.store import Exchange, Reply, StoreError, StoreLostError

@@ -328,6 +328,23 @@ async def test_another_limit_counts_for_all_replicas_that_read_it(shared_url: st
             await first.admit("third", 1)
 
 
+async def test_two_scopes_of_one_name_are_refused_when_they_are_redefined_too(
+    any_url: str | None,
+) -> None:
+    """The one that came last would count, and nobody had said which that is."""
+    async with ledgers(any_url) as found:
+        ledger = await found.open(Scope("all", 100))
+        for twice in (
+            [Scope("all", 200), Scope("all", 300)],
+            [Scope("all", 200), Scope("new", 1), Scope("new", 2)],
+        ):
+            with pytest.raises(InputError, match="two scopes share a name"):
+                ledger.redefine(twice)
+        assert ledger.state("all").limit == 100
+        with pytest.raises(InputError, match="unknown scope"):
+            ledger.state("new")
+
+
 async def test_a_request_waits_once_whatever_may_answer_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     async with ledgers(url) as found:

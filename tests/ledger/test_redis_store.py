@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import re
 import signal
 import tempfile
 from collections.abc import Callable
@@ -18,17 +20,19 @@ from cryptography.x509.oid import NameOID
 from store_servers import (
     Meddler,
     RedisServer,
+    Speaker,
     a_server,
     asks,
     free_port,
     leased,
+    minute,
     redis_binary,
     truth,
 )
 
 from profiles.errors import InputError
 from runtime.ledger.redis_store import RedisStore, redis_options
-from runtime.ledger.store import StoreForgotError, StoreLostError, open_store
+from runtime.ledger.store import LogKind, StoreForgotError, StoreLostError, open_store
 
 
 @pytest.mark.asyncio
@@ -145,22 +149,58 @@ async def test_who_may_not_enter_is_told_and_the_password_is_not(
     await store.close()
 
 
-@pytest.mark.asyncio
-async def test_few_rights_suffice_and_fewer_are_named(server: RedisServer) -> None:
-    rights = ["+@read", "+@write", "+@scripting", "+@connection", "+time", "+info"]
+def documented_rights() -> tuple[list[str], list[str]]:
+    """For a user of the server: in groups, and one by one."""
+    page = (Path(__file__).parents[2] / "docs/how-to/production.md").read_text("utf-8")
+    groups, single = re.findall(r"```text\n(user inferbudget.*?|\+.*?)\n```", page, re.DOTALL)
+    return re.findall(r"[+-]\S+", groups), single.split()
+
+
+def give_rights(server: RedisServer, rights: list[str]) -> str:
+    """The address of a user who has these and no other."""
     with server.client() as client:
-        client.execute_command("ACL", "SETUSER", "gate", "on", ">word", "~{test}:*", *rights)
-        client.execute_command("ACL", "SETUSER", "dim", "on", ">word", "~{test}:*", *rights[:-1])
-    store = open_store(server.url().replace("127", "gate:word@127"))
-    await asks(store, "a", 1, truth(short=5))
-    await asks(store, "a", 2, truth(leased=5, spent=5, window_s=None), ttl_s=15)
+        user = ["gate", "reset", "on", ">word", "~{test}:*", *rights]
+        client.execute_command("ACL", "SETUSER", *user)
+    return server.url().replace("127", "gate:word@127")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("way", ["groups", "one by one"])
+async def test_the_rights_that_are_documented_suffice_for_everything(
+    server: RedisServer, way: str
+) -> None:
+    groups, single = documented_rights()
+    store = open_store(give_rights(server, groups if way == "groups" else single))
+    now_s = await store.now()
+    rolls = truth("rolls", window_s=1, leased=6, spent=5, short=1)
+    told = truth(short=5), minute(now_s - 60, short=1), minute(now_s, carry_over=9, short=1), rolls
+    await asks(store, "lost", 1, *told, truth("busy", lapses=True, short=1), ttl_s=0.3)
+    one = Speaker(store, "a", ttl_s=0.3)
+    while not await store.log():
+        await asyncio.sleep(0.02)
+        await store.exchange(one.says(truth(leased=5, spent=5, limit=None), rolls))
+    await asks(store, "lost", 2, truth(leased=5, spent=1))
+    await store.exchange(one.says(closing=True))
     await store.adjust("org", 0, 1, "why")
-    assert len(await store.log()) == len(await store.accounts()) == 1
+    await store.adjust("rolls", 0, -1, "why")
+    assert {entry.kind for entry in await store.log()} == set(LogKind)
+    assert len(await store.accounts()) == 4
     await store.close()
-    store = open_store(server.url().replace("127", "dim:word@127"))
-    with pytest.raises(InputError, match="INFO"):
-        await store.now()
-    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_a_right_that_is_missing_is_found_before_anything_is_written(
+    server: RedisServer,
+) -> None:
+    _, single = documented_rights()
+    for right in single:
+        store = open_store(give_rights(server, [one for one in single if one != right]))
+        with pytest.raises(InputError, match=re.escape(right.removeprefix("+"))):
+            await asks(store, "a", 1, truth(short=5))
+        await store.close()
+        with server.client() as client:
+            assert set(client.keys("*")) <= {"{test}:rights"}, right
+            client.flushall()
 
 
 @pytest.mark.asyncio
@@ -169,7 +209,7 @@ async def test_keys_of_others_are_refused_and_left_alone(server: RedisServer) ->
         "text": lambda client, key: client.set(key, "mine"),
         "hash": lambda client, key: client.hset(key, "kind", "mine"),
         "format": lambda client, key: client.hset(
-            key, mapping={"kind": "inferbudget ledger", "format": "2", "generation": "x"}
+            key, mapping={"kind": "inferbudget ledger", "format": "1", "generation": "x"}
         ),
     }
     for namespace, make in cases.items():
@@ -288,6 +328,19 @@ async def test_the_reply_to_another_exchange_is_not_believed(server: RedisServer
         with pytest.raises(StoreLostError, match="another exchange"):
             await asks(store, "a", 2, truth(leased=10))
         assert await leased(store, "a", 3, truth(leased=5)) == 5
+        await store.close()
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_is_never_swallowed(server: RedisServer) -> None:
+    for steps in range(40):
+        store = open_store(server.url())
+        task = asyncio.create_task(asks(store, f"a{steps}", 1, truth(short=1)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if task.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await task
         await store.close()
 
 

@@ -402,6 +402,35 @@ async def test_a_sweep_of_a_rolling_window_is_taken_back_only_where_it_counts(
 
 
 @pytest.mark.asyncio
+async def test_reading_changes_nothing_where_the_clock_steps_back_afterwards(shelf: Shelf) -> None:
+    async with opened(shelf) as table:
+        await table.asks("a", truth(leased=40, spent=40, window_s=64))
+        shelf.set_clock(START_S + 70)
+        assert (await table.record()).spent == 0
+        with pytest.raises(InputError, match="at most what was charged"):
+            await table.store.adjust("org", 0, -1, "nothing is there any more")
+        shelf.set_clock(START_S)
+        assert (await table.record()).spent == 40
+        shelf.set_clock(START_S + 70)
+        await table.asks("a", truth(leased=40, spent=40, window_s=64))
+        shelf.set_clock(START_S)
+        assert (await table.record()).spent == 0
+
+
+@pytest.mark.asyncio
+async def test_what_outlives_its_lost_replica_and_a_rolling_window_counts_when_it_is_told(
+    shelf: Shelf,
+) -> None:
+    """Until then it is unknown; what others have got meanwhile is not asked back."""
+    async with opened(shelf) as table:
+        await table.asks("a", truth(short=80, window_s=64))
+        await table.beat(90, "b")
+        assert (await table.asks("b", truth(short=100, window_s=64))).leased == 100
+        given = await table.asks("a", truth(leased=80, spent=80, window_s=64))
+        assert (given.spent, given.held, given.remaining) == (80, 100, 0)
+
+
+@pytest.mark.asyncio
 async def test_a_rolling_window_takes_no_charge_back(shelf: Shelf) -> None:
     async with opened(shelf) as table:
         await table.asks("a", truth(leased=50, spent=50, window_s=64))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from runtime.audit_sums import Sums
-from runtime.ledger.exchange import KEPT_EPOCHS
+from runtime.ledger.opening import KEPT_EPOCHS
 from runtime.ledger.store import AccountRecord, LogEntry, LogKind
 from runtime.reconciliation import FORGOTTEN, ReconciledEpoch, reconcile
 
