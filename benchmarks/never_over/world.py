@@ -1,6 +1,6 @@
 """The world of the never-over experiment: who may spend what, and the files that say so.
 
-Two organisations with two teams each, two keys a team, four users a team, two classes, one tag. A
+Two organisations with two teams and a tag each, two keys a team, four users a team, two classes. A
 request holds on about a dozen accounts at once: money, tokens, GPU-seconds, admitted requests and
 requests at work; over calendar windows (second, minute, day in three time zones), rolling ones and
 the total, some of which carry over.
@@ -168,7 +168,7 @@ class World:
                 self._team(organisation, team)
         for key in KEYS:
             self._key(key)
-        self._tag_and_classes()
+        self._classes()
 
     def _add(self, scope: str, unit: str, limit: float, window: str = "total", **more: Any) -> None:
         whole = _cents(limit) if unit.startswith("nano") else max(round(limit), 1)
@@ -200,6 +200,8 @@ class World:
             self._add(scope, "nano_usd", total, "day", timezone=TIMEZONES[organisation], **more)
         else:
             self._add(scope, "nano_usd", total, **more)
+        tagged = frozenset(key.number for key in KEYS if key.tagged) & keys
+        self._add(f"{scope}/tag:batch", "requests", 0.3 * self.sizes.total, keys=tagged)
 
     def _team(self, organisation: str, team: str) -> None:
         keys = frozenset(
@@ -227,9 +229,7 @@ class World:
         if self.sizes.windows:
             self._add(scope, "requests", self.sizes.per_s / 8 * 60, "minute", keys=keys)
 
-    def _tag_and_classes(self) -> None:
-        tagged = frozenset(key.number for key in KEYS if key.tagged)
-        self._add("tag:batch", "requests", 0.6 * self.sizes.total, keys=tagged)
+    def _classes(self) -> None:
         if self.sizes.windows:
             share = self.sizes.per_s / 2
             self._add("class:hard", "nano_gpu_s", 60 * share * 1_500_000, "minute", class_index=1)
@@ -248,13 +248,13 @@ class World:
         for organisation, teams in ORGANISATIONS.items():
             organisations[organisation] = {
                 "budgets": self._said.get(f"org:{organisation}", []),
+                "tags": {"batch": self._said.get(f"org:{organisation}/tag:batch", [])},
                 "teams": {team: self._team_said(organisation, team) for team in teams},
             }
         return {
             "format_version": "1.0",
             "budgets": self._said.get("global", []),
             "organisations": organisations,
-            "tags": {"batch": self._said.get("tag:batch", [])},
             "classes": {
                 name: self._said[f"class:{name}"]
                 for name in CLASSES

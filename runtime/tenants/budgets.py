@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -80,7 +81,7 @@ class TenantBudget(Part):
         default=None, description="The same of GPU-seconds."
     )
 
-    @property
+    @cached_property
     def limit_key(self) -> str:
         """The key of its limit."""
         return next(key for key in _LIMITS if getattr(self, key) is not None)

@@ -70,7 +70,7 @@ class Key(Level):
         default=None, description="The day (UTC) from which it opens no more."
     )
     tags: Annotated[tuple[Name, ...], AfterValidator(_no_word_twice)] = Field(
-        default=(), description="Of each of its requests; keys of `tags`."
+        default=(), description="Of each of its requests; `tags` of its organisation."
     )
     labels: Annotated[tuple[str, ...], AfterValidator(_no_word_twice)] | None = Field(
         default=None, description="Only these labels may be asked for; all where absent."
@@ -89,6 +89,10 @@ class Team(Level):
 class Organisation(Level):
     """Teams and keys that share budgets."""
 
+    tags: dict[Name, Budgets] = Field(
+        default_factory=dict,
+        description="Every tag that its requests may carry, with the budgets of all that do.",
+    )
     keys: dict[Name, Key] = Field(default_factory=dict, description="Keys without a team.")
     teams: dict[Name, Team] = Field(default_factory=dict, description="Its teams by name.")
 
@@ -106,10 +110,6 @@ class TenantsFile(Part):
     format_version: Literal["1.0"] = Field(description="Version of this file format.")
     budgets: Budgets = Field(default=(), description="Of everybody together.")
     organisations: dict[Name, Organisation] = Field(description="By name.")
-    tags: dict[Name, Budgets] = Field(
-        default_factory=dict,
-        description="Every tag that there is, with the budgets of all requests that carry it.",
-    )
     classes: dict[ClassName, Budgets] = Field(
         default_factory=dict, description="Budgets of all requests of a class of the policy."
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from profiles.errors import InputError
 from runtime.ledger import Scope
 from runtime.tenants.request_limits import RequestLimits
@@ -58,6 +60,7 @@ class TenantKey:
         expires_s: Unix time from which it opens no more; None for never.
         accounts: Of everybody, organisation, team, key and the key's own tags.
         tags: Of each of its requests.
+        tags_known: Every tag of its organisation, with its accounts.
         labels: The only ones that may be asked for; None for all.
         limits: On every single request, inherited ones included.
         may_set_user: Whether a request may say who its user is.
@@ -76,6 +79,7 @@ class TenantKey:
     expires_s: float | None
     accounts: Accounts
     tags: tuple[str, ...]
+    tags_known: Mapping[str, Accounts] = field(repr=False, compare=False)
     labels: tuple[str, ...] | None
     limits: RequestLimits
     may_set_user: bool
@@ -85,8 +89,7 @@ class TenantKey:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who sent one request.
 
     Attributes:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from planner.spec import Window
 from profiles.errors import InputError
 from profiles.money import PriceCard, TokenPrice
+from profiles.visible import quoted
 from profiles.yaml_errors import located
 from profiles.yaml_input import parsed, read_text, validated
 from profiles.yaml_nodes import Mapping, place
 from runtime.ledger import Scope, Unit, limit_nano_usd
 from runtime.tenants.budgets import Budgets, TenantBudget
-from runtime.tenants.file import Key, Level, Organisation, Team, TenantsFile
-from runtime.tenants.identity import EachUser, TenantKey, accounts_of
+from runtime.tenants.file import Key, Level, Organisation, TenantsFile
+from runtime.tenants.identity import Accounts, EachUser, TenantKey, accounts_of
 from runtime.tenants.request_limits import RequestLimits, smallest
 from runtime.tenants.scope_names import EVERYBODY, word
 from runtime.tenants.tenants import SharedAccounts, Tenants
@@ -52,14 +54,57 @@ def read_tenants(path: Path, clock: Callable[[], float] = time.time) -> Tenants:
 
 @dataclass(frozen=True, slots=True)
 class _Rank:
-    """One step of the way from an organisation to a key."""
+    """One step of the way from everybody to a key.
 
-    keys: tuple[str, ...]
+    There may be tens of thousands of keys: what they share is reckoned once, above them.
+
+    Attributes:
+        names: Of organisation, team and key, as far as the way goes.
+        path: Its scope.
+        own: Its accounts.
+        accounts: Names of its own and of all above it.
+        limits: Of its own and of all above it the smallest.
+        each_user: Budgets of users, its own and those of all above it.
+        node: What the file says of it.
+        line: Where its key stands, like the next two.
+        column: From 1.
+        shown: The keys that lead to it.
+    """
+
+    names: tuple[str, ...]
     path: str
-    level: Level
+    own: tuple[Scope, ...]
+    accounts: Accounts
+    limits: RequestLimits
+    each_user: tuple[EachUser, ...]
+    node: Mapping
+    line: int
+    column: int
+    shown: str
 
     def inner(self, kind: str, among: str, name: str, level: Level) -> _Rank:
-        return _Rank((*self.keys, among, name), f"{self.path}/{kind}:{word(name)}", level)
+        path = f"{self.path}/{kind}:{word(name)}".lstrip("/")
+        own = _accounts(path, level.budgets)
+        limits, each_user = self.limits, self.each_user
+        if level.limits.model_fields_set:
+            limits = smallest((limits, RequestLimits(**dict(level.limits))))
+        if level.each_user is not None:
+            users = _accounts("", level.each_user.budgets)
+            each_user += (EachUser(path, users, level.each_user.at_most),)
+        siblings = cast("Mapping", self.node.values[among])
+        key = siblings.keys[name]
+        return _Rank(
+            (*self.names, name),
+            path,
+            own,
+            self.accounts + _names(own),
+            limits,
+            each_user,
+            cast("Mapping", siblings.values[name]),
+            key.line,
+            key.column,
+            f"{self.shown}.{among}.{quoted(name)}".lstrip("."),
+        )
 
 
 class _Reckoning:
@@ -69,102 +114,94 @@ class _Reckoning:
         self._file = file
         self._root = root
         self._name = name
-        self._users: dict[str, EachUser] = {}
+        self._scopes: list[Scope] = []
+        self._keys: list[TenantKey] = []
 
     def tenants(self, clock: Callable[[], float]) -> Tenants:
         file = self._file
-        scopes = list(_accounts(EVERYBODY, file.budgets))
-        for tag, budgets in file.tags.items():
-            scopes += _accounts(f"tag:{word(tag)}", budgets)
-        for class_name, budgets in file.classes.items():
-            scopes += _accounts(f"class:{word(class_name)}", budgets)
-        for ranks in self._ways():
-            scopes += _accounts(ranks[-1].path, ranks[-1].level.budgets)
-        keys = [self._key(way, level) for way, level in self._leaves()]
-        self._refuse_shared_secrets(keys)
+        own = _accounts(EVERYBODY, file.budgets)
+        self._scopes += own
+        classes = {name: self._class(name, budgets) for name, budgets in file.classes.items()}
+        everybody = _Rank((), "", own, _names(own), RequestLimits(), (), self._root, 1, 1, "")
+        for name, organisation in file.organisations.items():
+            self._organisation(
+                everybody.inner("org", "organisations", name, organisation), organisation
+            )
+        self._refuse_shared_secrets()
         return Tenants(
-            keys,
-            scopes,
-            tags=self._shared("tag", "tags"),
-            classes=self._shared("class", "classes"),
+            self._keys,
+            self._scopes,
+            classes=classes,
             gpu_seconds=_gpu_card(file),
             clock=clock,
         )
 
-    def _ways(self) -> Iterator[tuple[_Rank, ...]]:
-        """Every organisation, team and key, each after all that it belongs to."""
-        for name, organisation in self._file.organisations.items():
-            top = _Rank(("organisations", name), f"org:{word(name)}", organisation)
-            yield (top,)
-            yield from _keys((top,), organisation)
-            for team_name, team in organisation.teams.items():
-                way = (top, top.inner("team", "teams", team_name, team))
-                yield way
-                yield from _keys(way, team)
+    def _class(self, name: str, budgets: Budgets) -> SharedAccounts:
+        own = _accounts(f"class:{word(name)}", budgets)
+        self._scopes += own
+        return SharedAccounts(_names(own), self._place(("classes", name)))
 
-    def _leaves(self) -> Iterator[tuple[tuple[_Rank, ...], Key]]:
-        for ranks in self._ways():
-            if isinstance(ranks[-1].level, Key):
-                yield ranks, ranks[-1].level
+    def _organisation(self, rank: _Rank, organisation: Organisation) -> None:
+        self._scopes += rank.own
+        tags: dict[str, Accounts] = {}
+        for tag, budgets in organisation.tags.items():
+            own = _accounts(f"{rank.path}/tag:{word(tag)}", budgets)
+            self._scopes += own
+            tags[tag] = _names(own)
+        self._keys_of(rank, organisation.keys, tags)
+        for name, team in organisation.teams.items():
+            below = rank.inner("team", "teams", name, team)
+            self._scopes += below.own
+            self._keys_of(below, team.keys, tags)
 
-    def _key(self, ranks: Sequence[_Rank], key: Key) -> TenantKey:
-        rank = ranks[-1]
-        self._refuse_unknown_tags(rank, key)
-        file = self._file
-        each_user = self._each_user(ranks) if "user" in key.may_set else ()
-        above = [(EVERYBODY, file.budgets), *((each.path, each.level.budgets) for each in ranks)]
-        above += [(f"tag:{word(tag)}", file.tags[tag]) for tag in key.tags]
+    def _keys_of(self, above: _Rank, keys: dict[str, Key], tags: dict[str, Accounts]) -> None:
+        for name, key in keys.items():
+            rank = above.inner("key", "keys", name, key)
+            self._scopes += rank.own
+            self._keys.append(self._key(rank, key, tags))
+
+    def _key(self, rank: _Rank, key: Key, tags: dict[str, Accounts]) -> TenantKey:
+        where = f"{self._name}:{rank.line}:{rank.column}: {rank.shown}"
+        for index, tag in enumerate(key.tags):
+            if tag not in tags:
+                raise self._unknown_tag(rank, index, tag, tags)
+        each_user = rank.each_user if "user" in key.may_set else ()
         return TenantKey(
-            organisation=ranks[0].keys[-1],
-            team=ranks[1].keys[-1] if len(ranks) > 2 else None,
-            name=rank.keys[-1],
+            organisation=rank.names[0],
+            team=rank.names[1] if len(rank.names) > 2 else None,
+            name=rank.names[-1],
             path=rank.path,
             digest=digest_of(key.hash),
             enabled=key.enabled,
             expires_s=None if key.expires is None else _midnight_s(key.expires),
-            accounts=tuple(path + budget.suffix for path, own in above for budget in own),
+            accounts=rank.accounts + tuple(name for tag in key.tags for name in tags[tag]),
             tags=key.tags,
+            tags_known=tags,
             labels=key.labels,
-            limits=smallest(RequestLimits(**dict(each.level.limits)) for each in ranks),
+            limits=rank.limits,
             may_set_user="user" in key.may_set,
             may_set_tags="tags" in key.may_set,
             each_user=each_user,
             of_nobody=accounts_of(each_user, ""),
-            where=self._place(rank.keys),
+            where=where,
         )
 
-    def _each_user(self, ranks: Sequence[_Rank]) -> tuple[EachUser, ...]:
-        """One object for all keys of a team: what is the same need not be compared."""
-        for rank in ranks:
-            users = rank.level.each_user
-            if users is not None and rank.path not in self._users:
-                budgets = tuple(_accounts("", users.budgets))
-                self._users[rank.path] = EachUser(rank.path, budgets, users.at_most)
-        return tuple(self._users[rank.path] for rank in ranks if rank.path in self._users)
+    def _unknown_tag(
+        self, rank: _Rank, index: int, tag: str, tags: dict[str, Accounts]
+    ) -> InputError:
+        organisation, *below = rank.names
+        among = ("teams", below[0], "keys", below[1]) if len(below) > 1 else ("keys", below[0])
+        return InputError(
+            f"the tag {tag!r} is not one of `tags` of {organisation!r}",
+            where=self._place(("organisations", organisation, *among, "tags", str(index))),
+            expected=f"one of {', '.join(tags) or 'none: it has no tags'}",
+            next_step="give it budgets under `tags` of the organisation, or none: "
+            f"'tags: {{{tag}: []}}'",
+        )
 
-    def _shared(self, kind: str, key: str) -> dict[str, SharedAccounts]:
-        found: dict[str, Budgets] = getattr(self._file, key)
-        return {
-            name: SharedAccounts(
-                tuple(f"{kind}:{word(name)}{budget.suffix}" for budget in budgets),
-                self._place((key, name)),
-            )
-            for name, budgets in found.items()
-        }
-
-    def _refuse_unknown_tags(self, rank: _Rank, key: Key) -> None:
-        for index, tag in enumerate(key.tags):
-            if tag not in self._file.tags:
-                raise InputError(
-                    f"the tag {tag!r} is not one of `tags`",
-                    where=self._place((*rank.keys, "tags", str(index))),
-                    expected=f"one of {', '.join(self._file.tags) or 'none: there are no tags'}",
-                    next_step=f"give it budgets under `tags`, or none: 'tags: {{{tag}: []}}'",
-                )
-
-    def _refuse_shared_secrets(self, keys: Sequence[TenantKey]) -> None:
+    def _refuse_shared_secrets(self) -> None:
         seen: dict[bytes, TenantKey] = {}
-        for key in keys:
+        for key in self._keys:
             other = seen.setdefault(key.digest, key)
             if other is not key:
                 raise InputError(
@@ -179,14 +216,12 @@ class _Reckoning:
         return place(key or node, self._name, path)
 
 
-def _keys(above: tuple[_Rank, ...], level: Organisation | Team) -> Iterator[tuple[_Rank, ...]]:
-    for name, key in level.keys.items():
-        yield (*above, above[-1].inner("key", "keys", name, key))
+def _names(scopes: Iterable[Scope]) -> Accounts:
+    return tuple([scope.name for scope in scopes])
 
 
-def _accounts(path: str, budgets: Budgets) -> Iterator[Scope]:
-    for budget in budgets:
-        yield _account(path, budget)
+def _accounts(path: str, budgets: Budgets) -> tuple[Scope, ...]:
+    return tuple([_account(path, budget) for budget in budgets])
 
 
 def _account(path: str, budget: TenantBudget) -> Scope:

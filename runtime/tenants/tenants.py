@@ -15,7 +15,7 @@ from runtime.tenants.virtual_keys import KeyRing
 
 @dataclass(frozen=True, slots=True)
 class SharedAccounts:
-    """Accounts of requests of one tag or one class, whoever sends them.
+    """Accounts of requests of one class, whoever sends them.
 
     Attributes:
         names: Of the accounts.
@@ -32,7 +32,6 @@ class Tenants:
     Args:
         keys: All of them.
         scopes: Every account but those of users.
-        tags: By name.
         classes: By name.
         gpu_seconds: GPU-seconds per million tokens by model, in the form of a price card.
         clock: Unix time in seconds; keys expire by it.
@@ -49,7 +48,6 @@ class Tenants:
         keys: Sequence[TenantKey],
         scopes: Iterable[Scope],
         *,
-        tags: Mapping[str, SharedAccounts],
         classes: Mapping[str, SharedAccounts],
         gpu_seconds: PriceCard,
         clock: Callable[[], float] = time.time,
@@ -60,7 +58,6 @@ class Tenants:
         units = {scope.unit for scope in (*self._scopes, *_of_users(keys))}
         self.counts_tokens = Unit.TOKENS in units
         self.gpu_seconds = gpu_seconds if Unit.NANO_GPU_S in units else None
-        self._tags = tags
         self._of_classes = {name: found.names for name, found in classes.items()}
         self._ring = KeyRing(keys)
         self._clock = clock
@@ -68,6 +65,11 @@ class Tenants:
     def scopes(self) -> tuple[Scope, ...]:
         """Every account but those of users, which begin when a user is first seen."""
         return self._scopes
+
+    def scopes_of_users(self) -> tuple[Scope, ...]:
+        """What every user gets, each once, as of a user without a name."""
+        sets = {users.path: users for key in self.keys for users in key.each_user}
+        return tuple(scope for users in sets.values() for scope in users.scopes(""))
 
     def identify(
         self, authorization: bytes | None, user: str | None = None, tags: Sequence[str] = ()
@@ -87,20 +89,21 @@ class Tenants:
         key = self._ring.find(authorization, self._clock())
         accounts, own = key.accounts, key.tags
         if tags:
-            more = self._further(key, tags)
+            more = _further(key, tags)
             own += more
-            accounts += tuple(name for tag in more for name in self._tags[tag].names)
+            accounts += tuple(name for tag in more for name in key.tags_known[tag])
         identity = Identity(key, None, own, "", accounts, key.of_nobody, self._of_classes)
         return identity.of_user(user) if user else identity
 
-    def _further(self, key: TenantKey, tags: Sequence[str]) -> tuple[str, ...]:
-        """Tags that a request adds to its key's own."""
-        if not key.may_set_tags:
-            raise InputError("this key may not set tags", next_step="leave them out")
-        for tag in tags:
-            if tag not in self._tags:
-                raise InputError("unknown tag", got=repr(tag))
-        return tuple(tag for tag in dict.fromkeys(tags) if tag not in key.tags)
+
+def _further(key: TenantKey, tags: Sequence[str]) -> tuple[str, ...]:
+    """Tags that a request adds to its key's own."""
+    if not key.may_set_tags:
+        raise InputError("this key may not set tags", next_step="leave them out")
+    for tag in tags:
+        if tag not in key.tags_known:
+            raise InputError("unknown tag", got=repr(tag))
+    return tuple(tag for tag in dict.fromkeys(tags) if tag not in key.tags)
 
 
 def _of_users(keys: Iterable[TenantKey]) -> Iterator[Scope]:

@@ -26,7 +26,8 @@ HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
 _SECRET = re.compile(r"ib-[A-Za-z0-9_-]{43}\Z")
 _LENGTH = len(PREFIX) + 43
 _SCHEME = b"bearer "
-_WRITTEN_SECRET = re.compile(r"(?<![A-Za-z0-9_-])ib-[A-Za-z0-9_-]{32,}")
+# It begins with plain letters, so that a large file is searched for these.
+_WRITTEN_SECRET = re.compile(r"ib-(?<![A-Za-z0-9_-]ib-)[A-Za-z0-9_-]{32,}")
 
 
 class KeyProblem(StrEnum):

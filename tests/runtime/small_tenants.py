@@ -18,7 +18,7 @@ def fixed_key(word: str) -> NewKey:
     return NewKey(secret, hash_of(secret))
 
 
-CI, WEB, OTHER, STRANGER = map(fixed_key, ("ci", "web", "other", "stranger"))
+CI, WEB, OTHER, TAGGER, STRANGER = map(fixed_key, ("ci", "web", "other", "tagger", "stranger"))
 
 FILE = f"""format_version: "1.0"
 budgets:
@@ -28,6 +28,10 @@ organisations:
   acme:
     budgets: [{{limit_usd: 200, window: month}}]
     limits: {{max_tokens: 2048, messages: 10}}
+    tags:
+      batch: [{{limit_usd: 20, window: day}}]
+      trial: []
+      night: [{{limit_usd: 5, window: total}}]
     teams:
       search:
         budgets: [{{limit_tokens: 2000000, window: day}}, {{in_flight: 64}}]
@@ -47,12 +51,10 @@ organisations:
             may_set: [user, tags]
   other:
     each_user: {{budgets: [{{limit_requests: 2, window: day}}]}}
+    tags: {{batch: [{{limit_requests: 9, window: day}}]}}
     keys:
       only: {{hash: "{OTHER.hash}", may_set: [user]}}
-tags:
-  batch: [{{limit_usd: 20, window: day}}]
-  trial: []
-  night: [{{limit_usd: 5, window: total}}]
+      tagger: {{hash: "{TAGGER.hash}", may_set: [tags]}}
 classes:
   hard: [{{limit_usd: 50, window: day}}, {{limit_gpu_s: 100, window: hour}}]
 gpu_s_per_million_tokens:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from small_policies import BY_LABEL, BY_TEXT_AND_LABEL, policy
-from small_tenants import CI, FILE, OTHER, WEB, bearer, tenants
+from small_tenants import CI, FILE, OTHER, TAGGER, WEB, bearer, tenants
 
 from planner.spec import Window
 from policies.policy import PolicyClasses
@@ -47,7 +47,7 @@ def test_a_request_holds_on_all_that_its_key_belongs_to(opened: Tenants) -> None
         f"{SEARCH}|tokens|day",
         f"{SEARCH}|in_flight|total",
         f"{SEARCH}/key:ci|requests|day",
-        "tag:batch|nano_usd|day",
+        "org:acme/tag:batch|nano_usd|day",
     )
     identity = opened.identify(bearer(CI))
     assert identity.scopes("easy") == own
@@ -69,14 +69,15 @@ def test_budgets_become_accounts_with_their_own_window_and_unit(opened: Tenants)
     assert opened.scopes() == (
         month,
         Scope("global|requests|rolling-minute", 6000, Window.MINUTE, Unit.REQUESTS, rolling=True),
-        Scope("tag:batch|nano_usd|day", 20 * 10**9, day),
-        Scope("tag:night|nano_usd|total", 5 * 10**9),
         Scope("class:hard|nano_usd|day", 50 * 10**9, day),
         Scope("class:hard|nano_gpu_s|hour", 100 * 10**9, Window.HOUR, Unit.NANO_GPU_S),
         Scope("org:acme|nano_usd|month", 200 * 10**9, Window.MONTH),
+        Scope("org:acme/tag:batch|nano_usd|day", 20 * 10**9, day),
+        Scope("org:acme/tag:night|nano_usd|total", 5 * 10**9),
         Scope(f"{SEARCH}|tokens|day", 2_000_000, day, Unit.TOKENS),
         Scope(f"{SEARCH}|in_flight|total", 64, unit=Unit.IN_FLIGHT),
         Scope(f"{SEARCH}/key:ci|requests|day", 20, day, Unit.REQUESTS),
+        Scope("org:other/tag:batch|requests|day", 9, day, Unit.REQUESTS),
     )
 
 
@@ -154,13 +155,26 @@ def test_requests_carry_further_tags_where_the_key_may_set_them(opened: Tenants)
     identity = opened.identify(bearer(WEB), tags=["night", "batch", "trial", "night"])
     assert identity.tags == ("batch", "night", "trial")
     names = identity.scopes("easy")
-    assert names.count("tag:batch|nano_usd|day") == names.count("tag:night|nano_usd|total") == 1
+    for name in ("batch|nano_usd|day", "night|nano_usd|total"):
+        assert names.count(f"org:acme/tag:{name}") == 1
     with pytest.raises(InputError, match="unknown tag"):
         opened.identify(bearer(WEB), tags=["batches"])
     with pytest.raises(InputError, match="may not set tags"):
         opened.identify(bearer(CI), tags=["batch"])
     with pytest.raises(InputError, match="may not set tags"):
         opened.identify(bearer(OTHER), tags=["batch"])
+
+
+def test_no_tag_reaches_a_budget_of_another_organisation(opened: Tenants) -> None:
+    """Two organisations call a tag the same, and each spends its own."""
+    ledger = Ledger(opened.scopes(), lambda: 1e9)
+    for number in range(9):
+        ledger.hold(f"{number}", 1, opened.identify(bearer(TAGGER), tags=["batch"]).scopes("easy"))
+    with pytest.raises(BudgetRefusedError, match="org:other/tag:batch"):
+        ledger.hold("one more", 1, opened.identify(bearer(TAGGER), tags=["batch"]).scopes("easy"))
+    assert ledger.state("org:acme/tag:batch|nano_usd|day").held == 0
+    with pytest.raises(InputError, match="unknown tag"):
+        opened.identify(bearer(TAGGER), tags=["night"])
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ WEB_KEY = "organisations.acme.teams.search.keys.web"
             "greater than or equal to 1",
         ),
         ('format_version: "1.0"', 'format_version: "2.0"', '"2.0"', "format_version", "1.0"),
-        ("trial: []", "trial: {}", "trial", "tags.trial", "array"),
+        ("trial: []", "trial: {}", "trial", "organisations.acme.tags.trial", "array"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(
@@ -193,11 +193,11 @@ def test_a_day_and_a_rolling_day_are_two_budgets(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", ["tags", "classes"])
-def test_two_spellings_of_one_name_are_refused(tmp_path: Path, kind: str) -> None:
-    more = {kind: {name: [{"limit_usd": 1, "window": "day"}] for name in ("\xe9", "e\u0301")}}
-    text = json.dumps({"format_version": "1.0", "organisations": {}, **more})
-    assert "composed characters" in refusal(tmp_path, text)
+def test_two_spellings_of_one_name_are_refused(tmp_path: Path) -> None:
+    both = {name: [{"limit_usd": 1, "window": "day"}] for name in ("\xe9", "e\u0301")}
+    empty: dict[str, Any] = {"format_version": "1.0", "organisations": {}}
+    for more in ({"classes": both}, {"organisations": {"acme": {"tags": both}}}):
+        assert "composed characters" in refusal(tmp_path, json.dumps({**empty, **more}))
 
 
 def test_users_inherit_nothing(tmp_path: Path) -> None:
@@ -267,12 +267,13 @@ def test_ten_thousand_keys_are_read_and_each_is_found(tmp_path: Path) -> None:
     keys = {f"key-{n}": key_entry(n, tags=["t"]) for n in range(10_000)}
     file = {
         "format_version": "1.0",
-        "organisations": {"acme": {"keys": keys}},
-        "tags": {"t": [{"limit_usd": 1, "window": "day"}]},
+        "organisations": {
+            "acme": {"keys": keys, "tags": {"t": [{"limit_usd": 1, "window": "day"}]}}
+        },
     }
     found = tenants(tmp_path, json.dumps(file))
     assert len(found.keys) == 10_000
-    assert {key.accounts for key in found.keys} == {("tag:t|nano_usd|day",)}
+    assert {key.accounts for key in found.keys} == {("org:acme/tag:t|nano_usd|day",)}
 
 
 def example_of_the_page() -> str:
