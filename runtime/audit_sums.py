@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -15,6 +15,7 @@ from runtime.audit import SUFFIX
 Key: TypeAlias = tuple[str, int, str]
 """Account, epoch, replica."""
 _MOST_NAMED = 20
+_PIECE_BYTES = 2**20
 
 
 @dataclass(slots=True)
@@ -106,22 +107,42 @@ class _Line(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def read_sums(path: Path) -> Sums:
+def read_sums(path: Path, progress: Callable[[int, int], None] | None = None) -> Sums:
     """Sum a folder of audit files, or one file.
+
+    Args:
+        path: The folder, or the file.
+        progress: Told, about every megabyte, how many bytes are read, and how many there are.
 
     Raises:
         InputError: There is no such file or folder, or it cannot be read.
     """
     sums = Sums()
-    for file in _files(path):
+    files = _files(path)
+    done, total = 0, sum(_size(file) for file in files)
+    for file in files:
         try:
-            with file.open("rb") as lines:
-                _add(sums, lines, str(file))
+            with file.open("rb") as content:
+                number = 1
+                while lines := content.readlines(_PIECE_BYTES):
+                    _add(sums, lines, str(file), number)
+                    number += len(lines)
+                    if progress is not None:
+                        progress(done + content.tell(), total)
+                done += content.tell()
         except OSError as error:
             raise InputError(
                 "cannot read the audit log", where=str(file), got=error.strerror or str(error)
             ) from error
     return sums
+
+
+def _size(file: Path) -> int:
+    """Its bytes now; 0 for one that will be found unreadable."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _files(path: Path) -> list[Path]:
@@ -134,9 +155,9 @@ def _files(path: Path) -> list[Path]:
     )
 
 
-def _add(sums: Sums, lines: Iterable[bytes], name: str) -> None:
+def _add(sums: Sums, lines: Iterable[bytes], name: str, first: int) -> None:
     charged, requests, decode = sums.charged, sums.requests, _decoder.decode
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=first):
         try:
             entry = decode(line)
         except ValueError:  # msgspec's errors are ValueErrors

@@ -5,7 +5,9 @@ Each collector reads its source when Prometheus asks, so that requests pay nothi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,6 +16,7 @@ from prometheus_client.registry import Collector
 from profiles.money import NANO_PER_USD as NANO
 from profiles.money import to_usd
 from runtime.ledger import ScopeState, Snapshot, Unit
+from runtime.tenants.virtual_keys import KeyProblem
 from runtime.upstreams import BreakerState, UpstreamState
 
 
@@ -142,6 +145,50 @@ class SinkCollector(Collector):
                 "Lines of the log that its reader did not take in time.",
                 value=self._log_lines_lost(),
             )
+
+
+class ConnectionCollector(Collector):
+    """What came over connections and was no request.
+
+    Args:
+        refused: By HTTP status.
+    """
+
+    def __init__(self, refused: Counter[HTTPStatus]) -> None:
+        self._refused = refused
+
+    def collect(self) -> Iterator[Metric]:
+        """The family."""
+        found = CounterMetricFamily(
+            "inferbudget_refused_connections",
+            "What was refused before it was a request: no HTTP, too long, too slow.",
+            labels=["status"],
+        )
+        for status, count in self._refused.items():
+            found.add_metric([str(status.value)], count)
+        yield found
+
+
+class KeyCollector(Collector):
+    """Virtual keys that opened nothing.
+
+    Args:
+        refused: By `runtime.tenants.KeyProblem`.
+    """
+
+    def __init__(self, refused: Counter[str]) -> None:
+        self._refused = refused
+
+    def collect(self) -> Iterator[Metric]:
+        """The family, with every reason."""
+        found = CounterMetricFamily(
+            "inferbudget_refused_keys",
+            "Requests whose virtual key did not open, by reason.",
+            labels=["reason"],
+        )
+        for reason in KeyProblem:
+            found.add_metric([reason.value], self._refused[reason])
+        yield found
 
 
 def _windows(scopes: Sequence[ScopeState]) -> Iterator[Metric]:

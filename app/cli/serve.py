@@ -40,12 +40,20 @@ from app.cli.policy.keyring import read_keys
     help="Seconds until an upstream call is given up and charged at its bound.",
 )
 @click.option(
+    "--linger",
+    "linger_s",
+    type=FiniteRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Seconds after SIGTERM that new requests are served while /ready says 503.",
+)
+@click.option(
     "--drain",
     "drain_s",
     type=click.FloatRange(min=0),
     default=30.0,
     show_default=True,
-    help="Seconds that running requests get when the gateway stops.",
+    help="Seconds that running requests get after that.",
 )
 @click.option("--encoder", type=FOLDER, help="Folder of the encoder that the policy names.")
 @click.option(
@@ -82,6 +90,7 @@ def serve_command(
     verifiers: tuple[str, ...],
     extractor: str | None,
     timeout_s: float,
+    linger_s: float,
     drain_s: float,
     encoder: Path | None,
     encoder_timeout_s: float,
@@ -110,6 +119,7 @@ def serve_command(
         verifiers=load_verifiers(verifiers, "--verifier"),
         extract=load_callable(extractor) if extractor else None,
         timeout_s=timeout_s,
+        linger_s=linger_s,
         drain_s=drain_s,
         encoder=encoder,
         encoder_timeout_s=encoder_timeout_s,

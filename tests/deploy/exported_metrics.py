@@ -19,6 +19,7 @@ from runtime.metrics import Metrics
 from runtime.operation_metrics import (
     BudgetCollector,
     ConnectionCollector,
+    KeyCollector,
     SinkCollector,
     UpstreamCollector,
 )
@@ -52,6 +53,7 @@ def exported() -> dict[str, frozenset[str]]:
     metrics.collect(BudgetCollector(ledger, lambda: True))
     metrics.collect(UpstreamCollector(lambda: [_upstream()]))
     metrics.collect(SinkCollector(sink, sink, lambda: 0))
+    metrics.collect(KeyCollector(Counter()))
     metrics.collect(ConnectionCollector(Counter({HTTPStatus.BAD_REQUEST: 1})))
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.text().decode()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -355,3 +356,20 @@ def test_a_name_that_leaves_the_folder_is_refused(opened, name: str) -> None:
 def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such audit log"):
         read_sums(tmp_path / "none")
+
+
+def test_reading_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.audit_sums._PIECE_BYTES", 100)
+    for name in ("one", "two"):
+        line = {"request": "r", "time_s": 0.5, "replica": name, "charges": [["global", 0, 9, 3]]}
+        lines = [json.dumps({"number": number, **line}) + "\n" for number in range(1, 10)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines) + "no entry\n")
+    told: list[tuple[int, int]] = []
+    found = read_sums(tmp_path, lambda done, total: told.append((done, total)))
+    total = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert told == sorted(told)
+    assert len(told) > 4
+    assert {each[1] for each in told} == {total}
+    assert told[-1][0] == total
+    assert found == read_sums(tmp_path)
+    assert found.unreadable == [f"{tmp_path / name}.jsonl:10" for name in ("one", "two")]

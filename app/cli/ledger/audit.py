@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +33,6 @@ _HEAD = (
     "difference", "verdict",
 )  # fmt: skip
 _MOST_GAPS = 5
-_TICK_S = 1.0
 
 
 @click.command("audit", context_settings=TAKES_MORE)
@@ -77,8 +73,7 @@ def audit_command(
             where="--log",
             next_step="name its folder, or a gateway.yaml with an `audit` part",
         )
-    with _waiting():
-        sums = read_sums(folder)
+    sums = _sums(folder)
     found = asyncio.run(_read(address))
     judged = [one for one in judge(sums, found) if matches(one.epoch.account, scope)]
     if only_ended:
@@ -96,27 +91,19 @@ async def _read(address: Address) -> Store:
         return Store(await store.accounts(), await store.log(), await store.now())
 
 
-@contextmanager
-def _waiting() -> Iterator[None]:
-    """A clock on a terminal while a long log is read, and nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    begun_s, done = time.monotonic(), threading.Event()
+def _sums(folder: Path) -> Sums:
+    """What the log adds up to, with a bar on a terminal and nothing elsewhere."""
+    hidden = not sys.stderr.isatty()
+    # click's, since the bar of the other commands comes with an extra that gateways do without
+    with click.progressbar(
+        length=1, label="reading the audit log", file=sys.stderr, hidden=hidden
+    ) as bar:
 
-    def tick() -> None:
-        while not done.wait(_TICK_S):
-            seconds = time.monotonic() - begun_s
-            click.echo(f"\rreading the audit log, {seconds:.0f} s", err=True, nl=False)
-        click.echo("\r\x1b[K", err=True, nl=False)
+        def advance(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
 
-    ticking = threading.Thread(target=tick, name="clock", daemon=True)
-    ticking.start()
-    try:
-        yield
-    finally:
-        done.set()
-        ticking.join()
+        return read_sums(folder, advance)
 
 
 def _text(
