@@ -10,44 +10,32 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.config import LOGGING_CONFIG
 
 from profiles.errors import InputError
-from profiles.methods.counting import ANSWERS_PER_CALL
-from runtime.checkers import (
-    Extractor,
-    ExtractorFunction,
-    Verifier,
-    VerifierFunction,
-    as_verifiers,
-    final_answer,
-)
-from runtime.client import DEPARTURE, STALLED_S
-from runtime.deployment import Deployment, Sources
+from runtime.checkers import ExtractorFunction, Verifier, VerifierFunction
+from runtime.client import STALLED_S
+from runtime.deployment import Deployment
 from runtime.embedding import TIMEOUT_S
+from runtime.gateway.connection import IDLE_S, Connection
 from runtime.logs import LogWriter
+from runtime.operation_metrics import ConnectionCollector, SinkCollector
 from runtime.settings import GatewaySettings
-from runtime.strategies import Tools
-from runtime.upstream_address import chat_endpoint, checked_timeout_s
-from runtime.upstreams.settings import UpstreamSettings
+from runtime.sources import UPSTREAM_API_KEY, Sources, tools_for, with_upstream
 
 if TYPE_CHECKING:
     from policies.keys import PublicKey
 
 API_KEY = "INFERBUDGET_API_KEY"
 OPERATOR_KEY = "INFERBUDGET_OPERATOR_KEY"
-UPSTREAM_API_KEY = "INFERBUDGET_UPSTREAM_API_KEY"
-_MAX_HEAD_BYTES = 64 * 1024
 # After the drain only replies that are ready, and uploads that never ended, keep connections open.
 _CLOSE_S = 2
-# Longer than clients and load balancers keep idle connections (mostly 5 to 60 s): where the server
-# closes first, a request on its way finds a closed door, and its client cannot know whether it ran.
-_IDLE_S = 75
 # Requests leave few cycles behind; Python's own number, 700, looks for them every few requests.
 _YOUNG_OBJECTS = 10_000
 
@@ -62,6 +50,7 @@ def serve(
     verifiers: Mapping[str, Verifier | VerifierFunction] | None = None,
     extract: ExtractorFunction | None = None,
     timeout_s: float = 120.0,
+    linger_s: float = 0.0,
     drain_s: float = 30.0,
     encoder: Path | None = None,
     encoder_timeout_s: float = TIMEOUT_S,
@@ -86,7 +75,9 @@ def serve(
         verifiers: Functions (prompt, answer) -> 0..1 by the names that strategies use.
         extract: Finds the final answer in a text; marked answers or the last line where absent.
         timeout_s: Seconds until a call to the one upstream is given up and charged at its bound.
-        drain_s: Seconds that running calls get when a client leaves or the gateway stops.
+        linger_s: Seconds after SIGTERM that new requests are served as before, while ``/ready``
+            says 503: load balancers send them until they have seen that. A second signal ends them.
+        drain_s: Seconds that running calls get when a client leaves, or after that.
         encoder: Folder of the encoder that the policy names.
         encoder_timeout_s: Seconds until a prompt that the encoder has not read gets the last class.
         require_gpu: Refuse to start where the encoder would not run on a GPU; without an encoder,
@@ -101,18 +92,12 @@ def serve(
             budget without a limit.
         StoreError: The store of the budgets cannot be reached.
     """
-    settings = _with_upstreams(settings, upstream, timeout_s)
-    several = all(each.several_answers for each in settings.upstreams or ())
-    tools = Tools(
-        as_verifiers(verifiers or {}),
-        Extractor(extract or final_answer),
-        ANSWERS_PER_CALL if several else 1,
-    )
+    settings = with_upstream(settings, upstream, timeout_s=timeout_s)
     deployment = Deployment(
         Sources(
             policy_path,
             settings,
-            tools,
+            tools_for(settings, verifiers, extract),
             trusted=trusted,
             encoder=encoder,
             encoder_timeout_s=encoder_timeout_s,
@@ -130,104 +115,50 @@ def serve(
     }
     config = uvicorn.Config(
         deployment.gateway,
+        # uvicorn's lines are written as ours are
+        log_config=None if settings.logs == "json" else LOGGING_CONFIG,
         log_level="warning",
         access_log=False,
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=_CLOSE_S,
-        timeout_keep_alive=_IDLE_S,
-        http=_Protocol,
+        timeout_keep_alive=IDLE_S,
+        http=Connection,
         ws="none",
         proxy_headers=False,  # nobody here asks where a request came from
     )
-    with listener, _clean_stop(), _logging(settings):
-        _Server(config, deployment, ready).run(sockets=[listener])
+    logs = _log_writer(settings)
+    metrics = deployment.gateway.metrics
+    metrics.collect(ConnectionCollector(Connection.refused))
+    if logs is not None:
+        metrics.collect(SinkCollector(log_lines_lost=lambda: logs.lost))
+    with listener, _clean_stop(), logs or nullcontext():
+        _Server(config, deployment, ready, linger_s).run(sockets=[listener])
 
 
-def _with_upstreams(
-    settings: GatewaySettings | None, upstream: str | None, timeout_s: float
-) -> GatewaySettings:
-    """The settings, with the one upstream that was named."""
-    found = GatewaySettings(format_version="1.0") if settings is None else settings
-    if (upstream is None) == (found.upstreams is None):
-        raise InputError(
-            "it is not clear where calls go",
-            where="upstreams",
-            expected="an upstream, or upstreams in the settings",
-            got="neither" if upstream is None else "both",
-        )
-    if upstream is None:
-        return found
-    key = UPSTREAM_API_KEY if os.environ.get(UPSTREAM_API_KEY) else None
-    chat_endpoint(upstream)  # its error names no file
-    one = UpstreamSettings(
-        name="upstream", url=upstream, api_key_env=key, timeout_s=checked_timeout_s(timeout_s)
-    )
-    return found.model_copy(update={"upstreams": (one,)})
-
-
-def _logging(settings: GatewaySettings) -> AbstractContextManager[object]:
-    """As JSON lines, where that is asked for."""
+def _log_writer(settings: GatewaySettings) -> LogWriter | None:
+    """For JSON lines, where they are asked for."""
     if settings.logs == "text":
-        return nullcontext()
+        return None
     secrets = (os.environ.get(name) for name in (API_KEY, OPERATOR_KEY, UPSTREAM_API_KEY))
     return LogWriter(secrets=[secret for secret in secrets if secret])
 
 
-class _Protocol(HttpToolsProtocol):
-    """Closes connections whose headers never end, which nobody has authenticated yet.
-
-    Counts the bytes since the parser last got somewhere, so trailers are bounded as well. Tells the
-    gateway when a client leaves.
-    """
-
-    _unread = 0
-    _watched: tuple[asyncio.Future[None], ...] = ()
-
-    def departure(self) -> asyncio.Future[None]:
-        """Done when the connection is lost."""
-        found: asyncio.Future[None] = self.loop.create_future()
-        if self.transport.is_closing():
-            found.set_result(None)
-        still = (one for one in self._watched if not one.done())  # several where requests queue up
-        self._watched = (*still, found)
-        return found
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        for one in self._watched:
-            if not one.done():
-                one.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        self._unread += len(data)
-        super().data_received(data)
-        if self._unread > _MAX_HEAD_BYTES:
-            self.transport.close()
-
-    def on_headers_complete(self) -> None:
-        self._unread = 0
-        self.scope["extensions"] = {DEPARTURE: {"watch": self.departure}}
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._unread = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._unread = 0
-        super().on_message_complete()
-
-
 class _Server(uvicorn.Server):
-    """Says on stdout when it is ready, and drains before it closes."""
+    """Says on stdout when it is ready; lingers and drains before it closes."""
 
     def __init__(
-        self, config: uvicorn.Config, deployment: Deployment, ready: Mapping[str, str]
+        self,
+        config: uvicorn.Config,
+        deployment: Deployment,
+        ready: Mapping[str, str],
+        linger_s: float,
     ) -> None:
         super().__init__(config)
         self._deployment = deployment
         self._line = json.dumps(ready)
+        self._linger_s = linger_s
+        self._lingering: asyncio.Future[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
@@ -246,8 +177,26 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop while connections are still served, so that every client gets a proper reply."""
+        if self._linger_s:
+            await self._linger()
         await self._deployment.gateway.stop()
         await super().shutdown(sockets)
+
+    async def _linger(self) -> None:
+        """Serve on until balancers have seen that this gateway is not ready."""
+        self._deployment.gateway.leave()
+        # Who keeps a connection would send the next request here, however well others know better.
+        self.server_state.default_headers += [(b"connection", b"close")]
+        self._lingering = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._lingering,), timeout=self._linger_s)
+        self._lingering = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at a signal; a second one ends the lingering."""
+        if self._lingering is None:
+            super().handle_exit(sig, frame)
+        else:
+            self._lingering.get_loop().call_soon_threadsafe(self._lingering.cancel)
 
 
 def _spare_the_collector() -> None:
