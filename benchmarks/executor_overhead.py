@@ -18,7 +18,6 @@ import resource
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import uvloop
+from msgspec.structs import replace
 
 from profiles.money import PriceCard, TokenPrice
 from runtime.caller import Chat, HeldCaller

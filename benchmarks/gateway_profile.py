@@ -46,7 +46,7 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("executor", r"runtime/(strategies|caller)"),
     ("JSON of the request", r"read_chat|read_body|ask_of|openai/(reading|asking)|\b_ask\b"),
     ("reply", r"completion_body|served_headers|run_headers|runtime/(openai|client|refusals)"),
-    ("HTTP server", r"uvicorn/(protocols|middleware)|_Protocol"),
+    ("HTTP server", r"uvicorn/(protocols|middleware)|gateway/(connection|one_write)"),
     ("service", r"runtime/service\.py"),
     ("ASGI application", r"runtime/gateway"),
     ("tasks and timers", r"asyncio/(tasks|timeouts|locks)"),

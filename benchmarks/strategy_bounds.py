@@ -40,8 +40,8 @@ from profiles.money import PriceCard, TokenPrice
 from runtime.caller import HeldCaller
 from runtime.checkers import as_verifiers
 from runtime.ledger import Ledger, Scope
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.strategies import Request, TimeCapError, Tools, build
-from runtime.strategies.attempt import prompt_tokens_bound
 from runtime.upstream import (
     ChatCall,
     Completion,

@@ -10,7 +10,8 @@ from profiles.errors import BudgetRefusedError, InferbudgetError, UpstreamError
 from profiles.money import PriceCard
 from runtime.envelope import CallBound, Envelope, Room
 from runtime.ledger import Hold
-from runtime.strategies.attempt import Bill, Step, prompt_tokens_bound
+from runtime.prompt_bound import prompt_tokens_bound
+from runtime.strategies.attempt import Bill, Step
 from runtime.upstream import ChatCall, Completion, UpstreamRejectedError, certainly_not_sent
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -124,8 +124,7 @@ class ReplyForm:
 PLAIN = ReplyForm()
 
 
-@dataclass(frozen=True, slots=True)
-class ChatCall:
+class ChatCall(msgspec.Struct, frozen=True):
     """One call to one model.
 
     Attributes:
@@ -164,9 +163,9 @@ class ChatCall:
     continues: bool = False
     logprobs: bool = False
     reward: bool = False
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = {}
     purpose: str = "answer"
-    on_text: Callable[[str], None] | None = field(default=None, compare=False)
+    on_text: Callable[[str], None] | None = None
     tools: tuple[Mapping[str, Any], ...] | None = None
     tool_choice: str | Mapping[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -178,8 +177,7 @@ class ChatCall:
         return self.on_text is not None and self.n == 1
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """A reply.
 
     Attributes:

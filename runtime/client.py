@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from profiles.errors import InferbudgetError
 
@@ -33,8 +34,7 @@ class DisconnectedError(InferbudgetError):
     """The client is gone; nobody reads a reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A response that is ready to be sent."""
 
     status: int

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -18,14 +19,15 @@ from profiles.errors import InputError
 from profiles.external_data import AS_ONNX
 
 Vector = NDArray[np.float32]
+UNIFORM_BITS = 24
+"""Of a number that draws: float32 has no more, and would round one just below 1 up to it."""
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _QUIET, _DEFAULT = 4, 2  # fatal only, warnings
 _OUTPUTS = ["class_index", "strategy_index"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """How one request will be answered.
 
     Attributes:
@@ -69,6 +71,7 @@ class DecisionSession:
         content = _content(graph) if isinstance(graph, Path) else graph
         require_graph(policy, content, where)
         self._session = _session(content, where, require_gpu=require_gpu)
+        self._known = cache(self._decision)
 
     @property
     def provider(self) -> str:
@@ -137,13 +140,11 @@ class DecisionSession:
             "rung": np.array(rungs, dtype=np.int64),
             "uniform": np.array([u if 0 <= u < 1 else 0.0 for u in uniforms], dtype=np.float32),
         }
-        classes, strategies = self._session.run(_OUTPUTS, feeds)
-        return [
-            self._decision(label, int(class_index), int(strategy_index), rung)
-            for label, class_index, strategy_index, rung in zip(
-                sorted_by[self._inputs[-1]], classes, strategies, rungs, strict=True
-            )
-        ]
+        classes, strategies = (found.tolist() for found in self._session.run(_OUTPUTS, feeds))
+        if min(classes) < 0:
+            raise self._unknown_label(sorted_by[self._inputs[-1]][classes.index(min(classes))])
+        clamped = (min(max(rung, 0), self._last_rung) for rung in rungs)
+        return list(map(self._known, classes, strategies, clamped))
 
     def _sorted_by(
         self, texts_or_labels: Sequence[str], labels: Sequence[str] | None
@@ -172,27 +173,27 @@ class DecisionSession:
         unread = np.full(expected, np.nan, dtype=np.float32)
         return {EMBEDDING: unread if vectors is None else vectors.astype(np.float32, copy=False)}
 
-    def _decision(self, label: str, class_index: int, strategy_index: int, rung: int) -> Decision:
-        names = self._policy.classes.names
-        if class_index < 0:
-            named = self._inputs == ("label",)
-            raise InputError(
-                "this label is not a class of the policy"
-                if named
-                else "this policy does not know the label",
-                where="class label",
-                expected=_expected_label(self._policy),
-                got=repr(label[:80]),
-                next_step=f"send the {'class' if named else 'label'} that the operator gave you",
-            )
-        class_name = names[class_index]
+    def _decision(self, class_index: int, strategy_index: int, rung: int) -> Decision:
+        class_name = self._policy.classes.names[class_index]
         return Decision(
             class_name=class_name,
             class_index=class_index,
             strategy=self._texts[strategy_index],
             strategy_index=strategy_index,
-            rung=min(max(rung, 0), self._last_rung),
+            rung=rung,
             expected_cost_usd=self._policy.strategies[strategy_index].cost_usd(class_name),
+        )
+
+    def _unknown_label(self, label: str) -> InputError:
+        named = self._inputs == ("label",)
+        return InputError(
+            "this label is not a class of the policy"
+            if named
+            else "this policy does not know the label",
+            where="class label",
+            expected=_expected_label(self._policy),
+            got=repr(label[:80]),
+            next_step=f"send the {'class' if named else 'label'} that the operator gave you",
         )
 
 
@@ -220,6 +221,19 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def text_and_label(policy: Policy, prompt: str, label: str | None) -> tuple[str, str | None]:
+    """What a request is sorted by: its prompt or class, and the label beside a prompt.
+
+    Raises:
+        InputError: The class label is missing.
+    """
+    inputs = policy.classes.inputs
+    if "label" in inputs and label is None:
+        raise missing_label(policy)
+    text = prompt if "text" in inputs else label
+    return text or "", label if len(inputs) > 1 else None
 
 
 def missing_label(policy: Policy) -> InputError:

@@ -49,6 +49,7 @@ class Embedder:
         encoder: Reads them; nobody else may use it meanwhile.
         timeout_s: Seconds from asking until a prompt counts as not read.
         most_waiting: Prompts that may wait; a further one counts as not read at once.
+        unread: Goes on with these counts, of the embedder whose place it takes.
 
     Attributes:
         provider: The execution provider that really runs the encoder.
@@ -57,10 +58,15 @@ class Embedder:
     """
 
     def __init__(
-        self, encoder: Encoder, *, timeout_s: float = TIMEOUT_S, most_waiting: int = _MOST_WAITING
+        self,
+        encoder: Encoder,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        most_waiting: int = _MOST_WAITING,
+        unread: Counter[str] | None = None,
     ) -> None:
         self.provider = encoder.provider
-        self.unread = Counter(dict.fromkeys(REASONS, 0))
+        self.unread = Counter(dict.fromkeys(REASONS, 0)) if unread is None else unread
         self._encoder = encoder
         self._timeout_s = timeout_s
         self._most_waiting = most_waiting

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+import msgspec
+
 from profiles.errors import InputError
 from runtime.ledger import limit_nano_usd
 
@@ -44,8 +46,7 @@ class Envelope:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class CallBound:
+class CallBound(msgspec.Struct, frozen=True):
     """The most that one call can use.
 
     Attributes:

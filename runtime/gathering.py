@@ -1,61 +1,26 @@
-"""Requests that came in the same turn of the event loop, decided in one run of the graph.
+"""Requests that come together, decided in one run of the graph.
 
 A run costs about as much for many short prompts as for one, so a busy gateway decides for a
-fraction of the time, and an idle one waits no longer than for what has arrived already.
+fraction of the time. Who came waits as long as every turn of the event loop brings another one: an
+idle gateway waits for one turn, in which nothing happens.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+
+import msgspec
 
 from profiles.errors import InputError
-from runtime.decision import Decision, Vector
+from runtime.decision import Decision, DecisionSession
 
 MOST_ROWS = 64
 MOST_CHARACTERS = 8_192
 """Of the prompts of one run, so that it keeps the event loop for about 2 ms at most."""
 
 
-class Decider(Protocol):
-    """What `runtime.decision.DecisionSession` does."""
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that really runs the graph."""
-
-    def decide(
-        self,
-        text_or_label: str,
-        rung: int,
-        uniform: float,
-        label: str | None = None,
-        vector: Vector | None = None,
-    ) -> Decision:
-        """Decide one request.
-
-        Raises:
-            InputError: The policy does not know the label, or needs one beside the prompt.
-        """
-
-    def decide_many(
-        self,
-        texts_or_labels: Sequence[str],
-        rungs: Sequence[int],
-        uniforms: Sequence[float],
-        labels: Sequence[str] | None = None,
-    ) -> list[Decision]:
-        """Decide several in one run, each as alone.
-
-        Raises:
-            InputError: One of them cannot be decided.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What one request is decided by.
 
     Attributes:
@@ -72,18 +37,19 @@ class Question:
 
 
 class Gathering:
-    """Questions of one turn of the event loop.
+    """Questions of turns of the event loop that follow each other.
 
     Args:
         decider: Answers them.
     """
 
-    def __init__(self, decider: Decider) -> None:
+    def __init__(self, decider: DecisionSession) -> None:
         self._decider = decider
         self._waiting: list[tuple[Question, asyncio.Future[Decision]]] = []
+        self._seen = 0  # of them, at the last look
 
     async def decide(self, question: Question) -> Decision:
-        """Decide it with the others that are asked before the event loop comes round.
+        """Decide it with the others that are asked until a turn of the event loop brings none.
 
         Raises:
             InputError: The policy does not know the label, or needs one beside the prompt.
@@ -96,7 +62,11 @@ class Gathering:
         return await decided
 
     def _run(self) -> None:
-        asked, self._waiting = self._waiting, []
+        if self._seen < len(self._waiting) < MOST_ROWS:
+            self._seen = len(self._waiting)
+            asyncio.get_running_loop().call_soon(self._run)
+            return
+        asked, self._waiting, self._seen = self._waiting, [], 0
         rows: list[tuple[Question, asyncio.Future[Decision]]] = []
         characters = 0
         for question, decided in asked:

@@ -24,12 +24,12 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from profiles.errors import InputError
 from profiles.measuring.jobs import Key

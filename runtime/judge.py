@@ -13,7 +13,7 @@ from profiles.money import PriceCard, TokenPrice
 from profiles.observation import LONGEST_ANSWER
 from runtime.caller import Chat, HeldCaller
 from runtime.ledger import Hold, Ledger, Scope
-from runtime.strategies.attempt import prompt_tokens_bound
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.strategies.scoring import unframed
 from runtime.upstream import ChatCall, Message
 

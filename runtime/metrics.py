@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -30,7 +31,7 @@ class Metrics:
         *,
         digest: str,
         provider: str,
-        embedder: Embedder | None = None,
+        embedder: Callable[[], Embedder | None] | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_LedgerCollector(ledger, tools))
@@ -42,6 +43,7 @@ class Metrics:
             ("class", "strategy", "outcome"),
             registry=self._registry,
         )
+        self._requests_of = cache(self._requests.labels)
         self.decision = Histogram(
             "inferbudget_decision_seconds",
             "Seconds from a parsed request to its held money, without the encoder's.",
@@ -61,6 +63,7 @@ class Metrics:
             buckets=_REQUEST_BUCKETS_S,
             registry=self._registry,
         )
+        self._seconds_of = cache(self._seconds.labels)
         self._shadow = Counter(
             "inferbudget_shadow_requests",
             "What the shadow policy would have done, and whether by the same strategy.",
@@ -110,11 +113,11 @@ class Metrics:
         Outcomes: answered, downgraded, incomplete, rejected (by the upstream), failed, stopping,
         disconnected; refused (by the budget), invalid, unauthorised.
         """
-        self._requests.labels(class_name, strategy, outcome).inc()
+        self._requests_of(class_name, strategy, outcome).inc()
 
     def took(self, outcome: str, seconds: float) -> None:
         """A request that was begun has ended."""
-        self._seconds.labels(outcome).observe(seconds)
+        self._seconds_of(outcome).observe(seconds)
 
     def shadowed(self, decision: ShadowDecision, *, agrees: bool) -> None:
         """Count what a shadow policy would have done."""
@@ -128,24 +131,27 @@ class Metrics:
 
 
 class _EncoderCollector(Collector):
-    """What runs the encoder, and the prompts that it did not read."""
+    """What runs the encoder, and the prompts that it did not read; of the one in use."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Callable[[], Embedder | None]) -> None:
         self._embedder = embedder
 
     def collect(self) -> Iterator[Metric]:
+        embedder = self._embedder()
+        if embedder is None:
+            return
         provider = GaugeMetricFamily(
             "inferbudget_encoder_provider_info",
             "The execution provider that really runs the encoder.",
             labels=["provider"],
         )
-        provider.add_metric([self._embedder.provider], 1)
+        provider.add_metric([embedder.provider], 1)
         unread = CounterMetricFamily(
             "inferbudget_unread_prompts",
             "Prompts that the encoder did not read: they took the last class.",
             labels=["reason"],
         )
-        for reason, count in self._embedder.unread.items():
+        for reason, count in embedder.unread.items():
             unread.add_metric([reason], count)
         yield from (provider, unread)
 

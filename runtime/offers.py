@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from policies.bounds import refuse_if_never_used, token_cap
-from policies.policy import Policy, StrategyEntry
+from policies.fallbacks import fallbacks
+from policies.policy import Policy
 from profiles.errors import BudgetRefusedError, InputError
 from profiles.methods.counting import EMPTY_PROMPT
 from profiles.methods.passing import passes_through
@@ -189,24 +190,6 @@ def _one_per_token(policy: Policy) -> PriceCard:
     """Each model's tokens at one nano-dollar: what a strategy costs by it are its tokens."""
     one = TokenPrice(input=1e-3, output=1e-3)
     return PriceCard(models=dict.fromkeys(policy.prices.models, one))
-
-
-def fallbacks(entries: Iterable[StrategyEntry], class_name: str, strategy: str) -> tuple[str, ...]:
-    """The drawn strategy, then what may answer in its place, in order.
-
-    First every strategy of the policy that is no dearer by mean measured dollars in this class,
-    dearest first. Then the dearer ones, cheapest first: one of them fits where the drawn one does
-    not only because its bound is lower (a cascade is cheap on average and bounded by its last
-    stage). A strategy whose cost in this class is unknown is never a substitute.
-    """
-    costs = {entry.text: entry.cost_usd(class_name) for entry in entries}
-    own = costs.pop(strategy, None)
-    if own is None:
-        return (strategy,)
-    known = [(cost, text) for text, cost in costs.items() if cost is not None]
-    cheaper = sorted(((cost, text) for cost, text in known if cost <= own), reverse=True)
-    dearer = sorted((cost, text) for cost, text in known if cost > own)
-    return (strategy, *(text for _, text in (*cheaper, *dearer)))
 
 
 def _executors(policy: Policy, tools: Tools) -> dict[str, StrategyExecutor[Any]]:

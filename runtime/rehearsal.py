@@ -16,6 +16,7 @@ import numpy as np
 
 from policies.decide import Tables
 from policies.draws import Asked, Drawn
+from policies.fallbacks import fallbacks
 from policies.policy import Policy
 from policies.verify import read_enforceable
 from profiles.errors import BudgetRefusedError, InputError, UnknownValueError
@@ -23,15 +24,14 @@ from profiles.money import to_usd
 from runtime import openai, pacing
 from runtime.caller import CapRefusedError
 from runtime.checkers import Verifier
-from runtime.decision import Decision, DecisionSession, Vector
+from runtime.decision import UNIFORM_BITS, Decision, DecisionSession, Vector, text_and_label
 from runtime.embedding import embed_all, open_encoder
-from runtime.gathering import Decider
 from runtime.money_left import EVERY_WINDOW_BEGINS_S, MoneyLeft, money_left
-from runtime.offers import Offer, Offers, fallbacks, hold_first
+from runtime.offers import Offer, Offers, hold_first
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.replay import MeasuredBounds
-from runtime.service import UNIFORM_BITS, Ask, scopes, sorted_by
+from runtime.service import scopes
 from runtime.strategies import Tools
-from runtime.strategies.attempt import prompt_tokens_bound
 from runtime.upstream import Message
 
 _DRAWS = 2**UNIFORM_BITS
@@ -55,7 +55,7 @@ class Rehearsal:
     def __init__(
         self,
         policy: Policy,
-        decider: Decider,
+        decider: DecisionSession,
         read: Callable[[str], Vector | None] | None = None,
     ) -> None:
         self.policy = policy
@@ -137,7 +137,7 @@ class Rehearsal:
         self, asked: Asked, rung: int, vector: Vector | None
     ) -> Iterator[tuple[Decision, float]]:
         """Decisions of the graph with their shares of draws."""
-        text, label = sorted_by(self.policy, Ask((), asked.prompt or "", asked.label))
+        text, label = text_and_label(self.policy, asked.prompt or "", asked.label)
 
         @cache
         def decide(uniform: float) -> Decision:

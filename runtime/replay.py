@@ -19,17 +19,16 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from policies.fallbacks import fallbacks
 from policies.policy import Policy, StrategyEntry
 from policies.verify import read_enforceable
 from profiles.difficulty.reading.encoder import Encoder
 from profiles.errors import BudgetRefusedError, InputError, UnknownValueError
 from profiles.money import to_nano_usd, to_usd
 from runtime import pacing
-from runtime.decision import Decision, DecisionSession, Vector
+from runtime.decision import UNIFORM_BITS, Decision, DecisionSession, Vector
 from runtime.embedding import embed_all, open_encoder
 from runtime.ledger import Ledger, Scope, limit_nano_usd
-from runtime.offers import fallbacks
-from runtime.service import UNIFORM_BITS
 
 Recorded = tuple[float | None, float | None, float | None]
 Outcomes = Mapping[str, Mapping[str, Recorded]]

@@ -81,7 +81,7 @@ _reply_decoder = msgspec.json.Decoder(_Reply)
 _piece_decoder = msgspec.json.Decoder(_Piece)
 _error_decoder = msgspec.json.Decoder(_ErrorReply)
 _usage_decoder = msgspec.json.Decoder(_Usage)
-_details_decoder = msgspec.json.Decoder(_Details)
+_details_decoder = msgspec.json.Decoder(_Details | None)
 _logprobs_decoder = msgspec.json.Decoder(_Logprobs | None)
 
 
@@ -293,6 +293,6 @@ def _cached(usage: _Usage) -> int | None:
 def _details(raw: msgspec.Raw) -> _Details:
     """What a provider says about kinds of tokens; nothing where it is not of that shape."""
     try:
-        return _details_decoder.decode(raw)
+        return _details_decoder.decode(raw) or _Details()
     except (msgspec.MsgspecError, RecursionError):
         return _Details()

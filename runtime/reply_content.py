@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Protocol
 
 import aiohttp
 
@@ -41,11 +42,18 @@ class UpstreamRejectedError(UpstreamError):
         super().__init__(message, status=status)
 
 
+class Stream(Protocol):
+    """Bytes that come from somewhere, such as `aiohttp.StreamReader`."""
+
+    async def readany(self) -> bytes:
+        """Some of them, none at the end."""
+
+
 class Content:
     """A reply's bytes as they come, and not too many of them."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._stream = response.content
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._left = _MAX_REPLY_BYTES
 
     async def next(self) -> bytes:
@@ -115,17 +123,16 @@ async def _take_events(content: Content, begin: bytes, reply: StreamedReply) -> 
         reply.take(event)
 
 
-def status_error(response: aiohttp.ClientResponse, content: bytes) -> UpstreamError:
+def status_error(status: int, headers: Mapping[str, str], content: bytes) -> UpstreamError:
     """What a status other than 200 means: a rejection where it says so and no bill came with it.
 
     A 503 says so only in words of the model server's own, `Retry-After` or an error in JSON: a
     proxy writes one too when its connection broke with the request on it, and nobody knows then
     whether the server behind it has done the work.
     """
-    status = response.status
     detail = content[:_EXCERPT_BYTES].decode("utf-8", "replace")
     message = f"the upstream answered with status {status}: {detail}"
-    retry = _retry_after_s(response.headers.get("retry-after", ""))
+    retry = _retry_after_s(headers.get("retry-after", ""))
     rejected = status in _REJECTED or (
         status == _UNAVAILABLE and (retry is not None or is_refusal(content))
     )

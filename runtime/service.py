@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from planner.spec import Window
 from policies.policy import Policy
@@ -20,28 +22,26 @@ from profiles.money import PriceCard
 from runtime import pacing
 from runtime.caller import Chat, HeldCaller
 from runtime.chat import PLAIN, ReplyForm
-from runtime.decision import Decision, Vector, missing_label
+from runtime.decision import UNIFORM_BITS, Decision, DecisionSession, Vector, text_and_label
 from runtime.envelope import Envelope
-from runtime.gathering import Decider, Gathering, Question
+from runtime.gathering import Gathering, Question
 from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
 from runtime.logs import REQUEST_ID
 from runtime.offers import Offer, Offers, admit_first
 from runtime.strategies import Outcome, Request, Tools
 from runtime.strategies.attempt import Bill
 from runtime.tenants.identity import Identity
+from runtime.tenants.request_limits import RequestLimits
 from runtime.tenants.users import UserAccounts
 from runtime.upstream import Message
 
-# float32 has 24 bits of fraction: with more, a number just below 1 would round up to it.
-UNIFORM_BITS = 24
 LONG_TEXT = 8_192
 """Characters that are decided in about 2 ms, whatever the script; 1 MiB takes 0.1 to 0.3 s.
 
 A longer prompt is decided in a thread: ONNX Runtime lets the event loop go on meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A request as it arrived.
 
     Attributes:
@@ -73,8 +73,7 @@ class Ask:
     identity: Identity | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """An answer with everything that led to it.
 
     Attributes:
@@ -101,8 +100,7 @@ class Served:
         return "downgraded" if self.downgraded else "answered"
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True):
     """A strategy that fits the money, with its hold and what it is asked."""
 
     strategy: str
@@ -178,6 +176,7 @@ class Service:
         counts_tokens: Whether budgets count tokens.
         gpu_seconds: GPU-seconds per million tokens of every model, where budgets count them; a card
             like that of prices.
+        pacer: Of a service with the same policy whose place it takes.
 
     Raises:
         InputError: A strategy cannot be executed.
@@ -187,7 +186,7 @@ class Service:
     def __init__(
         self,
         policy: Policy,
-        decider: Decider,
+        decider: DecisionSession,
         upstream: Chat,
         tools: Tools,
         *,
@@ -197,6 +196,7 @@ class Service:
         users: UserAccounts | None = None,
         counts_tokens: bool = False,
         gpu_seconds: PriceCard | None = None,
+        pacer: pacing.Pacer | None = None,
     ) -> None:
         self.policy = policy
         self.decider = decider
@@ -208,8 +208,9 @@ class Service:
         self._upstream = upstream
         self._random = random.SystemRandom() if seed is None else random.Random(seed)
         self._envelope = envelope_of(policy)
+        self._envelope_within = lru_cache(partial(RequestLimits.within, envelope=self._envelope))
         self._offers = Offers(policy, tools, counts_tokens=counts_tokens, gpu_seconds=gpu_seconds)
-        self._pacer = pacing.Pacer.of(policy)
+        self.pacer = pacing.Pacer.of(policy) if pacer is None else pacer
         self._forecasts = forecasts(policy)
         self._running: set[asyncio.Task[Served]] = set()
         self._starting: set[str] = set()  # decided or held at this moment, and not running yet
@@ -269,7 +270,7 @@ class Service:
         Raises:
             InputError: The class label is missing or unknown.
         """
-        text, label = sorted_by(self.policy, ask)
+        text, label = text_and_label(self.policy, ask.prompt_text, ask.label)
         drawn = self.rung(), self._uniform()
         if vector is None and not self.is_long(ask):
             return await self._gathering.decide(Question(text, *drawn, label))
@@ -304,7 +305,7 @@ class Service:
 
     def rung(self) -> int:
         """The step of the ladder that the money left can carry: of all budgets, the cheapest."""
-        return self._pacer.rung(
+        return self.pacer.rung(
             self._forecasts,
             self.ledger.state,
             now_s=self.ledger.now_s,
@@ -336,7 +337,8 @@ class Service:
         identity = ask.identity
         if identity is None:
             return request, self._scopes
-        identity.limits.refuse_prompt(request.prompt_tokens_bound)
+        if identity.limits.prompt_tokens is not None:
+            identity.limits.refuse_prompt(request.prompt_tokens_bound)
         self._users.open(identity)
         return request, self._scopes + identity.scopes(class_name)
 
@@ -348,7 +350,7 @@ class Service:
         return self._offers.of(class_name, strategy, prompt_tokens, ask.max_tokens, passing=passing)
 
     def _envelope_of(self, ask: Ask) -> Envelope:
-        return ask.identity.limits.within(self._envelope) if ask.identity else self._envelope
+        return self._envelope_within(ask.identity.limits) if ask.identity else self._envelope
 
     async def _hold(self, request_id: str, decision: Decision, ask: Ask) -> _Held:
         """The drawn strategy, or the first substitute that the money still holds."""
@@ -363,7 +365,7 @@ class Service:
         executor = self._offers.executors[held.strategy]
         began_s = time.perf_counter()
         outcome = await executor.answer(held.request, caller)
-        self._pacer.answered(time.perf_counter() - began_s)
+        self.pacer.answered(time.perf_counter() - began_s)
         return Served(
             request_id=held.hold.request_id,
             class_name=decision.class_name,
@@ -382,20 +384,29 @@ class Service:
             return
         served = task.result()
         if not served.downgraded:
-            self._pacer.charged(served.rung, hold.charged.nano_usd)
+            self.pacer.charged(served.rung, hold.charged.nano_usd)
 
 
-def sorted_by(policy: Policy, ask: Ask) -> tuple[str, str | None]:
-    """What a request is sorted by: its prompt or class, and the label beside a prompt.
+def on_behalf(ask: Ask, identity: Identity | None, user: str | None) -> Ask:
+    """A request with whoever's key sent it, within the key's limits.
+
+    Args:
+        ask: What is asked.
+        identity: Of the key; None where clients are not told apart.
+        user: Whom the request names.
 
     Raises:
-        InputError: The class label is missing.
+        RequestLimitError: More messages or tools than the key may send.
+        InputError: A label that the key may not ask for, or a user's name that is too long.
     """
-    inputs = policy.classes.inputs
-    if "label" in inputs and ask.label is None:
-        raise missing_label(policy)
-    text = ask.prompt_text if "text" in inputs else ask.label
-    return text or "", ask.label if len(inputs) > 1 else None
+    if identity is None:
+        return ask
+    limits = identity.limits
+    limits.refuse_parts(messages=len(ask.messages), tools=len(ask.form.tools or ()))
+    identity.refuse_label(ask.label)
+    return replace(
+        ask, max_tokens=limits.allowed_tokens(ask.max_tokens), identity=identity.of_user(user)
+    )
 
 
 def envelope_of(policy: Policy) -> Envelope:

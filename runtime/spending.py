@@ -13,7 +13,7 @@ from profiles.money import PriceCard, TokenPrice
 from runtime.caller import Chat, HeldCaller
 from runtime.journal import Journal, Useful
 from runtime.ledger import Hold, Ledger, Scope
-from runtime.strategies.attempt import prompt_tokens_bound
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.upstream import ChatCall, Completion, UpstreamRejectedError, certainly_not_sent
 
 UNPRICED = TokenPrice(input=0, output=0)

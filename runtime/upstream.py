@@ -167,7 +167,7 @@ class Upstream:
         """
         body = request_body(call, model=self._names.get(call.model), cap_field=self._cap_field)
         endpoint = self._reward_endpoint if call.reward else self._endpoint
-        return await self._sent(endpoint, body, partial(_answer, call, time.perf_counter()))
+        return await self._sent(endpoint, body, partial(answer_in, call, time.perf_counter()))
 
     async def embeddings(self, model: str, body: bytes) -> Embeddings:
         """Pass a request for embeddings through; all of it stays as it is but the model's name.
@@ -182,7 +182,7 @@ class Upstream:
         """
         endpoint = beside(self._endpoint, "/embeddings")
         sent = embeddings_body(body, self._names.get(model, model))
-        return await self._sent(endpoint, sent, partial(_vectors, time.perf_counter()))
+        return await self._sent(endpoint, sent, partial(vectors_in, time.perf_counter()))
 
     async def probe(self, path: str, timeout_s: float) -> None:
         """Ask for a page of the host, on a connection of its own.
@@ -226,9 +226,9 @@ class Upstream:
             async with self._session.post(
                 endpoint, data=body, headers=outgoing_headers(), allow_redirects=False
             ) as response:
-                content = Content(response)
+                content = Content(response.content)
                 if response.status != 200:
-                    raise status_error(response, await content.rest())
+                    raise status_error(response.status, response.headers, await content.rest())
                 return await read(content)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             raise self._failure(error, wire) from error
@@ -272,7 +272,12 @@ class Upstream:
         return text
 
 
-async def _answer(call: ChatCall, start: float, content: Content) -> Completion:
+async def answer_in(call: ChatCall, start: float, content: Content) -> Completion:
+    """What a reply answers to a call that began then, by `time.perf_counter`.
+
+    Raises:
+        UpstreamError: It is unusable, or was cut off.
+    """
     if call.streams and call.on_text is not None:
         return await streamed(content, call.on_text, start)
     whole = await content.rest()
@@ -280,7 +285,8 @@ async def _answer(call: ChatCall, start: float, content: Content) -> Completion:
     return read(whole, time.perf_counter() - start)
 
 
-async def _vectors(start: float, content: Content) -> Embeddings:
+async def vectors_in(start: float, content: Content) -> Embeddings:
+    """Likewise to a request for embeddings."""
     return embeddings(await content.rest(), time.perf_counter() - start)
 
 

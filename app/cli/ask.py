@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +141,7 @@ async def _answered(prepared: Prepared, url: str, timeout_s: float) -> Outcome:
         FindingError: There was none within the limits.
     """
     from runtime import Upstream
-    from runtime.serve import UPSTREAM_API_KEY
+    from runtime.sources import UPSTREAM_API_KEY
     from runtime.strategies import TimeCapError
 
     key = os.environ.get(UPSTREAM_API_KEY)
@@ -158,7 +157,9 @@ async def _answered(prepared: Prepared, url: str, timeout_s: float) -> Outcome:
 
 
 def _result(prepared: Prepared, found: Outcome, *, trace: bool) -> dict[str, Any]:
-    result = asdict(found)
+    from msgspec import to_builtins
+
+    result: dict[str, Any] = to_builtins(found)
     steps = result.pop("steps")
     del result["tool_calls"]  # no tools are offered here
     result["answer"] = result.pop("text")

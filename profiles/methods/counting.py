@@ -92,7 +92,8 @@ def quoted(text: str, max_tokens: int) -> str:
 
 def lowest(*caps: int | None) -> int | None:
     """The least of those that there are."""
-    return min((cap for cap in caps if cap is not None), default=None)
+    known = [cap for cap in caps if cap is not None]
+    return min(known) if known else None
 
 
 def split(answers: int, most: int) -> Iterator[int]:

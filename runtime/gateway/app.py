@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
+from profiles.errors import InputError
 from runtime import openai
 from runtime.client import Client, DisconnectedError, Receive, Reply, Send, departure_of
 from runtime.embedding import Embedder
@@ -20,6 +21,7 @@ from runtime.gateway.headers import Headers
 from runtime.gateway.refused import RefusedError, not_allowed
 from runtime.gateway.witness import Arrival, Witness
 from runtime.metrics import CONTENT_TYPE, Metrics
+from runtime.operation_metrics import KeyCollector
 from runtime.recording.recorder import Recorder
 from runtime.refusals import failure_reply
 from runtime.service import Service
@@ -32,13 +34,17 @@ if TYPE_CHECKING:
 
 _encoder = msgspec.json.Encoder()
 _MODELS = "/v1/models"
-_EMBEDDINGS = "/v1/embeddings"
+EMBEDDINGS = "/v1/embeddings"
 _DRY_RUN = "/dry-run"
 _Admitted = TypeVar("_Admitted")
+_log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """ASGI application.
+    """ASGI application, served by itself or within another one.
+
+    Served by itself its server's lifespan opens and closes it. An application that mounts it does
+    so within its own: ``async with gateway``. Its paths begin below the prefix of the mount.
 
     Args:
         service: Answers the requests.
@@ -55,11 +61,13 @@ class Gateway:
         replica: Name of this process in what is recorded.
         drain_s: Seconds that calls in flight may take to end when a client leaves or the gateway
             stops; what may have been sent by then is charged at its bound.
+        takes_models: Clients may name a model of the policy too; the policy chooses all the same.
         unready: What is missing so that requests can be answered; nothing where it is all there.
         around: Is entered before the first request and left after the last one.
 
     Attributes:
         metrics: What Prometheus reads.
+        embedder: Reads prompts of new requests; None where the policy names no encoder.
         failed: Why the gateway could not start, None where it could.
 
     Raises:
@@ -81,6 +89,7 @@ class Gateway:
         tracing: Tracing | None = None,
         replica: str = "",
         drain_s: float = 30.0,
+        takes_models: bool = False,
         unready: Callable[[], Sequence[str]] = tuple,
         around: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
@@ -89,15 +98,21 @@ class Gateway:
         self._around = around
         self._unready = unready
         self.failed: Exception | None = None
+        self._opened = around is None
+        self._leaving = False
         self._stopping = False
         self.metrics = Metrics(
             service.ledger,
             service.tools,
             digest=policy.digest,
             provider=service.decider.provider,
-            embedder=embedder,
+            embedder=(lambda: self.embedder) if embedder else None,
         )
+        if tenants is not None:
+            self.metrics.collect(KeyCollector(self._access.refused))
+        self.embedder = embedder
         self._drain_s = drain_s
+        self._takes_models = takes_models
         self._shadow = shadow
         self._recorder = recorder
         self._tracing = tracing
@@ -116,11 +131,37 @@ class Gateway:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._http(scope, Client(receive, send, departure_of(scope)))
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+
+    async def __aenter__(self) -> Self:
+        """Enter what is around it, and answer from now on.
+
+        Raises:
+            InputError: It was closed before.
+            StoreError: The store of the budgets cannot be reached.
+        """
+        if self._stopping:
+            raise InputError("this gateway was closed", next_step="make another one")
+        if self._around is not None:
+            await self._around.__aenter__()
+        self._opened = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let running requests end, as of `stop`, and leave what is around it."""
+        await self.stop()
+        if self._around is not None:
+            await self._around.__aexit__(None, None, None)
 
     @property
     def service(self) -> Service:
         """Answers new requests."""
         return self._flow.service
+
+    def leave(self) -> None:
+        """Say that this gateway is not ready any more, and answer requests as before."""
+        self._leaving = True
 
     async def stop(self) -> None:
         """Begin no request any more; let running ones end, and give up those that take too long.
@@ -149,6 +190,7 @@ class Gateway:
         flow = self._flow_of(service, embedder, embeddings)
         self._former = [former for former in (*self._former, self._flow) if former.is_busy]
         self._flow = flow
+        self.embedder = embedder
         self._access.tenants = tenants
         self.metrics.policy(service.policy.digest, service.decider.provider)
 
@@ -159,26 +201,30 @@ class Gateway:
         embeddings: EmbeddingService | None,
     ) -> Flow:
         witness = Witness(self.metrics, service.policy, self._replica, self._recorder, self._shadow)
-        return Flow(service, witness, embedder, embeddings, drain_s=self._drain_s)
+        return Flow(
+            service,
+            witness,
+            embedder,
+            embeddings,
+            drain_s=self._drain_s,
+            takes_models=self._takes_models,
+        )
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] == "lifespan.startup":
             try:
-                if self._around is not None:
-                    await self._around.__aenter__()
+                await self.__aenter__()
             except Exception as error:
                 self.failed = error
                 await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
                 return
             await send({"type": "lifespan.startup.complete"})
-        await self.stop()
-        if self._around is not None:
-            await self._around.__aexit__(None, None, None)
+        await self.__aexit__()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: dict[str, Any], client: Client) -> None:
         try:
-            reply = await self._route(scope["path"], scope["method"], scope["headers"], client)
+            reply = await self._route(path_in(scope), scope["method"], scope["headers"], client)
         except DisconnectedError:
             return
         except RefusedError as error:
@@ -200,6 +246,9 @@ class Gateway:
         if page is not None:
             _require(path, method, "GET")
             return page()
+        if not self._opened:
+            _log.error("nobody opened this gateway: enter it in the lifespan of its application")
+            raise RefusedError(503, "the gateway is not open", outcome="stopping")
         if path == _DRY_RUN:
             self._admitted(self._access.operator, headers)
             _require(path, method, "POST")
@@ -209,7 +258,7 @@ class Gateway:
         if api is not None:
             _require(path, method, "POST")
             return await self._answer(api, path, headers, client, identity)
-        if path == _EMBEDDINGS:
+        if path == EMBEDDINGS:
             _require(path, method, "POST")
             return await self._flow.embed(headers, client, identity)
         if path == _MODELS or path.startswith(_MODELS + "/"):
@@ -222,6 +271,9 @@ class Gateway:
             return admit(headers)
         except RefusedError as error:
             self.metrics.request("", "", error.outcome)
+            raise
+        except InputError:  # its tags
+            self.metrics.request("", "", "invalid")
             raise
 
     async def _answer(
@@ -245,8 +297,9 @@ class Gateway:
         return Reply(200, openai.model_body(name))
 
     def _ready(self) -> Reply:
-        if self._stopping:
-            return Reply(503, b'{"status":"stopping"}')
+        stopping = self._leaving or self._stopping
+        if stopping or not self._opened:
+            return Reply(503, b'{"status":"%b"}' % (b"stopping" if stopping else b"closed"))
         missing = self._unready()
         if missing:
             return Reply(503, _encoder.encode({"status": "unready", "missing": missing}))
@@ -256,9 +309,15 @@ class Gateway:
         return Reply(200, self.metrics.text(), ((b"content-type", CONTENT_TYPE.encode()),))
 
     def _ledger(self) -> Reply:
-        snapshot = asdict(self._flow.service.ledger.snapshot(passing=True))
+        snapshot = msgspec.to_builtins(self._flow.service.ledger.snapshot(passing=True))
         snapshot["scopes"] = {state.pop("name"): state for state in snapshot["scopes"]}
         return Reply(200, _encoder.encode({"format_version": "2.0", **snapshot}))
+
+
+def path_in(scope: Mapping[str, Any]) -> str:
+    """The path of a request below the prefix that the application is mounted at."""
+    path, prefix = str(scope["path"]), scope.get("root_path", "")
+    return path.removeprefix(prefix) if prefix and path.startswith(f"{prefix}/") else path
 
 
 def _require(path: str, method: str, wanted: str) -> None:

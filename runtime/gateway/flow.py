@@ -7,10 +7,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from profiles.errors import InputError, UpstreamError
 from runtime import openai
@@ -29,17 +30,17 @@ from runtime.gateway.headers import (
 from runtime.gateway.refused import RefusedError, outcome_of, reply_to, stopping
 from runtime.gateway.witness import Arrival, Witness
 from runtime.recording.record import Ending
-from runtime.service import Ask, Run, Served, Service
+from runtime.service import Ask, Run, Served, Service, on_behalf
 from runtime.tenants.identity import Identity
 from runtime.tenants.request_limits import RequestLimits
+from runtime.upstreams import models_of
 
 MODEL = "inferbudget"
 _encoder = msgspec.json.Encoder()
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry:
+class Inquiry(msgspec.Struct, frozen=True):
     """One HTTP request whose sender may come in.
 
     Attributes:
@@ -64,6 +65,7 @@ class Flow:
         embedder: Reads the prompts, for a policy that names an encoder, and for no other.
         embeddings: Answers requests for embeddings; None refuses them.
         drain_s: Seconds that calls in flight may take to end when a client leaves.
+        takes_models: Clients may name a model of the policy too.
 
     Attributes:
         service: Answers the requests.
@@ -81,10 +83,12 @@ class Flow:
         embeddings: EmbeddingService | None,
         *,
         drain_s: float,
+        takes_models: bool = False,
     ) -> None:
         _refuse_misplaced(embedder, service)
         self.service = service
-        self._own_models = tuple(dict.fromkeys((MODEL, service.policy.workload)))
+        named = models_of(service.policy) if takes_models else ()
+        self._own_models = tuple(dict.fromkeys((MODEL, service.policy.workload, *named)))
         self.models = (*self._own_models, *(embeddings.models if embeddings else ()))
         self._embeddings = embeddings
         self._witness = witness
@@ -227,19 +231,8 @@ class Flow:
             )
         form = api.form(asked)
         ask = api.ask(asked, label(headers) if self._reads_label else None)
-        if identity is None:
-            return replace(ask, form=form, on_text=on_text)
-        limits = identity.limits
-        limits.refuse_parts(messages=len(ask.messages), tools=len(form.tools or ()))
-        identity.refuse_label(ask.label)
-        user = openai.user_of(asked)
-        return replace(
-            ask,
-            form=form,
-            on_text=on_text,
-            max_tokens=limits.allowed_tokens(ask.max_tokens),
-            identity=identity.of_user(user) if user else identity,
-        )
+        whole = replace(ask, form=form, on_text=on_text)
+        return on_behalf(whole, identity, openai.user_of(asked))
 
     async def _stream(
         self, run: Run, client: Client, pieces: Pieces, events: openai.Events
@@ -271,9 +264,10 @@ class Flow:
                 raise
             await client.end(events.failure(reply_to(error).body))
             return None
-        last = events.text(rest) + events.closing(served)
+        first = b"" if client.begun else events.opening()  # they are numbered as they are made
+        last = first + events.text(rest) + events.closing(served)
         if not client.begun:
-            return Reply(200, events.opening() + last, (*EVENTS, *served_headers(served)))
+            return Reply(200, last, (*EVENTS, *served_headers(served)))
         await client.end(last)
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote
 
 from profiles.errors import InputError
@@ -19,7 +20,10 @@ _MOST_TAGS = 16
 
 def header(headers: Headers, name: bytes) -> bytes | None:
     """The first value of a header."""
-    return next((value for key, value in headers if key == name), None)
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
 
 
 def label(headers: Headers) -> str | None:
@@ -45,8 +49,11 @@ def tags(headers: Headers) -> tuple[str, ...]:
     Raises:
         InputError: Too many of them.
     """
-    sent = b",".join(value for key, value in headers if key == _TAGS)
-    found = tuple(tag.strip().decode("utf-8", "replace") for tag in sent.split(b",") if tag.strip())
+    sent = [value for key, value in headers if key == _TAGS]
+    if not sent:
+        return ()
+    said = [tag.strip().decode("utf-8", "replace") for tag in b",".join(sent).split(b",")]
+    found = tuple(tag for tag in said if tag)
     if len(found) > _MOST_TAGS:
         raise InputError("too many tags", where="x-inferbudget-tags", expected=f"{_MOST_TAGS}")
     return found
@@ -71,6 +78,7 @@ def served_headers(served: Served) -> tuple[Header, ...]:
     )
 
 
+@lru_cache
 def _text(text: str) -> bytes:
     """Names that are not plain ASCII travel percent-encoded."""
     plain = text.isascii() and text.isprintable()

@@ -136,8 +136,9 @@ class Hold:
 
     def begin(self, amounts: Amounts) -> None:
         """Reserve what the ledger has granted."""
-        self.reserve(amounts)
-        for account, _ in self._counted:
+        self._granted = self._left = self._free = amounts
+        for account, place in self._counted:
+            account.held += amounts[place]
             account.requests += 1
         for account in self._requests:
             account.requests += 1

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from profiles.errors import BudgetRefusedError, InputError
 from runtime.ledger.accounts import Account, Book
@@ -16,10 +17,10 @@ from runtime.ledger.scopes import Amounts, Scope, ScopeState, Snapshot, Unit
 
 Settled = Callable[[Hold], None]
 _NOBODY = ""
+_PLENTY = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """What a request asks to hold; None for what nobody said."""
 
     request_id: str
@@ -30,12 +31,16 @@ class Demand:
 
     @property
     def amounts(self) -> Amounts:
-        """Of what its calls use."""
-        return Amounts(self.nano_usd, self.tokens or 0, self.nano_gpu_s or 0)
+        """Of what its calls use; what nobody said no account counts, so of that there is plenty."""
+        tokens, nano_gpu_s = self.tokens, self.nano_gpu_s
+        return Amounts(
+            self.nano_usd,
+            _PLENTY if tokens is None else tokens,
+            _PLENTY if nano_gpu_s is None else nano_gpu_s,
+        )
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct):
     """A demand on the accounts of one moment.
 
     Attributes:
@@ -47,10 +52,10 @@ class Asked:
     """
 
     demand: Demand
-    lines: list[tuple[Account, int]] = field(default_factory=list)
-    counted: list[tuple[Account, int]] = field(default_factory=list)
-    requests: list[Account] = field(default_factory=list)
-    in_flight: list[Account] = field(default_factory=list)
+    lines: list[tuple[Account, int]] = []
+    counted: list[tuple[Account, int]] = []
+    requests: list[Account] = []
+    in_flight: list[Account] = []
 
 
 class Ledger:
@@ -79,9 +84,7 @@ class Ledger:
         self._alarms = 0
         self._overrun = 0
         self._settled = settled
-        for scope in scopes:
-            if scope.name in self._books:
-                raise InputError("two scopes share a name", where=f"scope {scope.name!r}")
+        for scope in _each_once(scopes):
             self._books[scope.name] = self._book_of(scope)
             self._lasting.add(scope.name)
 
@@ -106,9 +109,10 @@ class Ledger:
         """Define lasting scopes, or give them other limits: what is spent and held of them stays.
 
         Raises:
-            InputError: One counts something else or over another window now; none is changed.
+            InputError: Two share a name, or one counts something else or over another window now;
+                none is changed.
         """
-        books = [(self._books.get(scope.name), scope) for scope in scopes]
+        books = [(self._books.get(scope.name), scope) for scope in _each_once(scopes)]
         for book, scope in books:
             if book is not None:
                 book.refuse_another(scope)
@@ -118,6 +122,13 @@ class Ledger:
         for book, scope in books:
             if book is not None:
                 book.redefine(scope)
+
+    def require_countable(self, scopes: Iterable[Scope]) -> None:
+        """Refuse limits beyond what can be counted; one process alone counts without end.
+
+        Raises:
+            InputError: Where a store is shared, one is above what it counts.
+        """
 
     def remove(self, name: str) -> None:
         """Forget a passing scope that counts nothing in its window; nothing where there is none.
@@ -220,7 +231,7 @@ class Ledger:
         Raises:
             BudgetRefusedError: No room.
         """
-        asked = [(account, more[place]) for account, place in hold.accounts]
+        asked = [(account, more[place]) for account, place in hold.accounts if more[place]]
         self._require_room(asked, self._clock())
         hold.reserve(more)
 
@@ -237,28 +248,29 @@ class Ledger:
 
     def _asked(self, demand: Demand, now_s: float) -> Asked:
         """What a demand needs of which accounts, at this moment."""
+        given = (demand.nano_usd, demand.tokens, demand.nano_gpu_s)
         if min(demand.amounts) < 0 or demand.request_id in self._holds:
             raise InputError(
                 "this hold is not possible",
                 where=f"request {demand.request_id}",
                 expected="a new request id and amounts of at least 0",
-                got=f"{demand.amounts}",
+                got=f"nano-dollars, tokens, nano-GPU-seconds: {given}",
             )
-        given = (demand.nano_usd, demand.tokens, demand.nano_gpu_s)
         asked = Asked(demand)
+        lines, counted = asked.lines, asked.counted
         for name in self._books if demand.scopes is None else demand.scopes:
             book = self._books.get(name) or self._book(name)
             account, place = book.current(now_s), book.place
             if place is None:
-                asked.lines.append((account, 1))
+                lines.append((account, 1))
                 counts_requests = book.scope.unit is Unit.REQUESTS
                 (asked.requests if counts_requests else asked.in_flight).append(account)
                 continue
             amount = given[place]
             if amount is None:
                 raise _not_given(book.scope, demand.request_id)
-            asked.lines.append((account, amount))
-            asked.counted.append((account, place))
+            lines.append((account, amount))
+            counted.append((account, place))
         return asked
 
     def _grant(self, asked: Asked) -> Hold:
@@ -284,6 +296,15 @@ class Ledger:
             account.book.refusals += 1
         if refused:
             raise _refusal(refused, now_s)
+
+
+def _each_once(scopes: Iterable[Scope]) -> list[Scope]:
+    found: dict[str, Scope] = {}
+    for scope in scopes:
+        if scope.name in found:
+            raise InputError("two scopes share a name", where=f"scope {scope.name!r}")
+        found[scope.name] = scope
+    return list(found.values())
 
 
 def _refused(asked: Iterable[tuple[Account, int]]) -> list[tuple[Account, int]]:

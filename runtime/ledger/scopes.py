@@ -9,6 +9,8 @@ from functools import cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+
 from planner.spec import Window
 from profiles.errors import InputError
 from profiles.money import NANO_PER_USD
@@ -113,8 +115,7 @@ def _is_timezone(name: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeState:
+class ScopeState(msgspec.Struct, frozen=True):
     """A scope as it stands; amounts are in its unit.
 
     Attributes:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Protocol
 
 import msgspec
 
-from profiles.methods.counting import chat_tokens, json_bytes, message_tokens, tools_tokens
 from runtime.chat import PLAIN, ReplyForm
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.upstream import ChatCall, Completion, Message
 
 MAX_SEED = 2**31
-_INDENT = 4
-_encoder = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What is to be answered.
 
     Attributes:
@@ -56,8 +53,7 @@ class Request:
         return prompt_tokens_bound(self.messages, self.form)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One thing that happened on the way to an answer.
 
     Attributes:
@@ -120,8 +116,7 @@ class Caller(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A text that could be returned.
 
     Attributes:
@@ -146,8 +141,7 @@ class Answer:
         return 1 if self.finish_reason == "length" else 2
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """An answer and what the whole request came to.
 
     Attributes:
@@ -236,40 +230,6 @@ class Attempt:
             steps=tuple(bill.steps),
             tool_calls=best.tool_calls,
         )
-
-
-class Formed(Protocol):
-    """What a model is told beside messages: of a `ReplyForm`, or of a `ChatCall`."""
-
-    @property
-    def tools(self) -> tuple[Mapping[str, Any], ...] | None:
-        """Functions that it may ask to have called."""
-
-    @property
-    def response_format(self) -> Mapping[str, Any] | None:
-        """What its reply must be."""
-
-
-def prompt_tokens_bound(messages: Iterable[Message], form: Formed = PLAIN) -> int:
-    """No byte-level tokenizer makes more prompt tokens of messages, tools and schemas than this."""
-    tokens = chat_tokens(map(_message_bytes, messages))
-    if form.tools is not None:
-        tokens += tools_tokens(len(form.tools), _indented(form.tools))
-    if form.response_format is not None:
-        tokens += message_tokens(json_bytes(_indented(form.response_format)))
-    return tokens
-
-
-def _message_bytes(message: Message) -> int:
-    if not message.tool_calls and message.tool_call_id is None:
-        return len(message.content.encode()) + len((message.name or "").encode())
-    # templates write results of tools as JSON, and arguments with blanks that the text has not
-    arguments = sum(len(call.function.arguments.encode()) for call in message.tool_calls)
-    return json_bytes(_indented(message)) + arguments
-
-
-def _indented(value: Any) -> bytes:
-    return msgspec.json.format(_encoder.encode(value), indent=_INDENT)
 
 
 def derived_seed(seed: int, index: int) -> int:

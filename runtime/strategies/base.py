@@ -132,23 +132,30 @@ class StrategyExecutor(ABC, Generic[P]):
         self._refuse_form(request)
         attempt = Attempt(request, caller)
         try:
-            async with asyncio.timeout(request.wall_s) as limit:
+            if request.wall_s is None:
                 await self.solve(attempt)
+            else:
+                await self._solve_within(request.wall_s, attempt)
         except InferbudgetError as error:
             if attempt.best is None:
                 raise
             attempt.complete = False
             attempt.note("cut short", str(error))
+        return attempt.outcome()
+
+    async def _solve_within(self, wall_s: float, attempt: Attempt) -> None:
+        try:
+            async with asyncio.timeout(wall_s) as limit:
+                await self.solve(attempt)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             if attempt.best is None:
                 raise TimeCapError(
-                    f"no answer within {request.wall_s:g} s, which one request may take"
+                    f"no answer within {wall_s:g} s, which one request may take"
                 ) from error
             attempt.complete = False
-            attempt.note("cut short", f"its {request.wall_s:g} s are over")
-        return attempt.outcome()
+            attempt.note("cut short", f"its {wall_s:g} s are over")
 
     def _refuse_form(self, request: Request) -> None:
         if request.form.plain or passes_through(self.strategy):

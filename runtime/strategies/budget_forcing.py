@@ -7,7 +7,9 @@ the thought back as text: a server that sorts thoughts out of its replies leaves
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from profiles.errors import UpstreamError
 from profiles.methods.budget_forcing import (

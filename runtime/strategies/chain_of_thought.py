@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from profiles.methods.chain_of_thought import ChainOfThoughtParams, instruction
 from profiles.strategy import Strategy

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from profiles.methods.counting import split
 from profiles.methods.diverse_sampling import DiverseSamplingParams, rounds_of

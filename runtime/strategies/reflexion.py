@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from profiles.methods.counting import quoted
 from profiles.methods.instructions import REFLECT, RETRY

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from profiles.errors import InferbudgetError
 from profiles.methods.counting import split
@@ -13,8 +15,7 @@ from runtime.strategies.attempt import Answer, Attempt, Request, derived_seed
 from runtime.upstream import ChatCall, Completion
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(msgspec.Struct, frozen=True):
     """How to draw from one model.
 
     Attributes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from profiles.errors import UpstreamError
 from profiles.methods.counting import quoted
@@ -63,6 +65,7 @@ class SimulateBeforeAct(StrategyExecutor[SimulateBeforeActParams]):
         """The share of rehearsals that succeed; one that did not arrive has not succeeded."""
         request, wanted = attempt.request, self.params.rehearsals
         params = self._how.params
+        room = dataclasses.replace(self.room(request), strategy=self._simulator)
         call = ChatCall(
             model=self._how.model,
             messages=(
@@ -70,7 +73,7 @@ class SimulateBeforeAct(StrategyExecutor[SimulateBeforeActParams]):
                 Message("assistant", unframed(quoted(action.text, most))),
                 Message("user", REHEARSE),
             ),
-            max_tokens=replace(self.room(request), strategy=self._simulator).cap(params.max_tokens),
+            max_tokens=room.cap(params.max_tokens),
             temperature=params.temperature,
             top_p=params.top_p,
             seed=stage_seed(request.seed, number),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from profiles.methods.method import Sampled
 from runtime.strategies.attempt import Attempt, Request

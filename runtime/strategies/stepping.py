@@ -7,10 +7,13 @@ never by a stop text: replies do not say whether an answer ended by itself or at
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from profiles.errors import InferbudgetError
 from profiles.methods.counting import quoted_bytes
@@ -134,7 +137,7 @@ class Growth:
             if isinstance(result, BaseException):
                 raise result
             found |= result
-        return [replace(partial, score=found[partial.state]) for partial in partials]
+        return [dataclasses.replace(partial, score=found[partial.state]) for partial in partials]
 
     def offer(self, partials: Iterable[Partial]) -> None:
         """Keep the best: one that ended before others, then by score, whole before cut, by steps.

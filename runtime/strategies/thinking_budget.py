@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from profiles.methods.thinking_budget import ThinkingBudgetParams, thinking_cap
 from runtime.strategies.attempt import Attempt
