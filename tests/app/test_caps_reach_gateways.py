@@ -18,8 +18,8 @@ from profiles.query import Query
 from profiles.store.store import Store
 from runtime.checkers import Verifier
 from runtime.offers import Offers
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.strategies import Tools, build
-from runtime.strategies.attempt import prompt_tokens_bound
 from runtime.upstream import Message
 
 QUERIES = 200

@@ -18,7 +18,7 @@ HEAVY = ("altair", "duckdb", "highspy", "numpy", "onnx", "onnxruntime", "pyomo",
 def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = str(Path(sys.executable).parent / "inferbudget")
     return subprocess.run(
-        [command, *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=120
+        [command, *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=600
     )
 
 

@@ -36,7 +36,7 @@ def run(folder: Path, *words: str | Path, expect: int = 0) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == expect, (words, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
@@ -124,7 +124,7 @@ def test_a_terminal_sees_how_far_it_is_and_stdout_is_the_report_alone(folder: Pa
     done = subprocess.run(
         [command, "difficulty", "fit", "--profiles", "p.duckdb", "--workload", "w", "-o", "t.onnx",
          "--classes", "2", "--format", "json"],
-        cwd=folder, stdout=subprocess.PIPE, stderr=stderr, check=True, timeout=120,
+        cwd=folder, stdout=subprocess.PIPE, stderr=stderr, check=True, timeout=600,
     )  # fmt: skip
     told = os.read(terminal, 1 << 16).decode()
     os.close(terminal)

@@ -30,7 +30,7 @@ LABEL_GRAPH = Path(__file__).parents[1] / "policies" / "fixtures" / "words_and_l
 def run(folder: Path, *words: str, expect: int = 0) -> str:
     command = str(Path(sys.executable).parent / "inferbudget")
     done = subprocess.run(
-        [command, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+        [command, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == expect, (words, done.stdout, done.stderr)
     return done.stdout if expect == 0 else done.stderr

@@ -61,9 +61,10 @@ def test_the_bound_in_hindsight_is_asked_of_the_set_strategies(
 ) -> None:
     words = ("frontier", "--per-query", "--points", "5")
     fewer = result(run(opened_store, *words, "--set", "strategies=[small/single]"))
-    assert fewer["points"][-1]["accuracy"] < result(run(opened_store, *words))["points"][-1][
-        "accuracy"
-    ]
+    assert (
+        fewer["points"][-1]["accuracy"]
+        < result(run(opened_store, *words))["points"][-1]["accuracy"]
+    )
 
 
 def test_a_wrong_value_says_that_it_was_set(opened_store: tuple[Path, Path]) -> None:

@@ -21,7 +21,7 @@ LONG = "one two three four five six seven eight nine ten"
 def run(folder: Path, *words: str, expect: int = 0) -> str:
     command = str(Path(sys.executable).parent / "inferbudget")
     done = subprocess.run(
-        [command, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+        [command, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == expect, (words, done.stdout, done.stderr)
     return done.stdout if expect == 0 else done.stderr

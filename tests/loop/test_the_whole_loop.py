@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,6 +135,7 @@ def test_a_policy_serves_within_its_budget_and_its_ledger_is_the_upstreams_bill(
     measured: Path, upstream: str
 ) -> None:
     traffic = serve(policy(measured, "enough", 0.012, 200), upstream, 200, 50)
+    assert Counter(one.status for one in traffic.served) == {200: 200}
     assert len(traffic.answered()) == 200
     assert traffic.ledger_nano_usd == traffic.upstream_nano_usd
     assert 0 < traffic.ledger_nano_usd <= traffic.budget_nano_usd == 12_000_000

@@ -18,8 +18,8 @@ from profiles.methods.method import Calls, Worst
 from profiles.methods.worst import worst_calls
 from runtime.caller import HeldCaller
 from runtime.ledger import Ledger, Scope
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.strategies import Request, Tools, build
-from runtime.strategies.attempt import prompt_tokens_bound
 from runtime.upstream import ChatCall, Completion, UpstreamRejectedError
 
 

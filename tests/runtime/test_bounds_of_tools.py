@@ -17,8 +17,9 @@ from profiles.methods import NAMES, understood
 from profiles.methods.passing import passes_through
 from profiles.strategy import parse
 from runtime.chat import FunctionCall, Message, ReplyForm, ToolCall
+from runtime.prompt_bound import prompt_tokens_bound
 from runtime.strategies import Request, build
-from runtime.strategies.attempt import Answer, prompt_tokens_bound
+from runtime.strategies.attempt import Answer
 from runtime.upstream import ChatCall, Completion
 
 TEXTS = st.text(max_size=6) | st.text(st.sampled_from("<>&'"), min_size=400, max_size=600)

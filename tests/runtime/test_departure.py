@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from runtime.client import Client, Receive, Send, departure_of, first_of
-from runtime.serve import _Protocol
+from runtime.gateway.connection import Connection
 
 pytestmark = pytest.mark.asyncio
 ASKED = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -27,7 +27,7 @@ async def serving(serve: Serve) -> AsyncIterator[int]:
         assert (await receive())["type"] == "http.request"
         await serve(Client(receive, send, departure_of(scope)))
 
-    config = uvicorn.Config(app, log_level="critical", lifespan="off", http=_Protocol)  # type: ignore[arg-type]
+    config = uvicorn.Config(app, log_level="critical", lifespan="off", http=Connection)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -15,7 +15,7 @@ from fake_upstream import PRICES, InMemory, reply
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_policies import CHEAP, budget, policy, service, written
-from small_tenants import FILE, WEB, bearer, tenants
+from small_tenants import CI, FILE, STRANGER, WEB, bearer, tenants
 
 from policies.policy import Policy
 from profiles.errors import ExitCode, InputError, UnknownValueError
@@ -23,8 +23,9 @@ from profiles.money import PriceCard
 from runtime import openai
 from runtime.checkers import Extractor, Verifier, final_answer
 from runtime.decision import DecisionSession
-from runtime.deployment import Deployment, Sources
+from runtime.deployment import Deployment
 from runtime.embeddings import EmbeddingService
+from runtime.files import fingerprint
 from runtime.gateway import Gateway
 from runtime.gathering import Gathering, Question
 from runtime.ledger import Hold
@@ -32,9 +33,11 @@ from runtime.ledger.store import StoreError
 from runtime.service import Service, scopes
 from runtime.settings import EmbeddingPrice, GatewaySettings, LedgerSettings, read_settings
 from runtime.shadow import Shadow
+from runtime.sources import Sources
 from runtime.strategies import Tools
 from runtime.tenants import Tenants
 from runtime.tenants.users import UserAccounts
+from runtime.tenants.virtual_keys import NewKey
 from runtime.upstream_embeddings import Embeddings
 from runtime.upstreams.settings import UpstreamSettings
 
@@ -185,6 +188,26 @@ async def test_a_keys_limits_on_one_request_count_for_embeddings(
     assert upstream.embedding.is_set() == (status == 504)
 
 
+@pytest.mark.parametrize("key", [WEB, CI], ids=["unknown", "not-allowed"])
+async def test_tags_that_a_key_may_not_set_are_counted(key: NewKey, tmp_path: Path) -> None:
+    gateway = gateway_of(tmp_path, Answers(), tenants(tmp_path))
+    headers = [(b"authorization", bearer(key)), (b"x-inferbudget-tags", b"nobody-knows")]
+    asked = Asked("/v1/chat/completions", CHAT, headers)
+    assert await asked.of(gateway) == 400
+    line = 'inferbudget_requests_total{class="",outcome="invalid",strategy=""} 1.0'
+    assert line in gateway.metrics.text().decode()
+
+
+async def test_why_a_key_did_not_open_is_counted(tmp_path: Path) -> None:
+    gateway = gateway_of(tmp_path, Answers(), tenants(tmp_path, clock=lambda: 2e9))
+    asked = ([], [(b"authorization", bearer(CI))], [(b"authorization", bearer(STRANGER))])
+    for headers in (*asked, asked[2]):
+        assert await Asked("/v1/chat/completions", CHAT, headers).of(gateway) == 401
+    text = gateway.metrics.text().decode()
+    for reason, count in {"missing": 1, "unknown": 2, "expired": 1, "disabled": 0}.items():
+        assert f'inferbudget_refused_keys_total{{reason="{reason}"}} {count}.0' in text
+
+
 def sources(folder: Path, found: Policy, **about: Any) -> Sources:
     about.setdefault("upstreams", (UpstreamSettings(name="u", url="http://127.0.0.1:1/v1"),))
     return Sources(written(found, folder), GatewaySettings(format_version="1.0", **about), TOOLS)
@@ -209,16 +232,16 @@ async def test_a_policy_that_cannot_be_served_changes_no_limit(tmp_path: Path) -
     with pytest.raises(InputError):
         await found.reload()
     assert found.gateway.service.ledger.state("global").limit == 10**9
-    assert found._upstreams._models == ("large", "small")
+    assert found._servers._models == ("large", "small")
 
 
 async def test_a_signature_or_graph_that_comes_after_its_policy_is_seen(tmp_path: Path) -> None:
-    found = Deployment(sources(tmp_path, policy(budgets=(budget(1.0),))))
-    seen = found._fingerprint()
+    found = sources(tmp_path, policy(budgets=(budget(1.0),)))
+    seen = fingerprint(found)
     (tmp_path / "next.onnx").write_bytes(b"graph")
-    with_graph = found._fingerprint()
+    with_graph = fingerprint(found)
     (tmp_path / "policy.yaml.sig").write_bytes(b"signature")
-    assert len({seen, with_graph, found._fingerprint()}) == 3
+    assert len({seen, with_graph, fingerprint(found)}) == 3
 
 
 async def test_a_defect_in_one_reload_ends_neither_the_watch_nor_the_settling(

@@ -7,12 +7,12 @@ import resource
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_upstream import PRICES, InMemory, reply
+from msgspec.structs import replace
 
 from profiles.errors import InputError, UpstreamError
 from profiles.measuring.gpu import GpuMeter, Reading

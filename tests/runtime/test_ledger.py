@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from planner.spec import Window
 from profiles.errors import BudgetRefusedError, InputError
-from runtime.ledger import Call, Hold, Ledger, Scope, limit_nano_usd
+from runtime.ledger import Call, Hold, Ledger, Scope, Unit, limit_nano_usd
 from runtime.ledger.windows import span
 
 
@@ -199,6 +199,26 @@ def test_a_charge_above_the_hold_is_the_truth_and_an_alarm() -> None:
     assert snapshot.scopes[0].spent == 130
     assert snapshot.scopes[0].remaining == 0
     assert (snapshot.alarms, snapshot.overrun_nano_usd) == (1, 50)
+
+
+def test_a_call_is_not_refused_for_what_another_request_took_above_its_hold() -> None:
+    ledger = Ledger([Scope("all", 100)])
+    first, second = ledger.hold("a", 50), ledger.hold("b", 50)
+    first.call(50).settle(90)
+    second.call(50, tokens=300).settle(50, tokens=300)  # nothing counts tokens, none were held
+    second.close()
+    assert ledger.state("all").spent == 140
+
+
+def test_a_call_that_needs_more_of_one_unit_is_not_refused_for_another() -> None:
+    ledger = Ledger([Scope("dollars", 100), Scope("tokens", 1_000, unit=Unit.TOKENS)])
+    first, second = (ledger.hold(name, 50, tokens=100) for name in "ab")
+    first.call(50).settle(90)
+    call = second.call(50, tokens=150)
+    assert ledger.state("tokens").held == 250
+    call.settle(50, tokens=150)
+    with pytest.raises(BudgetRefusedError, match="'dollars' has no room"):
+        second.call(1, tokens=0)
 
 
 def test_a_late_settle_goes_to_the_window_that_held_it() -> None:

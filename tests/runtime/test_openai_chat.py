@@ -196,7 +196,7 @@ def test_a_text_beside_calls_is_kept() -> None:
 
 @pytest.mark.parametrize("usage", [False, True])
 def test_a_stream_brings_calls_whole_before_the_end(*, usage: bool) -> None:
-    chunks = openai.Chunks("abc", "m", usage)
+    chunks = openai.ChatChunks("abc", "m", usage)
     found = served("", tool_calls=(CALL, {**CALL, "id": "call_2"}), finish_reason="tool_calls")
     *events, done, rest = (chunks.opening() + chunks.closing(found)).split(b"\n\n")
     assert (done, rest) == (b"data: [DONE]", b"")

@@ -22,7 +22,7 @@ from runtime.openai import (
     user_of,
 )
 from runtime.openai.reading import MAX_NESTING, MAX_SCHEMA_BYTES
-from runtime.strategies.attempt import prompt_tokens_bound
+from runtime.prompt_bound import prompt_tokens_bound
 
 NAMED = {"name": "sum", "schema": SCHEMA, "strict": True}
 CHAT: dict[str, Any] = {

@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from planner.spec import Window
 from runtime import pacing
@@ -72,12 +73,7 @@ def test_at_any_moment_a_finite_number_of_at_least_one_is_left(
     shape = None if parts is None else pacing.Shape(parts)
     recent: dict[str, Recent] = {}
     for requests, moment in ((came // 2, 1_700_000_000.0), (came, now_s)):
-        state = ScopeState(
-            **{
-                **{name: getattr(found, name) for name in ScopeState.__slots__},
-                "requests": requests,
-            }
-        )
+        state = replace(found, requests=requests)
         number = pacing.requests_left(forecast, state, moment, shape=shape, recent=recent)
         assert number is not None
         assert math.isfinite(number)

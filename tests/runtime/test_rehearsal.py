@@ -95,7 +95,7 @@ def right(_: int, call: ChatCall) -> Completion:
 async def gateway(of: Service, draws: Sequence[float]) -> tuple[int, str | None, int | None]:
     """Class, strategy and hold of a request as the gateway takes it, with fresh budgets."""
     of.ledger = Ledger(scopes(of.policy), of.ledger._clock)
-    of._pacer = Pacer.of(of.policy)
+    of.pacer = Pacer.of(of.policy)
     of._random = Scripted(draws)
     ask = Ask((Message("user", "question"),), "question", "easy")
     try:

@@ -27,11 +27,15 @@ from runtime.serve import serve
 
 ROOT = Path(__file__).parents[2]
 KEY = {"authorization": "Bearer k"}
+KEYS = {"INFERBUDGET_API_KEY": "k", "INFERBUDGET_OPERATOR_KEY": "o"}
 SCRIPT = """
 import sys
 from pathlib import Path
 from runtime.serve import serve
+from runtime.settings import GatewaySettings
 serve(Path(sys.argv[1]), upstream=sys.argv[2], port=0, drain_s=float(sys.argv[3]),
+      linger_s=float(sys.argv[4]),
+      settings=GatewaySettings(format_version="1.0", logs=sys.argv[5]),
       verifiers={"checker": lambda prompt, answer: 1.0})
 """
 BODY = {
@@ -42,7 +46,7 @@ BODY = {
 
 @asynccontextmanager
 async def process(
-    folder: Path, upstream: str, drain_s: float
+    folder: Path, upstream: str, drain_s: float, *, linger_s: float = 0.0, logs: str = "text"
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A gateway of its own, and where it listens."""
     started = await asyncio.create_subprocess_exec(
@@ -52,8 +56,11 @@ async def process(
         str(written(policy(), folder)),
         upstream,
         str(drain_s),
+        str(linger_s),
+        logs,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "INFERBUDGET_API_KEY": "k"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **KEYS},
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         assert started.stdout is not None
@@ -85,6 +92,37 @@ async def test_sigterm_lets_running_requests_end_and_exits_with_0(tmp_path: Path
         status, body = await asked
         assert status == 200
         assert body["choices"][0]["message"]["content"] == "four"
+        assert await gateway.wait() == 0
+
+
+async def readiness(url: str) -> tuple[int, Any]:
+    async with aiohttp.ClientSession(url) as client, client.get("/ready") as found:
+        return found.status, await found.json()
+
+
+@pytest.mark.asyncio
+async def test_a_gateway_that_lingers_serves_what_a_balancer_still_sends(tmp_path: Path) -> None:
+    """It is not ready, new requests are answered, and each asks for another connection."""
+    async with (
+        served(FakeUpstream()) as fake,
+        process(tmp_path, fake.url, 10.0, linger_s=600.0) as (gateway, url),
+        aiohttp.ClientSession(url, headers=KEY) as client,
+    ):
+        async with client.post("/v1/chat/completions", json=BODY) as found:
+            assert (found.status, found.headers.get("connection")) == (200, None)
+        gateway.send_signal(signal.SIGTERM)
+        while (await readiness(url))[0] == 200:
+            await asyncio.sleep(0.01)
+        assert await readiness(url) == (503, {"status": "stopping"})
+        for _ in range(3):
+            async with client.post("/v1/chat/completions", json=BODY) as found:
+                assert (found.status, found.headers["connection"]) == (200, "close")
+        fake.delay_s = 0.5
+        asked = asyncio.ensure_future(ask(client))
+        while len(fake.calls) < 5:
+            await asyncio.sleep(0.01)
+        gateway.send_signal(signal.SIGTERM)  # a second one ends the lingering, not the request
+        assert (await asked)[0] == 200
         assert await gateway.wait() == 0
 
 
@@ -149,6 +187,30 @@ async def test_headers_that_never_end_close_their_connection(tmp_path: Path) -> 
             large = json.dumps({**BODY, "n": 2, "user": "x" * 500_000}).encode()
             async with client.post("/v1/chat/completions", data=large) as found:
                 assert found.status == 400
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("logs", ["text", "json"])
+async def test_what_is_no_request_is_counted_and_leaves_no_line(logs: str, tmp_path: Path) -> None:
+    """Whoever reaches the port could fill the disk of the logs."""
+    async with process(tmp_path, "http://127.0.0.1:9", 1.0, logs=logs) as (gateway, url):
+        port = int(url.rsplit(":", 1)[1])
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"\x16\x03\x01 of a client\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+            writer.close()
+        operator = {"authorization": "Bearer o"}
+        async with (
+            aiohttp.ClientSession(url, headers=operator) as client,
+            client.get("/metrics") as found,
+        ):
+            text = await found.text()
+        assert 'inferbudget_refused_connections_total{status="400"} 20.0' in text
+        assert ("inferbudget_log_lines_lost_total 0.0" in text) == (logs == "json")
+        gateway.send_signal(signal.SIGTERM)
+        _, written_to_the_log = await gateway.communicate()
+        assert written_to_the_log == b""
 
 
 def test_an_empty_key_is_refused_at_the_start(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ def ask(text: str = "question", label: str | None = "easy", **fields: int) -> As
 
 def right(_: int, call: ChatCall) -> Completion:
     return reply(*["right"] * call.n)
+
+
+class Unhurried(InMemory):
+    """Answers once it may."""
+
+    def __init__(self, script: Callable[[int, ChatCall], Completion]) -> None:
+        super().__init__(script)
+        self.may_answer = asyncio.Event()
+
+    async def chat(self, call: ChatCall) -> Completion:
+        await self.may_answer.wait()
+        return await super().chat(call)
 
 
 def bound_usd(of: Service, text: str) -> float:
@@ -92,16 +105,18 @@ async def test_the_last_refusal_says_when_the_money_is_back(tmp_path: Path) -> N
         await found.start(ask())
     assert refusal.value.retry_after_s is None  # one request is larger than the whole window
     probe = bound_usd(found, CHEAP)
+    upstream = Unhurried(right)
     found = service(
         policy(budgets=(budget(probe * 1.5, Window.MINUTE),)),
         tmp_path,
-        InMemory(right),
+        upstream,
         clock=lambda: clock,
     )
     running = await found.start(ask())
     with pytest.raises(BudgetRefusedError) as refusal:
         await found.start(ask())
     assert refusal.value.retry_after_s == 1.0
+    upstream.may_answer.set()
     await running.task
 
 

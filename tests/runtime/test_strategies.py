@@ -5,12 +5,12 @@ import math
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from fake_upstream import PRICES, InMemory, reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from profiles.errors import InputError, UnknownValueError, UpstreamError
 from runtime.caller import HeldCaller

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from adversary import ways_through, withstand
 from fake_upstream import PRICES, InMemory, reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from small_policies import policy, service
 from test_strategies_sampling import ONE_EACH, REQUEST, TOOLS, Paced, noted, run, trees
 
@@ -173,7 +174,13 @@ def test_every_call_of_every_combination_was_counted_once(
     text: str, seed: int, per_call: int
 ) -> None:
     request = Request((Message("user", "question"),), "question", seed, 12)
-    withstand(text, request, replace(TOOLS, answers_per_call=per_call), ("right", "", "7"), seed)
+    withstand(
+        text,
+        request,
+        dataclasses.replace(TOOLS, answers_per_call=per_call),
+        ("right", "", "7"),
+        seed,
+    )
 
 
 @settings(max_examples=150, deadline=None)

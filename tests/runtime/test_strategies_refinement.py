@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from adversary import withstand
 from fake_upstream import PRICES, InMemory, reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from profiles.errors import InputError, UpstreamError
 from profiles.methods.counting import quoted_tokens, said_tokens

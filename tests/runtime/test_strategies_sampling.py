@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from fake_upstream import PRICES, InMemory, reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from profiles.errors import InputError, UpstreamError
 from profiles.methods.instructions import STYLES
@@ -33,7 +35,7 @@ def check(_: str, answer: str) -> float:
 
 
 TOOLS = Tools(as_verifiers({"checker": check}))
-ONE_EACH = replace(TOOLS, answers_per_call=1)
+ONE_EACH = dataclasses.replace(TOOLS, answers_per_call=1)
 REQUEST = Request((Message("user", "question"),), "question", seed=5, max_tokens=50)
 
 
@@ -531,7 +533,9 @@ def test_none_of_them_ever_costs_more_than_its_bound_or_leaves_a_call_behind(
     adversary = Adversary(random.Random(seed), patient=wall_s is None)
     request = Request((Message("user", content),), content, seed, 12, wall_s=wall_s)
     try:
-        found, ledger = run(text, adversary, replace(TOOLS, answers_per_call=per_call), request)
+        found, ledger = run(
+            text, adversary, dataclasses.replace(TOOLS, answers_per_call=per_call), request
+        )
     except (UpstreamError, TimeCapError):
         return
     assert found.cost_nano_usd == ledger.state("exactly").spent

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from fake_upstream import PRICES, InMemory
+from msgspec.structs import replace
 from step_scripts import REQUEST, TAIL, TOOLS, growing, prefills, replied, run
 
 from profiles.errors import InputError, UpstreamError

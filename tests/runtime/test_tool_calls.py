@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from event_streams import DONE, event, streams, usage
 from fake_upstream import FakeUpstream, served
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from profiles.errors import UpstreamError
 from runtime.tool_calls import StreamedToolCalls, tool_calls

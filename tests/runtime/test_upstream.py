@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from fake_upstream import FakeUpstream, served
+from msgspec.structs import replace
 
 from profiles.errors import InputError, UpstreamError
 from runtime.upstream import (

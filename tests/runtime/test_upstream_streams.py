@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from event_streams import DONE, cut_off, event, piece, spoken, streams, usage
 from fake_upstream import Behaviour, FakeUpstream, served
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from profiles.errors import UpstreamError
 from runtime import reply_content as module
@@ -331,8 +331,8 @@ class Scripted:
 
 def streamed(content: bytes, cuts: list[int]) -> tuple[Completion, list[str]]:
     texts: list[str] = []
-    response: Any = type("Response", (), {"content": Scripted(pieces_of(content, cuts))})()
-    found = asyncio.run(module.streamed(module.Content(response), texts.append, 0.0))
+    came = module.Content(Scripted(pieces_of(content, cuts)))
+    found = asyncio.run(module.streamed(came, texts.append, 0.0))
     return found, texts
 
 
