@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -72,6 +73,8 @@ def open_tracing(settings: TracingSettings, *, version: str, replica: str) -> Tr
             got=str(error),
             next_step="pip install 'inferbudget[trace]', or take `tracing` out",
         ) from error
+    # It quotes what clients send as their trace.
+    logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
     share = sampling.TraceIdRatioBased(settings.sample)
     provider = TracerProvider(
         sampler=sampling.ParentBased(

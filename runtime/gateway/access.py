@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 
 from profiles.errors import InputError
-from runtime.gateway.headers import Headers, header, tags
+from runtime.gateway.headers import Headers, tags
 from runtime.gateway.refused import RefusedError
 from runtime.tenants.identity import Identity
 from runtime.tenants.tenants import Tenants
@@ -43,6 +43,7 @@ class Access:
         _refuse_useless(api_key, operator_key, tenants)
         self.tenants = tenants
         self.refused: Counter[str] = Counter()
+        self._told: set[tuple[str, str]] = set()  # keys and problems that the log knows of
         self._key = _bearer(api_key)
         self._operator_key = _bearer(operator_key)
 
@@ -74,20 +75,41 @@ class Access:
         self._require(headers, self._operator_key)
 
     def _identified(self, tenants: Tenants, headers: Headers) -> Identity:
+        shown = _authorization(headers)
         try:
-            return tenants.identify(header(headers, b"authorization"), tags=tags(headers))
+            try:
+                sent = tags(headers)
+            except InputError:
+                tenants.identify(shown)  # who may not come in is told of nothing else
+                raise
+            return tenants.identify(shown, tags=sent)
         except KeyRefusedError as error:
-            self.refused[error.problem] += 1
-            if error.path:
-                _log.warning("%s: its key is %s", error.path, error.problem)
+            self._refused(error)
             raise _unauthorised() from error
+
+    def _refused(self, error: KeyRefusedError) -> None:
+        """Count it; the log is told once, or who holds an old key could fill it."""
+        self.refused[error.problem] += 1
+        if error.path is None or (error.path, error.problem) in self._told:
+            return
+        self._told.add((error.path, error.problem))
+        _log.warning("%s: its key is %s", error.path, error.problem)
 
     def _require(self, headers: Headers, expected: bytes | None) -> None:
         if expected is None:
             return
-        sent = header(headers, b"authorization") or b""
+        sent = _authorization(headers) or b""
         if not hmac.compare_digest(sent, expected):
             raise _unauthorised()
+
+
+def _authorization(headers: Headers) -> bytes | None:
+    """The header's value; None without one, and where several say different things.
+
+    A proxy that checks one of them must not let another one in.
+    """
+    sent = {value for name, value in headers if name == b"authorization"}
+    return sent.pop() if len(sent) == 1 else None
 
 
 def _unauthorised() -> RefusedError:
