@@ -3,7 +3,7 @@
 from runtime.openai.apis import APIS, Api, Asked, Events, user_of
 from runtime.openai.bill import cost_text, nano_usd_text
 from runtime.openai.chat import ChatRequest, ask_of, chat_form, least_body_bytes, read_chat
-from runtime.openai.chat_replies import Chunks, completion_body
+from runtime.openai.chat_replies import ChatChunks, completion_body
 from runtime.openai.embeddings import (
     EmbeddingRequest,
     embedding_body,
@@ -20,8 +20,8 @@ __all__ = [
     "MAX_BODY_BYTES",
     "Api",
     "Asked",
+    "ChatChunks",
     "ChatRequest",
-    "Chunks",
     "EmbeddingRequest",
     "Events",
     "ask_of",

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from runtime.chat import PLAIN, ReplyForm
 from runtime.openai.chat import ChatRequest, ask_of, chat_form, read_chat
-from runtime.openai.chat_replies import Chunks, completion_body
+from runtime.openai.chat_replies import ChatChunks, completion_body
 from runtime.openai.completions import (
     CompletionRequest,
     TextChunks,
@@ -90,8 +90,8 @@ def _with_usage(options: StreamOptions | None) -> bool:
     return bool(options and options.include_usage)
 
 
-def _chunks(asked: ChatRequest, request_id: str, model: str) -> Chunks:
-    return Chunks(request_id, model, _with_usage(asked.stream_options))
+def _chunks(asked: ChatRequest, request_id: str, model: str) -> ChatChunks:
+    return ChatChunks(request_id, model, _with_usage(asked.stream_options))
 
 
 def _text_chunks(asked: CompletionRequest, request_id: str, model: str) -> TextChunks:

@@ -11,13 +11,9 @@ from profiles.errors import InputError
 from runtime.chat import Message, ReplyForm, ToolCall, question_of
 from runtime.openai.reading import (
     NOTHING,
+    SAMPLING_AT_REST,
     Positive,
-    Seed,
-    Stop,
-    StreamOptions,
-    Temperature,
-    TopP,
-    UserName,
+    SampledRequest,
     decoded,
     label_of,
     refuse_several,
@@ -29,22 +25,17 @@ from runtime.openai.tools import Choice, Format, FunctionChoice, FunctionTool, T
 from runtime.service import Ask
 
 AT_REST = {
+    **SAMPLING_AT_REST,
     "audio": NOTHING,
-    "frequency_penalty": NOTHING,
     "function_call": NOTHING,
     "functions": NOTHING,
-    "logit_bias": NOTHING,
     "logprobs": NOTHING,
-    "min_p": NOTHING,
     "modalities": (*NOTHING, ["text"]),
     "moderation": NOTHING,
     "prediction": NOTHING,
-    "presence_penalty": NOTHING,
     "reasoning_effort": NOTHING,
-    "repetition_penalty": (*NOTHING, 1),
     "service_tier": (*NOTHING, "auto", "default"),
     "store": NOTHING,
-    "top_k": (*NOTHING, -1),
     "top_logprobs": NOTHING,
     "verbosity": NOTHING,
     "web_search_options": NOTHING,
@@ -89,46 +80,28 @@ ChatMessage: TypeAlias = (
 )
 
 
-class ChatRequest(msgspec.Struct):
+class ChatRequest(SampledRequest, kw_only=True):
     """The body of a chat completion request. Unknown fields are ignored, as OpenAI clients expect.
 
     Fields that would change the answer and are not supported are refused.
     """
 
     messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1)]
-    model: str | None = None
-    max_tokens: Positive | None = None
     max_completion_tokens: Positive | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    seed: Seed | None = None
-    stop: Stop | None = None
-    n: int | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     tools: Annotated[list[FunctionTool], Tools] | None = None
     tool_choice: Choice | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: Format | None = None
-    metadata: dict[str, Any] | None = None
-    user: UserName | None = None
-    safety_identifier: UserName | None = None
     audio: Any = None
-    frequency_penalty: Any = None
     function_call: Any = None
     functions: Any = None
-    logit_bias: Any = None
     logprobs: Any = None
-    min_p: Any = None
     modalities: Any = None
     moderation: Any = None
     prediction: Any = None
-    presence_penalty: Any = None
     reasoning_effort: Any = None
-    repetition_penalty: Any = None
     service_tier: Any = None
     store: Any = None
-    top_k: Any = None
     top_logprobs: Any = None
     verbosity: Any = None
     web_search_options: Any = None

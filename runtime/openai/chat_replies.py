@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from runtime.openai.bill import Said, Usage, said_of, usage_of
+from runtime.openai.bill import Said, Usage, usage_of
+from runtime.openai.chunks import Chunks
 from runtime.service import Served
-
-DONE = b"data: [DONE]\n\n"
 
 _encoder = msgspec.json.Encoder()
 
@@ -91,64 +90,35 @@ def completion_body(served: Served, model: str) -> bytes:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Chunks:
-    """An answer as server-sent events: a role, text, an end, usage where asked for, ``[DONE]``.
-
-    Attributes:
-        request_id: Of the run.
-        model: As the client called it.
-        include_usage: The client asked for it.
-        created_s: Unix time, the same in all events.
-    """
-
-    request_id: str
-    model: str
-    include_usage: bool
-    created_s: int = field(default_factory=lambda: int(time.time()))
+class ChatChunks(Chunks[ChunkChoice]):
+    """A chat's answer as events, a role before all others."""
 
     def opening(self) -> bytes:
-        """The first event."""
+        """The role."""
         return self._event([ChunkChoice(Delta("assistant", ""))])
 
-    def text(self, text: str) -> bytes:
-        """A piece of the answer; nothing for an empty one."""
-        return self._event([ChunkChoice(Delta(content=text))]) if text else b""
+    def _piece(self, text: str) -> ChunkChoice:
+        return ChunkChoice(Delta(content=text))
 
-    def closing(self, served: Served) -> bytes:
-        """The last events; the very last also says what headers say of whole answers.
+    def _end(self, finish_reason: str) -> ChunkChoice:
+        return ChunkChoice(Delta(), finish_reason)
 
-        Calls of tools come whole: nobody can do anything with half of one.
-        """
+    def _whole_at_the_end(self, served: Served) -> list[ChunkChoice]:
+        """Calls of tools: nobody can do anything with half of one."""
         calls = [{**call, "index": index} for index, call in enumerate(served.outcome.tool_calls)]
-        called = self._event([ChunkChoice(Delta(tool_calls=calls))]) if calls else b""
-        end, said = [ChunkChoice(Delta(), served.outcome.finish_reason)], said_of(served)
-        if not self.include_usage:
-            return called + self._event(end, said=said) + DONE
-        last = self._event([], usage=usage_of(served), said=said)
-        return called + self._event(end) + last + DONE
+        return [ChunkChoice(Delta(tool_calls=calls))] if calls else []
 
-    def failure(self, error: bytes) -> bytes:
-        """The last event of an answer that was begun and cannot be ended.
-
-        Args:
-            error: Its body, see `runtime.openai.errors.error_body`.
-        """
-        return b"data: %b\n\n" % error
-
-    def _event(
+    def _chunk(
         self,
-        choices: list[ChunkChoice],
-        *,
-        usage: Usage | None = None,
-        said: Said | msgspec.UnsetType = msgspec.UNSET,
-    ) -> bytes:
-        chunk = ChatChunk(
+        choices: Sequence[ChunkChoice],
+        usage: Usage | msgspec.UnsetType | None,
+        said: Said | msgspec.UnsetType,
+    ) -> ChatChunk:
+        return ChatChunk(
             id=f"chatcmpl-{self.request_id}",
             created=self.created_s,
             model=self.model,
-            choices=choices,
-            usage=usage if self.include_usage else msgspec.UNSET,
+            choices=list(choices),
+            usage=usage,
             inferbudget=said,
         )
-        return b"data: %b\n\n" % _encoder.encode(chunk)

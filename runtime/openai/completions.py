@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from profiles.errors import InputError
 from runtime.chat import Message
-from runtime.openai.bill import Said, Usage, said_of, usage_of
-from runtime.openai.chat_replies import DONE
+from runtime.openai.bill import Said, Usage, usage_of
+from runtime.openai.chunks import Chunks
 from runtime.openai.reading import (
-    NOTHING,
-    Positive,
-    Seed,
-    Stop,
-    StreamOptions,
-    Temperature,
-    TopP,
-    UserName,
+    SAMPLING_AT_REST,
+    SampledRequest,
     decoded,
     label_of,
     refuse_several,
@@ -30,48 +24,25 @@ from runtime.openai.reading import (
 from runtime.service import Ask, Served
 
 AT_REST = {
+    **SAMPLING_AT_REST,
     "best_of": (1,),
     "echo": (False,),
-    "frequency_penalty": NOTHING,
-    "logit_bias": NOTHING,
     "logprobs": (False,),
-    "min_p": NOTHING,
-    "presence_penalty": NOTHING,
-    "repetition_penalty": (*NOTHING, 1),
     "suffix": ("",),
-    "top_k": (*NOTHING, -1),
 }
 
 
-class CompletionRequest(msgspec.Struct):
+class CompletionRequest(SampledRequest, kw_only=True):
     """The body of a completion request. Unknown fields are ignored.
 
     Fields that would change the answer and are not supported are refused.
     """
 
     prompt: str | Annotated[list[str | int | list[int]], msgspec.Meta(min_length=1)]
-    model: str | None = None
-    max_tokens: Positive | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    seed: Seed | None = None
-    stop: Stop | None = None
-    n: int | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    metadata: dict[str, Any] | None = None
-    user: UserName | None = None
-    safety_identifier: UserName | None = None
     best_of: Any = None
     echo: Any = None
-    frequency_penalty: Any = None
-    logit_bias: Any = None
     logprobs: Any = None
-    min_p: Any = None
-    presence_penalty: Any = None
-    repetition_penalty: Any = None
     suffix: Any = None
-    top_k: Any = None
 
 
 class CompletionChoice(msgspec.Struct):
@@ -108,8 +79,6 @@ def read_completion(body: bytes) -> CompletionRequest:
             is not supported.
     """
     asked = decoded(_decoder, body, "a completion request")
-    if asked.logprobs is not None and asked.logprobs is not False:
-        raise InputError("logprobs is not supported", next_step="leave logprobs out")
     _refuse_unsupported(asked)
     refuse_several(asked.n)
     _prompt(asked)
@@ -147,61 +116,29 @@ def text_completion_body(served: Served, model: str) -> bytes:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class TextChunks:
-    """An answer as server-sent events: text, an end, usage where asked for, ``[DONE]``.
+class TextChunks(Chunks[CompletionChoice]):
+    """A completion's answer as events."""
 
-    Attributes:
-        request_id: Of the run.
-        model: As the client called it.
-        include_usage: The client asked for it.
-        created_s: Unix time, the same in all events.
-    """
+    def _piece(self, text: str) -> CompletionChoice:
+        return CompletionChoice(text, None)
 
-    request_id: str
-    model: str
-    include_usage: bool
-    created_s: int = field(default_factory=lambda: int(time.time()))
+    def _end(self, finish_reason: str) -> CompletionChoice:
+        return CompletionChoice("", finish_reason)
 
-    def opening(self) -> bytes:
-        """Nothing: the first event is the first text."""
-        return b""
-
-    def text(self, text: str) -> bytes:
-        """A piece of the answer; nothing for an empty one."""
-        return self._event([CompletionChoice(text, None)]) if text else b""
-
-    def closing(self, served: Served) -> bytes:
-        """The last events; the very last also says what headers say of whole answers."""
-        end, said = [CompletionChoice("", served.outcome.finish_reason)], said_of(served)
-        if not self.include_usage:
-            return self._event(end, said=said) + DONE
-        return self._event(end) + self._event([], usage=usage_of(served), said=said) + DONE
-
-    def failure(self, error: bytes) -> bytes:
-        """The last event of an answer that was begun and cannot be ended.
-
-        Args:
-            error: Its body, see `runtime.openai.errors.error_body`.
-        """
-        return b"data: %b\n\n" % error
-
-    def _event(
+    def _chunk(
         self,
-        choices: list[CompletionChoice],
-        *,
-        usage: Usage | None = None,
-        said: Said | msgspec.UnsetType = msgspec.UNSET,
-    ) -> bytes:
-        chunk = TextCompletion(
+        choices: Sequence[CompletionChoice],
+        usage: Usage | msgspec.UnsetType | None,
+        said: Said | msgspec.UnsetType,
+    ) -> TextCompletion:
+        return TextCompletion(
             id=f"cmpl-{self.request_id}",
             created=self.created_s,
             model=self.model,
-            choices=choices,
-            usage=usage if self.include_usage else msgspec.UNSET,
+            choices=list(choices),
+            usage=usage,
             inferbudget=said,
         )
-        return b"data: %b\n\n" % _encoder.encode(chunk)
 
 
 def _prompt(asked: CompletionRequest) -> str:

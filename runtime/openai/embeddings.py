@@ -14,7 +14,9 @@ from runtime.openai.reading import Positive, UserName, decoded
 _MARKS_PER_INPUT = 64
 MOST_INPUTS = 2048
 
-Token = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+MOST_TOKEN = 2**31 - 1
+
+Token = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKEN)]
 Tokens: TypeAlias = list[Token]
 
 

@@ -13,13 +13,15 @@ from runtime.openai import chat, completions, responses
 from runtime.openai.chat import ChatRequest
 from runtime.openai.chat_replies import ChatChunk, ChatCompletion
 from runtime.openai.completions import CompletionRequest, TextCompletion
-from runtime.openai.embeddings import MOST_INPUTS, EmbeddingRequest
+from runtime.openai.embeddings import MOST_INPUTS, MOST_TOKEN, EmbeddingRequest
 from runtime.openai.errors import ErrorReply
 from runtime.openai.models import Model, ModelList
 from runtime.openai.reading import MAX_BODY_BYTES, AtRest
+from runtime.openai.response_input import ITEM_TYPES, InputItem
 from runtime.openai.response_object import Response
 from runtime.openai.responses import ResponseRequest, ResponseTool
 from runtime.openai.text_parts import TextPart
+from runtime.openai.tools import MOST_NAME
 
 _VERSION = "1.0"
 _REF = "#/components/schemas/{name}"
@@ -43,7 +45,8 @@ _AT_REST: Mapping[type[msgspec.Struct], AtRest] = {
 }
 _ONE = {"enum": [None, 1], "default": None}
 _SOME_TEXT = {"type": "string", "minLength": 1}
-_TOKENS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}
+_TOKEN = {"type": "integer", "minimum": 0, "maximum": MOST_TOKEN}
+_TOKENS = {"type": "array", "minItems": 1, "items": _TOKEN}
 # What readers check in words of their own, and no type says.
 _EXACT: Mapping[tuple[type[msgspec.Struct], str], dict[str, Any]] = {
     (ChatRequest, "n"): _ONE,
@@ -62,17 +65,22 @@ _EXACT: Mapping[tuple[type[msgspec.Struct], str], dict[str, Any]] = {
             _TOKENS,
         ]
     },
+    (InputItem, "type"): {"enum": list(ITEM_TYPES), "default": ITEM_TYPES[0]},
+    (ResponseTool, "name"): {"type": "string", "minLength": 1, "maxLength": MOST_NAME},
     (ResponseTool, "type"): {"enum": ["function"]},
     (TextPart, "type"): {"enum": ["text", "input_text", "output_text"]},
 }
+_NEEDED: Mapping[type[msgspec.Struct], tuple[str, ...]] = {ResponseTool: ("name",)}
 _ERRORS = {
     400: "the request cannot be understood, or asks for something that cannot be done",
     401: "the key is missing or wrong",
     402: "the budget is spent and never renews, or the request is larger than one may be",
     403: "the key may not do this",
     404: "no such model",
+    408: "the request took too long to arrive",
     413: f"the body is longer than {MAX_BODY_BYTES} bytes",
     429: "no room in the budget now; `Retry-After` says when to ask again",
+    431: "the headers are too long",
     500: "the gateway failed",
     502: "the model server failed",
     503: "the gateway is stopping",
@@ -95,6 +103,14 @@ _LABEL = {
     "schema": {"type": "string"},
 }
 
+_TAGS = {
+    "name": "x-inferbudget-tags",
+    "in": "header",
+    "required": False,
+    "description": "Tags beside those of the key, separated by commas, where the key may set some.",
+    "schema": {"type": "string"},
+}
+
 
 def document() -> dict[str, Any]:
     """The document."""
@@ -114,10 +130,10 @@ def document() -> dict[str, Any]:
             ),
             "/v1/responses": _answered("response", ResponseRequest, Response, None),
             "/v1/embeddings": {"post": _embedding()},
-            "/v1/models": {"get": _page("listModels", "The models.", _body(ModelList), 401)},
+            "/v1/models": {"get": _page("listModels", "The models.", _body(ModelList), 400, 401)},
             "/v1/models/{model}": {
                 "parameters": [_path("model")],
-                "get": _page("getModel", "One model.", _body(Model), 401, 404),
+                "get": _page("getModel", "One model.", _body(Model), 400, 401, 404),
             },
             "/health": {"get": _open_page("health", "Whether the process lives.")},
             "/ready": {"get": _open_page("ready", "Whether it takes requests.", 503)},
@@ -143,6 +159,8 @@ def _schemas() -> dict[str, Any]:
             fields[name] = {"enum": [None, *values], "default": None}
     for (shape, name), exact in _EXACT.items():
         schemas[shape.__name__]["properties"][name] = exact
+    for shape, names in _NEEDED.items():
+        schemas[shape.__name__]["required"] += names
     for schema in schemas.values():
         schema["description"] = cleandoc(schema["description"])
     return dict(sorted(schemas.items()))
@@ -155,9 +173,8 @@ def _answered(
     event: type[msgspec.Struct] | None,
 ) -> dict[str, Any]:
     """An API that answers, whole or as events."""
-    events = {"schema": {"type": "string"}}
-    if event is not None:
-        events["x-event"] = _ref(event)
+    # OpenAPI 3.1 has no word for the events of a stream.
+    events = {} if event is None else {"x-event": _ref(event)}
     content = {**_body(reply), "text/event-stream": events}
     headers = {
         name: {"description": said, "schema": {"type": "string"}} for name, said in _HEADERS.items()
@@ -166,7 +183,7 @@ def _answered(
     operation = {
         "operationId": f"create{what.capitalize()}",
         "summary": f"Answer a {what} request.",
-        "parameters": [_LABEL],
+        "parameters": [_LABEL, _TAGS],
         "requestBody": {"required": True, "content": _body(request)},
         "responses": {"200": good, **_errors(_ERRORS)},
     }
@@ -179,6 +196,7 @@ def _embedding() -> dict[str, Any]:
     return {
         "operationId": "createEmbedding",
         "summary": "Embed texts.",
+        "parameters": [_TAGS],
         "requestBody": {"required": True, "content": _body(EmbeddingRequest)},
         "responses": {
             "200": {"description": "The model server's reply.", "content": anything},
@@ -191,6 +209,7 @@ def _page(operation: str, summary: str, content: dict[str, Any], *errors: int) -
     return {
         "operationId": operation,
         "summary": summary,
+        "parameters": [_TAGS],
         "responses": {"200": {"description": summary, "content": content}, **_errors(errors)},
     }
 

@@ -27,7 +27,7 @@ Temperature: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=2)]
 TopP: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Seed: TypeAlias = Annotated[int, msgspec.Meta(ge=-_MAX_INT64 - 1, le=_MAX_INT64)]
 Stop: TypeAlias = str | Annotated[list[str], msgspec.Meta(max_length=_MAX_STOPS)]
-UserName: TypeAlias = Annotated[str, msgspec.Meta(max_length=512)]
+UserName: TypeAlias = Annotated[str, msgspec.Meta(max_length=256)]
 
 AtRest: TypeAlias = Mapping[str, tuple[Any, ...]]
 """By field that is not supported, the values beside null that ask for nothing."""
@@ -40,6 +40,39 @@ class StreamOptions(msgspec.Struct):
     """How a stream is wanted."""
 
     include_usage: bool | None = None
+
+
+SAMPLING_AT_REST: AtRest = {
+    "frequency_penalty": NOTHING,
+    "logit_bias": NOTHING,
+    "min_p": NOTHING,
+    "presence_penalty": NOTHING,
+    "repetition_penalty": (*NOTHING, 1),
+    "top_k": (*NOTHING, -1),
+}
+
+
+class SampledRequest(msgspec.Struct, kw_only=True):
+    """What chats and completions ask alike."""
+
+    model: str | None = None
+    max_tokens: Positive | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    n: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    metadata: dict[str, Any] | None = None
+    user: UserName | None = None
+    safety_identifier: UserName | None = None
+    frequency_penalty: Any = None
+    logit_bias: Any = None
+    min_p: Any = None
+    presence_penalty: Any = None
+    repetition_penalty: Any = None
+    top_k: Any = None
 
 
 def decoded(decoder: msgspec.json.Decoder[R], body: bytes, what: str) -> R:
@@ -79,8 +112,13 @@ def _refuse(
     if values == unsaid:
         return
     for name, value in zip(names, values, strict=True):
-        if value is not None and value not in at_rest[name]:
+        if value is not None and not _rests(value, at_rest[name]):
             raise InputError(f"{name} is not supported", next_step=f"leave {name} out")
+
+
+def _rests(value: Any, values: tuple[Any, ...]) -> bool:
+    """Whether it is one of them; in JSON ``true`` is not 1, as it is in Python."""
+    return any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in values)
 
 
 def refuse_several(n: int | None) -> None:

@@ -10,6 +10,7 @@ from profiles.errors import InputError
 from runtime.chat import FunctionCall, Message, ToolCall
 from runtime.openai.text_parts import TextPart, text_of
 
+ITEM_TYPES = ("message", "function_call", "function_call_output")
 _ROLES = ("user", "assistant", "system", "developer")
 _PARTS = ("input_text", "output_text", "text")
 _SHOWN = 60
@@ -72,7 +73,7 @@ def _said(item: InputItem, where: str) -> Message:
             "an item of this type is not supported: nothing is kept between requests, and no tool "
             "runs here",
             where=where,
-            expected="type 'message', 'function_call' or 'function_call_output'",
+            expected=f"type {' or '.join(map(repr, ITEM_TYPES))}",
             got=f"type {item.type[:_SHOWN]!r}",
         )
     if item.role not in _ROLES or item.content is None:

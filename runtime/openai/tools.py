@@ -10,10 +10,11 @@ from profiles.errors import InputError
 from runtime.chat import PLAIN, ReplyForm
 from runtime.openai.reading import refuse_unwieldy
 
+MOST_NAME = 128
 _MOST_TOOLS = 128
 _IDLE_CHOICES = (None, "auto", "none")
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_NAME)]
 """Of a function or a schema."""
 
 Choice = Literal["auto", "none", "required"]
