@@ -1,0 +1,1 @@
+"""Half an hour of recorded traffic, ten times as fast, through real gateways; see `__main__`."""
