@@ -203,7 +203,7 @@ class LeasedLedger(Ledger):
             return self._grant(asked)
         if self._lost is not None:
             raise type(self._lost)(str(self._lost))
-        if len(self._waiting) >= _MOST_WAITING or never_fits(asked):
+        if never_fits(asked) or not self._has_place():
             raise self._refusal(asked)
         now_s = time.monotonic()
         done: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
@@ -227,7 +227,7 @@ class LeasedLedger(Ledger):
 
     def _book_of(self, scope: Scope) -> Book:
         self.require_countable((scope,))
-        return LeasedBook(scope, self._clock, self._validity)
+        return LeasedBook(scope, self._clock, self._validity, self._store.largest)
 
     def _store_time_s(self) -> float:
         return time.monotonic() + self._offset_s
@@ -349,13 +349,16 @@ class LeasedLedger(Ledger):
             as_told = truth.leased, truth.spent, truth.requests
             account = told.accounts[given.account, given.epoch]
             account.take(given, as_told)
-            self._warn_of_overlap(account, reply)
+            account.relimit(truth.limit, account.book.scope.limit)  # it may have come meanwhile
+            self._warn_of_overlap(account, truth.limit, reply)
         self._told_s = time.monotonic()
         return reply
 
-    def _warn_of_overlap(self, account: LeasedAccount, reply: Reply) -> None:
+    def _warn_of_overlap(self, account: LeasedAccount, limit: int | None, reply: Reply) -> None:
         """Once for each window of which the store keeps something back: nobody would see why."""
-        if not account.was_warned and not reply.waits_s and account.is_kept_back(reply.now_s):
+        if account.was_warned or reply.waits_s:
+            return
+        if account.is_kept_back(limit, reply.now_s):
             account.was_warned = True
             _log.warning(
                 "of the budget %r the store grants less than its window has left: one of another "
@@ -386,6 +389,18 @@ class LeasedLedger(Ledger):
                 waiting.done.set_exception(self._refusal(asked))
         self._waiting = still
 
+    def _has_place(self) -> bool:
+        """Whether one more may wait. The first for whom the store was asked makes place."""
+        if len(self._waiting) < _MOST_WAITING:
+            return True
+        for place, waiting in enumerate(self._waiting):
+            if waiting.asked:
+                del self._waiting[place]
+                if not waiting.done.done():
+                    waiting.done.set_exception(_no_room_now())
+                return True
+        return False
+
     def _refusal(self, asked: Asked) -> BudgetRefusedError:
         waits_s = self._granting_s - time.monotonic()
         if waits_s > 0:
@@ -397,7 +412,7 @@ class LeasedLedger(Ledger):
             self._require_room(asked.lines, self._clock())
         except BudgetRefusedError as error:
             return error
-        return BudgetRefusedError("the budgets have no room now", retry_after_s=1.0)
+        return _no_room_now()
 
     def _refuse_all(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, []
@@ -421,6 +436,10 @@ class LeasedLedger(Ledger):
         for key, account in tuple(self._live.items()):
             if account.is_idle and not account.wish:
                 del self._live[key]
+
+
+def _no_room_now() -> BudgetRefusedError:
+    return BudgetRefusedError("the budgets have no room now", retry_after_s=1.0)
 
 
 def _ending() -> StoreLostError:

@@ -42,6 +42,7 @@ class LeasedAccount(Account):
         was_warned: That the store keeps something of this window back.
         validity: Of its lease, where that passes: what is charged for a silent replica leaves a
             rolling window again, and its requests in flight come back; None where it stays charged.
+        most: Amount that the store counts; of more it is told so much.
     """
 
     shared: Given | None = None
@@ -52,6 +53,7 @@ class LeasedAccount(Account):
     wish: int = 0
     was_warned: bool = False
     validity: Validity | None = None
+    most: int = field(kw_only=True)
 
     def room(self) -> int | None:
         """What may still be held."""
@@ -72,8 +74,8 @@ class LeasedAccount(Account):
     @property
     def truth(self) -> tuple[int, int, int]:
         """Lease, charges and holds granted, as they are; what is used is leased in any case."""
-        used = self.spent + self.held
-        return max(used, self.allowed or 0), self.spent, self.requests
+        leased = max(self.spent + self.held, self.allowed or 0)
+        return min(leased, self.most), min(self.spent, self.most), self.requests
 
     def tells(self, short: int, wish: int) -> Truth:
         """Its truth, and what is asked: what waiting requests lack, and what should lie ready."""
@@ -132,9 +134,9 @@ class LeasedAccount(Account):
             return False
         return time.monotonic() - self.heard_s > lasts_s
 
-    def is_kept_back(self, now_s: float) -> bool:
-        """Whether the store grants less of the running window than its limit less its charges."""
-        given, limit = self.shared, self.book.scope.limit
+    def is_kept_back(self, limit: int | None, now_s: float) -> bool:
+        """Whether the store grants less of the running window than the limit told, less charges."""
+        given = self.shared
         if given is None or given.remaining is None or limit is None:
             return False
         left = max(limit - given.spent - given.held, 0)
@@ -146,9 +148,11 @@ class LeasedAccount(Account):
         return self.is_told and not self.held and self.allowed in (None, self.spent)
 
     def relimit(self, before: int | None, limit: int | None) -> None:
-        """Take another limit; the store hears of it with the next truth."""
-        if before is None or limit is None:
-            self.allowed = None if limit is None else self.spent + self.held
+        """Take another limit, of a lower one nothing that lies idle; the next truth tells it."""
+        if limit is None:
+            self.allowed = None
+        elif before is None or limit < before:
+            self.allowed = self.spent + self.held
 
     def covers(self, amount: int) -> bool:
         """Whether there is room for it."""
@@ -188,10 +192,13 @@ class Round:
 class LeasedBook(Book):
     """A scope whose windows are leased; the store carries over."""
 
-    __slots__ = ("_validity",)
+    __slots__ = ("_most", "_validity")
 
-    def __init__(self, scope: Scope, clock: Callable[[], float], validity: Validity) -> None:
+    def __init__(
+        self, scope: Scope, clock: Callable[[], float], validity: Validity, most: int
+    ) -> None:
         super().__init__(scope, clock)
+        self._most = most
         passes = scope.rolling or scope.unit is Unit.IN_FLIGHT
         self._validity = validity if passes else None
 
@@ -199,4 +206,4 @@ class LeasedBook(Book):
         scope = self.scope
         found = ALWAYS if scope.rolling else span(scope.window, now_s, scope.timezone)
         allowed = None if scope.limit is None else 0
-        return LeasedAccount(self, found, allowed, validity=self._validity)
+        return LeasedAccount(self, found, allowed, validity=self._validity, most=self._most)

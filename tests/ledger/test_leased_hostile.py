@@ -179,6 +179,30 @@ async def test_a_limit_that_comes_during_an_exchange_forgets_no_hold(tmp_path: P
         assert record.held >= 510
 
 
+@pytest.mark.parametrize("meanwhile", [False, True])
+async def test_a_limit_that_is_lowered_holds_for_what_lies_idle_too(
+    tmp_path: Path,
+    meanwhile: bool,  # noqa: FBT001
+) -> None:
+    async with leased(tmp_path / "l", Scope("all", 1_000)) as (ledger, store):
+        for number in range(10):
+            (await ledger.admit(str(number), 40)).close()
+        await until(lambda: (_room(ledger) or 0) >= 40)
+        if meanwhile:
+            store.open.clear()
+            store.entered.clear()
+            ledger._wake.set()
+            await store.entered.wait()
+        assert (_room(ledger) or 0) >= 40
+        ledger.redefine([Scope("all", 10)])
+        store.open.set()
+        number = ledger._number
+        while ledger._number == number:
+            with pytest.raises(BudgetRefusedError):
+                ledger.hold("after", 11)
+            await asyncio.sleep(0)
+
+
 async def test_nobody_is_refused_who_was_not_asked_for(tmp_path: Path) -> None:
     """He came while an exchange was under way that did not speak of him."""
     async with leased(tmp_path / "l", Scope("all", 1_000), patience_s=0.0) as (ledger, store):
@@ -355,3 +379,56 @@ async def test_requests_that_wait_when_the_ledger_ends_are_told(tmp_path: Path) 
         ledger._store = SqliteStore(tmp_path / "l")
     assert time.monotonic() - started < 30
     assert store.closed
+
+
+async def test_a_bill_beyond_what_the_store_counts_stops_its_own_budget_alone(
+    tmp_path: Path,
+) -> None:
+    """An upstream says so; a truth that the store refuses would be refused for ever."""
+    scopes = Scope("broken", 1_000), Scope("whole", 1_000), Scope("counted")
+    async with leased(tmp_path / "l", *scopes) as (ledger, store):
+        hold = await ledger.admit("first", 10, ["broken", "counted"])
+        hold.call(10).settle(2**63)
+        hold.close()
+        number = ledger._number
+        await until(lambda: ledger._number > number + 1)
+        assert (await ledger.admit("second", 900, ["whole", "counted"])).left_nano_usd == 900
+        assert ledger.lost is None
+        with pytest.raises(BudgetRefusedError):
+            await ledger.admit("third", 1, ["broken"])
+        spent = {record.account: record.spent for record in await store.accounts()}
+        assert spent["broken"] == spent["counted"] == store.largest
+
+
+async def test_a_limit_that_is_raised_during_an_exchange_is_no_other_time_zone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with leased(tmp_path / "l", Scope("all", 100, Window.DAY)) as (ledger, store):
+        store.open.clear()
+        store.entered.clear()
+        waiting = asyncio.create_task(ledger.admit("first", 10))
+        await store.entered.wait()
+        ledger.redefine([Scope("all", 1_000, Window.DAY)])
+        store.open.set()
+        (await waiting).close()
+    assert not caplog.records
+
+
+async def test_a_crowd_that_waits_for_one_budget_shuts_nobody_out_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.ledger.leased._MOST_WAITING", 50)
+    scopes = Scope("busy", 10, unit=Unit.IN_FLIGHT), Scope("free", 1_000)
+    async with (
+        leased(tmp_path / "l", *scopes) as (other, _),
+        leased(tmp_path / "l", *scopes, patience_s=60.0) as (ledger, _),
+    ):
+        for number in range(10):
+            await other.admit(str(number), 0, ["busy"])
+        waits = [ledger.admit(str(number), 0, ["busy"]) for number in range(60)]
+        crowd = asyncio.gather(*waits, return_exceptions=True)
+        await until(lambda: len(ledger._waiting) == 50 and ledger._waiting[-1].asked)
+        assert (await ledger.admit("guest", 10, ["free"])).left_nano_usd == 10
+        assert len(ledger._waiting) == 49  # who waited longest made place
+        crowd.cancel()
+        await asyncio.gather(crowd, return_exceptions=True)
