@@ -34,8 +34,8 @@ CHAT = "/v1/chat/completions"
 _EMBEDDINGS = "/v1/embeddings"
 # What a call has of its own, or what asks for a form of the reply that nobody here reads.
 _OWN_HEADERS = frozenset(
-    {b"accept", b"accept-encoding", b"content-length", b"content-type", b"expect"}
-    | {b"range", b"te", b"transfer-encoding"}
+    {b"accept", b"accept-encoding", b"content-encoding", b"content-length", b"content-type"}
+    | {b"expect", b"range", b"te", b"transfer-encoding"}
 )
 _BARE: Scope = {
     "type": "http",
@@ -87,8 +87,8 @@ class InProcess:
         late = (await asyncio.wait(self._running, timeout=_LEAVING_S))[1]
         for task in late:
             task.cancel()
-        if late:
-            await asyncio.wait(late)
+        if late:  # who heeds no cancellation, such as a thread's function, keeps nobody
+            await asyncio.wait(late, timeout=_LEAVING_S)
 
     def require(self, models: Iterable[str]) -> None:
         """Nothing: what the application knows, only it can say."""

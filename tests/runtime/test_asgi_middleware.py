@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,7 @@ async def test_a_call_is_a_request_like_the_clients_own(tmp_path: Path) -> None:
     headers = [
         (b"authorization", b"Bearer theirs"),
         (b"accept-encoding", b"gzip"),
+        (b"content-encoding", b"gzip"),  # of a body that was unpacked on its way here
         (b"content-length", b"7"),
         (b"content-type", b"application/json"),
     ]
@@ -155,6 +156,7 @@ async def test_a_call_is_a_request_like_the_clients_own(tmp_path: Path) -> None:
     )
     assert int(found[b"content-length"]) > 7
     assert b"accept-encoding" not in found
+    assert b"content-encoding" not in found
     assert len(scope["headers"]) == len(found)
     assert (scope["state"], scope["user"], scope["client"]) == (
         {"who": 7},
@@ -312,6 +314,28 @@ async def test_what_never_ends_after_a_reply_is_cancelled_at_the_end(
         assert (await server.chat(call)).texts == ("four",)
         assert not cancelled.is_set()
     assert cancelled.is_set()
+
+
+async def test_what_heeds_no_cancellation_keeps_nobody_from_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a function in a thread; a budget's leases go back only after this."""
+    monkeypatch.setattr("runtime.in_process._LEAVING_S", 0.01)
+    goes_on = asyncio.Event()
+
+    async def answer(_: Any, __: Receive, send: Send) -> bool:
+        await write(send, *spoken("four"))
+        while not goes_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await goes_on.wait()
+        return True
+
+    call = ChatCall("small", (Message("user", "why"),), 20, on_text=lambda _: None)
+    try:
+        async with asyncio.timeout(20), InProcess(ChatApplication(answer=answer)) as server:
+            assert (await server.chat(call)).texts == ("four",)
+    finally:
+        goes_on.set()
 
 
 async def test_an_application_is_told_when_its_client_has_left(tmp_path: Path) -> None:
