@@ -163,11 +163,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await super().startup(sockets)
-        except SystemExit:  # uvicorn's, which knows no more than that it failed
-            failed = self._deployment.gateway.failed
-            if failed is None:
+        except SystemExit:  # uvicorn's, which knows no more than that it failed; older ones return
+            if self._deployment.gateway.failed is None:
                 raise
-            raise failed from None
+        if self._deployment.gateway.failed is not None:
+            raise self._deployment.gateway.failed from None
         if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, self._deployment.reload_soon)

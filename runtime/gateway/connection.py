@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from http import HTTPStatus
 from typing import ClassVar
 
 import httptools
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from runtime import openai
@@ -54,7 +53,6 @@ class Connection(HttpToolsProtocol):
     _unwished = False  # its wish for another protocol was not heard
     _refusal: bytes | None = None  # the last that is sent here, after answers that are under way
     _limit: tuple[str, asyncio.TimerHandle] | None = None  # what is waited for, and how long
-    _running: RequestResponseCycle | None = None  # `cycle` is the last that came, and may wait
     _watched: tuple[asyncio.Future[None], ...] = ()
 
     def departure(self) -> asyncio.Future[None]:
@@ -63,12 +61,15 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self._nobody_waits()
             found.set_result(None)
+        else:
+            self.flow.resume_reading()  # else nobody sees it: a body that fills the buffer pauses
         still = (one for one in self._watched if not one.done())  # several where requests queue up
         self._watched = (*still, found)
         return found
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As the base class."""
+        self._unanswered: deque[RequestResponseCycle] = deque()  # `cycle` is the last that came
         super().connection_made(OneWrite(transport, self.loop))  # type: ignore[arg-type]
         self._limit_time()
 
@@ -84,9 +85,9 @@ class Connection(HttpToolsProtocol):
 
     def _nobody_waits(self) -> None:
         """For the request at work: the base class knows the last that came, perhaps another."""
-        if self._running is not None and not self._running.response_complete:
-            self._running.disconnected = True
-            self._running.message_event.set()
+        if self._unanswered:
+            self._unanswered[0].disconnected = True
+            self._unanswered[0].message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Read what has come, all of it."""
@@ -149,10 +150,12 @@ class Connection(HttpToolsProtocol):
         self._unwished = self.parser.should_upgrade()
         if self._unwished:
             return
-        self._unread = 0
-        self._reading = "body"
         self.scope["extensions"] = {DEPARTURE: {"watch": self.departure}}
         super().on_headers_complete()
+        self._unanswered.append(self.cycle)
+        self.headers = []  # the scope has its own; trailers are none of them (RFC 9110, 6.5.1)
+        self._unread = 0
+        self._reading = "body"
 
     def on_body(self, body: bytes) -> None:
         """A part of its body is there."""
@@ -167,16 +170,17 @@ class Connection(HttpToolsProtocol):
         self._reading = ""
         super().on_message_complete()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
     def on_response_complete(self) -> None:
         """A request was answered."""
         last = not self.pipeline
+        self._unanswered.popleft()
         super().on_response_complete()
         if last and self._refusal is not None:
             self._close(self._refusal)
+        elif not last and self._limit is not None:  # its turn begins: nothing was read meanwhile
+            self._limit[1].cancel()
+            self._limit = None
+            self._limit_time()
 
     @property
     def _at_work(self) -> bool:

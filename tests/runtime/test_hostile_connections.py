@@ -29,8 +29,10 @@ class Served:
 
     port: int = 0
     asked: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: list[dict[bytes, bytes]] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    connections: set[Any] = field(default_factory=set)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         body = b""
@@ -42,6 +44,7 @@ class Served:
             if not event["more_body"] or scope["path"] == "/early":
                 break
         self.asked.append((scope["path"], body))
+        self.headers.append(dict(scope["headers"]))
         if scope["path"] == "/closing":
             watch = scope["extensions"][DEPARTURE]["watch"]
             watch.__self__.transport.close()
@@ -76,6 +79,7 @@ async def serving() -> AsyncIterator[Served]:
     found.go.set()
     config = uvicorn.Config(found, log_config=None, lifespan="off", http=Connection)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
+    found.connections = server.server_state.connections
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -139,6 +143,8 @@ REFUSED = {
     "two hosts": post(b"", b"host: y\r\n"),
     "a tunnel": b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n",
     "a chunk of no size": HEAD + b"transfer-encoding: chunked\r\n\r\n-1\r\n",
+    "an address without a path": b"GET http://a HTTP/1.1\r\nhost: a\r\n\r\n",
+    "an address that is none": b"GET http://[ HTTP/1.1\r\nhost: x\r\n\r\n",
 }
 
 
@@ -153,11 +159,12 @@ async def test_what_is_unclear_is_refused_in_our_words_and_closed(bytes_: bytes)
     assert b'"invalid_request_error"' in body
 
 
-async def test_an_answer_under_way_comes_before_the_refusal_of_what_follows() -> None:
+@pytest.mark.parametrize("unclear", ["nothing of HTTP", "two hosts", "an address that is none"])
+async def test_an_answer_under_way_comes_before_the_refusal_of_what_follows(unclear: str) -> None:
     async with serving() as server:
         server.go.clear()
         asking = asyncio.create_task(
-            server.said(post(b"x") + post(b"y", path=b"/b") + b"\x00\r\n\r\n")
+            server.said(post(b"x") + post(b"y", path=b"/b") + REFUSED[unclear])
         )
         while not server.asked:
             await asyncio.sleep(0.01)
@@ -165,6 +172,18 @@ async def test_an_answer_under_way_comes_before_the_refusal_of_what_follows() ->
         said = await asking
     assert re.findall(rb"HTTP/1.1 ([0-9]+)", said) == [b"200", b"200", b"400"]
     assert [path for path, _ in server.asked] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["one packet", "trailers in their own"])
+async def test_trailers_are_no_headers(cut: bool) -> None:  # noqa: FBT001
+    """A proxy that takes a header away may leave a trailer of that name (RFC 9110, 6.5.1)."""
+    whole = HEAD + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-late: y\r\n\r\n"
+    at = whole.index(b"x-late") if cut else len(whole)
+    async with serving() as server:
+        await server.said(whole[:at], whole[at:], LAST)
+    assert server.asked == [("/a", b"abc"), ("/last", b"")]
+    assert list(server.headers[0]) == [b"host", b"transfer-encoding"]
+    assert list(server.headers[1]) == [b"host", b"connection"]
 
 
 async def test_a_request_at_work_learns_that_its_client_left_others_behind_too() -> None:
@@ -232,6 +251,26 @@ async def test_a_client_that_does_not_go_on_is_let_go(
         said = await server.said(sent)
     assert said.split(b"\r\n")[0] == last
     assert said.count(b"HTTP/1.1 ") == bool(last)
+
+
+async def test_a_body_that_waits_for_its_turn_has_its_whole_time_from_there() -> None:
+    async with serving() as server:
+        server.go.clear()
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        half = HEAD.replace(b"/a", b"/b") + b"content-length: 9\r\n\r\nabc"
+        writer.write(post(b"x") + half)
+        while not server.asked:
+            await asyncio.sleep(0.01)
+        (one,) = server.connections
+        waiting = one._limit
+        server.go.set()
+        while one.pipeline:
+            await asyncio.sleep(0.01)
+        assert waiting
+        assert one._limit
+        assert one._limit[1].when() > waiting[1].when()
+        assert waiting[1].cancelled()
+        writer.close()
 
 
 async def test_time_does_not_run_while_an_earlier_request_is_answered(

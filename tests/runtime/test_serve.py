@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvicorn
 from fake_upstream import FakeUpstream, served
 from small_policies import DEAR, policy, written
 
@@ -24,6 +25,7 @@ from profiles.errors import InputError, UnknownValueError
 from profiles.money import PriceCard
 from runtime import serve as module
 from runtime.serve import serve
+from runtime.settings import GatewaySettings, LedgerSettings
 
 ROOT = Path(__file__).parents[2]
 KEY = {"authorization": "Bearer k"}
@@ -231,6 +233,29 @@ def test_what_cannot_be_served_is_refused_at_the_start(tmp_path: Path) -> None:
     verifiers = {"checker": lambda prompt, answer: 1.0}
     with pytest.raises(InputError, match="cannot listen on this address"):
         serve(written(policy(), tmp_path), upstream=url, host="203.0.113.1", verifiers=verifiers)
+
+
+@pytest.mark.parametrize("exits", [True, False], ids=["uvicorn exits", "older ones return"])
+def test_a_store_that_cannot_be_opened_is_why_it_does_not_start(
+    exits: bool,  # noqa: FBT001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def startup(server: uvicorn.Server, sockets: Any = None) -> None:
+        await server.lifespan.startup()
+        server.should_exit = True
+
+    if not exits:
+        monkeypatch.setattr(uvicorn.Server, "startup", startup)
+    ledger = LedgerSettings(store=f"sqlite:///{tmp_path}")
+    with pytest.raises(InputError, match="cannot be opened"):
+        serve(
+            written(policy(), tmp_path),
+            upstream="http://127.0.0.1:9/v1",
+            port=0,
+            settings=GatewaySettings(format_version="1.0", ledger=ledger),
+            verifiers={"checker": lambda prompt, answer: 1.0},
+        )
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux")
