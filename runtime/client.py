@@ -65,8 +65,13 @@ class Client:
     def gone(self) -> asyncio.Future[Any]:
         """Done when the client has left, once its body was read. Cancel it to stop looking."""
         if self._departure is None:
-            return asyncio.ensure_future(self.receive())
+            return asyncio.ensure_future(self._left())
         return self._departure()
+
+    async def _left(self) -> None:
+        if (await self.receive())["type"] != "http.disconnect":
+            # a middleware outside says the body again, for ever, and will never say who left
+            await asyncio.get_running_loop().create_future()
 
     async def reply(self, reply: Reply) -> None:
         """Send a whole reply; where events have begun, its body as the last of them.
@@ -105,7 +110,7 @@ class Client:
             async with asyncio.timeout(STALLED_S):
                 for event in events:
                     await self._send(event)
-        except TimeoutError as error:
+        except OSError as error:  # time is over, or how a server says it (ASGI, HTTP 2.4)
             self._stalled = True
             raise DisconnectedError from error
 

@@ -178,7 +178,7 @@ class Flow:
             pieces = Pieces() if asked.stream else None
             on_text = pieces.put if pieces else None
             ask = self._ask(api, asked, inquiry.headers, inquiry.identity, on_text)
-            run = await self._run(ask, client.receive)
+            run = await self._run(ask, client)
         except DisconnectedError:
             self._witness.not_begun(arrival, "disconnected", None, ask)
             raise
@@ -271,12 +271,12 @@ class Flow:
         await client.end(last)
         return None
 
-    async def _run(self, ask: Ask, receive: Receive) -> Run:
+    async def _run(self, ask: Ask, client: Client) -> Run:
         """Begin to answer, unless the client leaves while its prompt is read: no money is held."""
         if self._embedder is None and not self.service.is_long(ask):
             return await self._start(ask, None)
         begun = asyncio.ensure_future(self._read_and_start(ask))
-        gone = asyncio.ensure_future(receive())
+        gone = client.gone()
         self._being_read.add(begun)
         try:
             await asyncio.wait((begun, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -28,7 +28,7 @@ from asgi_server import (
 from asgi_server import lifespan as lived
 from event_streams import piece, usage
 from fake_upstream import FakeUpstream, served
-from small_policies import budget, is_right, policy, written
+from small_policies import BY_TEXT_AND_LABEL, budget, is_right, policy, written
 
 from profiles.errors import InputError
 from runtime import BudgetMiddleware, open_gateway
@@ -92,6 +92,64 @@ async def test_a_gateway_that_nobody_opened_refuses_and_says_why(
         assert len(fake.calls) == 1
         with pytest.raises(InputError, match="closed"):
             await inner.__aenter__()
+
+
+@pytest.mark.parametrize("question", ["two and two", "two and " * 2_000], ids=["short", "long"])
+async def test_a_middleware_that_says_the_body_again_is_no_client_that_leaves(
+    question: str, tmp_path: Path
+) -> None:
+    """Many read a body to look at it, and then say the whole of it whenever they are asked."""
+    asked = {"messages": [{"role": "user", "content": question}], "metadata": {"class": "law"}}
+    body = json.dumps(asked).encode()
+    said: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(event: dict[str, Any]) -> None:
+        said.append(event)
+
+    async def slowly(*_: Any) -> bool:
+        await asyncio.sleep(0.02)
+        return False
+
+    path = written(policy(sorting=BY_TEXT_AND_LABEL), tmp_path)
+    async with BudgetMiddleware(ChatApplication(answer=slowly), path, verifiers=VERIFIERS) as outer:
+        await outer(http_scope(), receive, send)
+    assert [event.get("status") for event in said] == [200, None]
+
+
+async def test_a_stream_ends_quietly_under_a_server_that_cannot_send_any_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = ChatApplication(answer=spoken_in_pieces)
+    body = json.dumps({**ASKED, "stream": True}).encode()
+    said: list[dict[str, Any]] = []
+    parts = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if parts:
+            return parts.pop()
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async def send(event: dict[str, Any]) -> None:
+        if len(said) == 2:
+            raise ConnectionResetError
+        said.append(event)
+
+    path = written(policy(budgets=(budget(1.0),)), tmp_path)
+    async with BudgetMiddleware(app, path, verifiers=VERIFIERS) as outer:
+        await outer(http_scope(), receive, send)
+        ledger = outer.gateway.service.ledger
+        while ledger.snapshot().open_holds:
+            await asyncio.sleep(0)
+        assert ledger.state("global").spent == 10 * 100 + 4 * 400
+    assert not caplog.records
+
+
+async def spoken_in_pieces(_: Any, __: Receive, send: Send) -> bool:
+    await write(send, piece("fo"), piece("ur"), piece(finish="stop"), usage(10, 4))
+    return True
 
 
 async def test_a_websocket_is_closed_and_not_left_open(tmp_path: Path) -> None:

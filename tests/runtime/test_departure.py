@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 import uvicorn
 
-from runtime.client import Client, Receive, Send, departure_of, first_of
+from runtime.client import (
+    Client,
+    DisconnectedError,
+    Receive,
+    Reply,
+    Send,
+    departure_of,
+    first_of,
+)
 from runtime.gateway.connection import Connection
 
 pytestmark = pytest.mark.asyncio
@@ -110,6 +118,32 @@ async def test_who_asks_after_the_client_left_hears_it_at_once() -> None:
         await late.wait()
 
 
+async def test_a_client_whose_body_filled_the_buffer_at_last_is_seen_to_leave() -> None:
+    reading, asked, left = (asyncio.Event() for _ in range(3))
+    clients: list[Client] = []
+
+    async def serve(client: Client) -> None:
+        clients.append(client)
+        reading.set()
+        assert not (await client.receive())["more_body"]
+        gone = client.gone()
+        asked.set()
+        await gone
+        left.set()
+
+    async with serving(serve) as port, asyncio.timeout(20):
+        _, writer = await connected(port)
+        writer.write(ASKED.replace(b"\r\n\r\n", b"\r\ncontent-length: 70001\r\n\r\nx"))
+        await reading.wait()
+        await asyncio.sleep(0.05)  # it waits for the rest
+        assert clients[0]._departure is not None
+        connection = clients[0]._departure.__self__  # type: ignore[attr-defined]
+        connection.data_received(b"y" * 70_000)  # the network may cut it in smaller pieces
+        await asked.wait()
+        writer.close()
+        await left.wait()
+
+
 async def test_a_server_without_departures_is_asked_by_receive() -> None:
     events = [{"type": "http.disconnect"}]
 
@@ -122,6 +156,31 @@ async def test_a_server_without_departures_is_asked_by_receive() -> None:
     assert departure_of({"type": "http", "extensions": {"tls": {}}}) is None
     await Client(receive, send).gone()
     assert not events
+
+
+async def test_who_is_told_the_body_again_has_not_left() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"again", "more_body": False}
+
+    async def send(_: dict[str, Any]) -> None:
+        raise AssertionError("nothing is sent")
+
+    gone = Client(receive, send).gone()
+    await asyncio.sleep(0.02)
+    assert not gone.done()
+    gone.cancel()
+
+
+async def test_a_server_that_says_in_its_way_that_nobody_takes_the_reply() -> None:
+    """ASGI's HTTP specification, 2.4: sending to who has left raises some `OSError`."""
+
+    async def send(_: dict[str, Any]) -> None:
+        raise BrokenPipeError
+
+    client = Client(asyncio.Event().wait, send)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(DisconnectedError):
+            await client.reply(Reply(200, b"{}"))
 
 
 @pytest.mark.parametrize("ending", ["result", "error", "cancelled"])
