@@ -41,7 +41,8 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     """``POST /v1/chat/completions``, and nothing else."""
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])
-    if scope["path"] != "/v1/chat/completions":
+    # another method would come here past the budget
+    if (scope["method"], scope["path"]) != ("POST", "/v1/chat/completions"):
         await respond(send, 404, {"error": {"message": "no such page"}})
         return
     call = json.loads(await read(receive))

@@ -33,7 +33,8 @@ async def test_the_example_answers_better_than_its_small_model_until_its_money_i
             found = await requested(app, http_scope(CHAT), body.encode())
             answers.append(found.json["choices"][0]["message"]["content"])
             assert float(found.headers["x-inferbudget-cost-usd"]) > 0
-        assert (await requested(app, http_scope("/v1/models", "GET"))).status == 404
+        for elsewhere in (http_scope("/v1/models", "GET"), http_scope(CHAT, "PUT")):
+            assert (await requested(app, elsewhere, body.encode())).status == 404
         right = sum(answer == str(12345 + 67890) for answer in answers) / len(answers)
         assert right > 0.8 > 1 - module.WRONG["demo-small"]
         left = ledger.state("global").remaining
