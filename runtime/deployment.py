@@ -24,7 +24,7 @@ from runtime.gateway import Gateway
 from runtime.ledger import Hold, Ledger, Scope
 from runtime.ledger.leased import LeasedLedger
 from runtime.ledger.store import open_store
-from runtime.operation_metrics import BudgetCollector, SinkCollector, UpstreamCollector
+from runtime.operation_metrics import SinkCollector, StoreCollector, UpstreamCollector
 from runtime.pacing import Pacer
 from runtime.recording.recorder import Recorder
 from runtime.service import Service, scopes
@@ -241,14 +241,11 @@ class Deployment:
         return missing if set(models_of(self.gateway.service.policy)) <= set(missing) else ()
 
     def _collect(self) -> None:
-        ledger = self._ledger
-        answers = (lambda: ledger.lost is None) if isinstance(ledger, LeasedLedger) else None
-        for collector in (
-            BudgetCollector(ledger, answers),
-            UpstreamCollector(self._servers.snapshot),
-            SinkCollector(self._recorder, self._audit),
-        ):
-            self.gateway.metrics.collect(collector)
+        ledger, metrics = self._ledger, self.gateway.metrics
+        metrics.collect(UpstreamCollector(self._servers.snapshot))
+        metrics.collect(SinkCollector(self._recorder, self._audit))
+        if isinstance(ledger, LeasedLedger):
+            metrics.collect(StoreCollector(lambda: ledger.lost is None))
 
     def _audited(self, hold: Hold) -> None:
         if self._audit is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -10,8 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from profiles.money import to_usd
+from runtime.budget_metrics import budget_text
 from runtime.embedding import Embedder
-from runtime.ledger import Ledger, Unit
+from runtime.ledger import Ledger
 from runtime.shadow import ShadowDecision
 from runtime.strategies import Tools
 
@@ -33,8 +35,9 @@ class Metrics:
         provider: str,
         embedder: Callable[[], Embedder | None] | None = None,
     ) -> None:
+        self._ledger = ledger
         self._registry = CollectorRegistry()
-        self._registry.register(_LedgerCollector(ledger, tools))
+        self._registry.register(_ToolCollector(tools))
         if embedder:
             self._registry.register(_EncoderCollector(embedder))
         self._requests = Counter(
@@ -127,7 +130,20 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return b"".join(self._parts())
+
+    async def page(self) -> bytes:
+        """The same; others get their turn between its parts, of which there can be many."""
+        found = []
+        for part in self._parts():
+            found.append(part)
+            await asyncio.sleep(0)
+        return b"".join(found)
+
+    def _parts(self) -> Iterator[bytes]:
+        yield generate_latest(self._registry)
+        for part in budget_text(self._ledger.snapshot()):
+            yield part.encode()
 
 
 class _EncoderCollector(Collector):
@@ -156,43 +172,13 @@ class _EncoderCollector(Collector):
         yield from (provider, unread)
 
 
-class _LedgerCollector(Collector):
-    """Reads the ledger when asked, so that requests pay nothing for it."""
+class _ToolCollector(Collector):
+    """Reads the tools when asked, so that requests pay nothing for it."""
 
-    def __init__(self, ledger: Ledger, tools: Tools) -> None:
-        self._ledger = ledger
+    def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
     def collect(self) -> Iterator[Metric]:
-        snapshot = self._ledger.snapshot()
-        spend = CounterMetricFamily(
-            "inferbudget_spend_usd", "Dollars charged, all windows.", labels=["scope"]
-        )
-        held = GaugeMetricFamily(
-            "inferbudget_held_usd", "Dollars held by requests in flight.", labels=["scope"]
-        )
-        left = GaugeMetricFamily(
-            "inferbudget_budget_remaining_usd",
-            "Dollars of this window that are neither spent nor held.",
-            labels=["scope"],
-        )
-        refusals = CounterMetricFamily(
-            "inferbudget_refused_holds", "Holds that a scope had no room for.", labels=["scope"]
-        )
-        for state in snapshot.scopes:
-            if state.unit is not Unit.NANO_USD:
-                continue
-            spend.add_metric([state.name], to_usd(state.spent_ever))
-            held.add_metric([state.name], to_usd(state.held))
-            refusals.add_metric([state.name], state.refusals)
-            if state.remaining is not None:
-                left.add_metric([state.name], to_usd(state.remaining))
-        yield from (spend, held, left, refusals)
-        yield CounterMetricFamily(
-            "inferbudget_bound_exceeded",
-            "Calls with more tokens or dollars than allowed: the upstream ignored its cap.",
-            value=snapshot.alarms,
-        )
         failures = CounterMetricFamily(
             "inferbudget_verifier_failures",
             "Scores that a verifier could not give; each counted as 0.",

@@ -13,16 +13,8 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from profiles.money import NANO_PER_USD as NANO
-from profiles.money import to_usd
-from runtime.ledger import ScopeState, Snapshot, Unit
 from runtime.tenants.virtual_keys import KeyProblem
 from runtime.upstreams import BreakerState, UpstreamState
-
-
-class _Snapshots(Protocol):
-    def snapshot(self) -> Snapshot:
-        """All scopes at this moment."""
 
 
 class _Sink(Protocol):
@@ -38,37 +30,23 @@ class _Sink(Protocol):
     def waiting(self) -> int: ...
 
 
-class BudgetCollector(Collector):
-    """Limits and windows of budgets, and those that are not dollars.
+class StoreCollector(Collector):
+    """Whether the shared store of the budgets answers.
 
     Args:
-        ledger: Whose.
-        store_answers: Whether the shared store answered last; None where there is none.
+        answers: Whether it answered last.
     """
 
-    def __init__(self, ledger: _Snapshots, store_answers: Callable[[], bool] | None = None) -> None:
-        self._ledger = ledger
-        self._store_answers = store_answers
+    def __init__(self, answers: Callable[[], bool]) -> None:
+        self._answers = answers
 
     def collect(self) -> Iterator[Metric]:
-        """All families."""
-        snapshot = self._ledger.snapshot()
-        yield from _windows(snapshot.scopes)
-        yield from _units(snapshot.scopes)
+        """The family."""
         yield GaugeMetricFamily(
-            "inferbudget_open_holds", "Requests that hold money now.", value=snapshot.open_holds
+            "inferbudget_store_up",
+            "1 where the shared budget store answered the last exchange.",
+            value=float(self._answers()),
         )
-        yield CounterMetricFamily(
-            "inferbudget_overrun_usd",
-            "Dollars charged that no hold covered: the upstream ignored its cap.",
-            value=to_usd(snapshot.overrun_nano_usd),
-        )
-        if self._store_answers is not None:
-            yield GaugeMetricFamily(
-                "inferbudget_store_up",
-                "1 where the shared budget store answered the last exchange.",
-                value=float(self._store_answers()),
-            )
 
 
 class UpstreamCollector(Collector):
@@ -189,58 +167,6 @@ class KeyCollector(Collector):
         for reason in KeyProblem:
             found.add_metric([reason.value], self._refused[reason])
         yield found
-
-
-def _windows(scopes: Sequence[ScopeState]) -> Iterator[Metric]:
-    limit = GaugeMetricFamily(
-        "inferbudget_budget_limit_usd",
-        "Dollars of this window, with what it inherited.",
-        labels=["scope"],
-    )
-    start = GaugeMetricFamily(
-        "inferbudget_budget_window_start_timestamp_seconds",
-        "When this window began, Unix seconds.",
-        labels=["scope"],
-    )
-    end = GaugeMetricFamily(
-        "inferbudget_budget_window_end_timestamp_seconds",
-        "When this window ends, Unix seconds.",
-        labels=["scope"],
-    )
-    for state in scopes:
-        if state.unit is Unit.NANO_USD and state.limit is not None:
-            limit.add_metric([state.name], to_usd(state.limit))
-        if state.unit is Unit.NANO_USD and state.epoch_end_s is not None:
-            start.add_metric([state.name], state.epoch_start_s)
-            end.add_metric([state.name], state.epoch_end_s)
-    yield from (limit, start, end)
-
-
-def _units(scopes: Sequence[ScopeState]) -> Iterator[Metric]:
-    labels = ["scope", "unit"]
-    spent = CounterMetricFamily(
-        "inferbudget_units_spent",
-        "Charged beside dollars, all windows: tokens, requests, gpu_s.",
-        labels=labels,
-    )
-    held = GaugeMetricFamily(
-        "inferbudget_units_held", "Held beside dollars by requests in flight.", labels=labels
-    )
-    left = GaugeMetricFamily(
-        "inferbudget_units_remaining",
-        "Of this window neither spent nor held, beside dollars.",
-        labels=labels,
-    )
-    for state in scopes:
-        if state.unit is Unit.NANO_USD:
-            continue
-        place = [state.name, state.unit.value.removeprefix("nano_")]
-        whole = NANO if state.unit is Unit.NANO_GPU_S else 1
-        spent.add_metric(place, state.spent_ever / whole)
-        held.add_metric(place, state.held / whole)
-        if state.remaining is not None:
-            left.add_metric(place, state.remaining / whole)
-    yield from (spent, held, left)
 
 
 def _sink(name: str, what: str, sink: _Sink) -> Iterator[Metric]:

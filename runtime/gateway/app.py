@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -123,7 +123,10 @@ class Gateway:
             "/health": lambda: Reply(200, b'{"status":"ok"}'),
             "/ready": self._ready,
         }
-        self._operators_pages = {"/ledger": self._ledger, "/metrics": self._metrics}
+        self._operators_pages: dict[str, Callable[[], Awaitable[Reply]]] = {
+            "/ledger": self._ledger,
+            "/metrics": self._metrics,
+        }
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -239,13 +242,13 @@ class Gateway:
         self, path: str, method: str, headers: Headers, client: Client
     ) -> Reply | None:
         """The reply, None where it is sent already."""
-        page = self._open_pages.get(path)
-        if page is None and path in self._operators_pages:
-            self._admitted(self._access.operator, headers)
-            page = self._operators_pages[path]
-        if page is not None:
+        if path in self._open_pages:
             _require(path, method, "GET")
-            return page()
+            return self._open_pages[path]()
+        if path in self._operators_pages:
+            self._admitted(self._access.operator, headers)
+            _require(path, method, "GET")
+            return await self._operators_pages[path]()
         if not self._opened:
             _log.error("nobody opened this gateway: enter it in the lifespan of its application")
             raise RefusedError(503, "the gateway is not open", outcome="stopping")
@@ -305,10 +308,10 @@ class Gateway:
             return Reply(503, _encoder.encode({"status": "unready", "missing": missing}))
         return Reply(200, b'{"status":"ready"}')
 
-    def _metrics(self) -> Reply:
-        return Reply(200, self.metrics.text(), ((b"content-type", CONTENT_TYPE.encode()),))
+    async def _metrics(self) -> Reply:
+        return Reply(200, await self.metrics.page(), ((b"content-type", CONTENT_TYPE.encode()),))
 
-    def _ledger(self) -> Reply:
+    async def _ledger(self) -> Reply:
         snapshot = msgspec.to_builtins(self._flow.service.ledger.snapshot(passing=True))
         snapshot["scopes"] = {state.pop("name"): state for state in snapshot["scopes"]}
         return Reply(200, _encoder.encode({"format_version": "2.0", **snapshot}))

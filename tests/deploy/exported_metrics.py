@@ -17,10 +17,10 @@ from runtime.ledger import Ledger, Scope
 from runtime.ledger.scopes import Unit
 from runtime.metrics import Metrics
 from runtime.operation_metrics import (
-    BudgetCollector,
     ConnectionCollector,
     KeyCollector,
     SinkCollector,
+    StoreCollector,
     UpstreamCollector,
 )
 from runtime.shadow import ShadowDecision
@@ -50,7 +50,7 @@ def exported() -> dict[str, frozenset[str]]:
     metrics.shadowed(ShadowDecision("answered", "hard", "small/single", 5), agrees=True)
     metrics.reloaded("replaced")
     sink: Any = SimpleNamespace(written=1, lost=0, waiting=0)
-    metrics.collect(BudgetCollector(ledger, lambda: True))
+    metrics.collect(StoreCollector(lambda: True))
     metrics.collect(UpstreamCollector(lambda: [_upstream()]))
     metrics.collect(SinkCollector(sink, sink, lambda: 0))
     metrics.collect(KeyCollector(Counter()))

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
-from runtime import operation_metrics, tracing
+from runtime import budget_metrics, operation_metrics, tracing
 from runtime.audit import AuditSettings
 from runtime.reconciliation import ReconciledEpoch
 from runtime.recording import parquet
@@ -19,6 +19,7 @@ from runtime.trace_export import TracingSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/observe.md").read_text()
+SERVE = (ROOT / "docs/how-to/serve.md").read_text()
 FILES = (ROOT / "docs/reference/files.md").read_text()
 
 
@@ -30,8 +31,15 @@ def test_every_metric_around_requests_is_named() -> None:
         for sink in ("recorder", "audit")
         for what in ("written", "lost", "waiting")
     }
-    assert len(names) > 15
+    assert len(names) > 10
     assert [name for name in names if not re.search(rf"`{name}(_total)?`", PAGE)] == []
+
+
+def test_every_metric_of_budgets_is_named_on_one_of_both_pages() -> None:
+    code = Path(budget_metrics.__file__).read_text()
+    names = set(re.findall(r'"(inferbudget_[a-z_]+)"', code))
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}`" not in PAGE + SERVE] == []
 
 
 def test_every_alert_is_named_with_what_to_do() -> None:
