@@ -2,7 +2,8 @@
 
 An error is named by its kind and the places in the code, without its words, which can quote what a
 client wrote. What is logged is written by a thread: a reader of the log that stands still must not
-stop the gateway, so beyond a bound lines are lost and counted.
+stop the gateway, so beyond a bound lines are lost and counted. Of what happens again and again,
+such as requests without money, the log has some lines and a count of others: no client can fill it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import queue
 import re
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TextIO
@@ -29,6 +32,7 @@ _LONGEST = 2_000
 _MOST_PLACES = 30
 _MOST_WAITING = 10_000
 _LAST_LINES_S = 2.0
+_LINES = 100  # of one place in the code, and then one a second
 _SHORTEST_SECRET = 8  # a shorter one would blank ordinary words
 _KEYS = re.compile(r"(?i)\b(bearer|basic)\s+[^\s\"',]+|\b(sk|ib)-[A-Za-z0-9_-]{8,}")
 
@@ -62,6 +66,8 @@ class JsonLines(logging.Formatter):
             entry["request_id"] = self.hide(request)
         if trace := TRACE_ID.get():
             entry["trace_id"] = self.hide(trace)
+        if left_out := getattr(record, "left_out", 0):
+            entry["left_out"] = left_out
         if record.exc_info and record.exc_info[0] is not None:
             kind, _, trail = record.exc_info
             entry["error"] = kind.__name__
@@ -76,8 +82,43 @@ class JsonLines(logging.Formatter):
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
+@dataclass(slots=True)
+class _Place:
+    """A line of code that logs: how many lines it may write now, and how many were left out."""
+
+    at_s: float
+    lines: float = _LINES
+    left_out: int = 0
+
+
+class Sparing(logging.Filter):
+    """Of one place in the code 100 lines, and then one a second; it tells how many it left out.
+
+    Args:
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._places: dict[tuple[str, int], _Place] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written; then it has the number of those left out before it."""
+        now_s = self._clock()
+        place = self._places.setdefault((record.pathname, record.lineno), _Place(now_s))
+        place.lines = min(place.lines + now_s - place.at_s, _LINES)
+        place.at_s = now_s
+        if place.lines < 1:
+            place.left_out += 1
+            return False
+        place.lines -= 1
+        vars(record)["left_out"], place.left_out = place.left_out, 0
+        return True
+
+
 class LogWriter:
-    """Sends everything that is logged to a stream as JSON lines.
+    """Sends what is logged to a stream as JSON lines, as far as `Sparing` lets it through.
 
     Use it as ``with LogWriter():`` around what a process does.
 
@@ -144,6 +185,7 @@ class _Queueing(logging.Handler):
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
         self._writer = writer
+        self.addFilter(Sparing())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a line over."""

@@ -167,6 +167,30 @@ def test_a_reader_that_stands_still_stops_nobody_and_lost_lines_are_counted(
     assert len(lines(stream)) == 11
 
 
+def test_what_happens_again_and_again_cannot_fill_the_log() -> None:
+    stream = io.StringIO()
+    with LogWriter(stream):
+        for number in range(5_000):
+            logging.getLogger("x").info("refused: %d", number)
+        logging.getLogger("x").info("something else")
+    found = lines(stream)
+    assert 101 <= len(found) < 200
+    assert found[-1]["event"] == "something else"
+
+
+def test_lines_that_were_left_out_are_counted_in_the_next_one() -> None:
+    now_s = 0.0
+    sparing = logs.Sparing(lambda: now_s)
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "refused", (), None)
+    assert sum(sparing.filter(record) for _ in range(500)) == 100
+    now_s = 1.0
+    assert sparing.filter(record)
+    assert json.loads(JsonLines().format(record))["left_out"] == 400
+    assert not sparing.filter(record)
+    now_s = 1_000.0
+    assert sum(sparing.filter(record) for _ in range(500)) == 100
+
+
 def test_a_reader_that_is_gone_stops_nobody() -> None:
     code = (
         "import logging, sys\n"
@@ -202,8 +226,10 @@ def test_a_process_writes_its_lines_to_standard_error_to_the_last() -> None:
     code = (
         "import logging\n"
         "from runtime.logs import LogWriter\n"
+        "x = logging.getLogger('x')\n"
         "with LogWriter():\n"
-        "    for n in range(1000): logging.getLogger('x').info('line %d', n)\n"
+        "    for n in range(1000):\n"
+        "        x.handle(x.makeRecord('x', logging.INFO, 'f', n, 'line %d', (n,), None))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == [
