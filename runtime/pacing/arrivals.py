@@ -25,6 +25,7 @@ _DAY_S = 86_400
 _MONDAY_S = 4 * _DAY_S  # Unix time began on a Thursday
 _PARTS_OF_A_WEEK = 7
 _BORDERS = 64  # of the windows that run now
+_ALL = 1 - 1e-9  # of a window's load, by sums of floats
 
 
 class Shape:
@@ -80,7 +81,9 @@ def requests_left(
 
     In a calendar window the requests that came correct the forecast: with `n` of them in the share
     `g` of the window, `(k forecast + n) / (k + g)` are expected in all, and `1 - g` of these are
-    still to come, at least 1; `k` is `FORECAST_WORTH` unless `FEW_REQUESTS` are more.
+    still to come, at least 1; `k` is `FORECAST_WORTH` unless `FEW_REQUESTS` are more. After the
+    last load of a shape nobody is expected any more: who comes all the same is expected to go on as
+    lately by the clock.
 
     For `total`, which has no end, the forecast less the requests that were admitted; 0 once it is
     used up. For a rolling window those of `ROLLING_HORIZON`.
@@ -119,7 +122,7 @@ class Arrivals:
             rolling window the windows since Unix time 0.
     """
 
-    __slots__ = ("_came", "_epoch_start_s", "_rolling", "at")
+    __slots__ = ("_came", "_clock", "_epoch_start_s", "_rolling", "at")
 
     def __init__(self, state: ScopeState, now_s: float, shape: Shape | None) -> None:
         start_s, end_s = state.epoch_start_s, state.epoch_end_s
@@ -127,13 +130,11 @@ class Arrivals:
         self._rolling = end_s is None
         if end_s is None:
             self._epoch_start_s = 0
-            self.at = now_s / (state.window.seconds or 1.0)
+            self._clock = self.at = now_s / (state.window.seconds or 1.0)
             return
         self._epoch_start_s = start_s
-        if shape is None:
-            self.at = _share(start_s, end_s, now_s)
-        else:
-            self.at = shape.share_gone(start_s, end_s, now_s)
+        self._clock = _share(start_s, end_s, now_s)
+        self.at = self._clock if shape is None else shape.share_gone(start_s, end_s, now_s)
 
     def left(self, forecast: float) -> float:
         """Requests still to come by the window so far, at least 1."""
@@ -146,6 +147,9 @@ class Arrivals:
 
     def left_lately(self, forecast: float, recent: Recent) -> float:
         """The same, or more where requests lately came faster; a rolling window knows no other."""
+        if not self._rolling and self._clock < _ALL < self.at:  # nobody was to come any more
+            late = recent.of_late(self._epoch_start_s, self._clock, self._came)
+            return max(late * (1 - self._clock), 1.0)
         lately = recent.rate_at(self._epoch_start_s, self.at, self._came)
         if self._rolling:
             return max(lately * ROLLING_HORIZON, 1.0)
@@ -172,6 +176,7 @@ class Recent:
         epoch_start_s: Window of the last look; 0 for a rolling one.
         at: As of `Arrivals`, at the last look.
         came: Requests at the last look.
+        late: Of those after a shape's last load in a window, by the clock; None before any came.
     """
 
     rate: float
@@ -179,6 +184,13 @@ class Recent:
     epoch_start_s: int
     at: float
     came: int
+    late: Recent | None = None
+
+    def of_late(self, epoch_start_s: int, clock: float, came: int) -> float:
+        """The rate since the shape's last load, where `clock` is the share of the window gone."""
+        if self.late is None or self.late.epoch_start_s != epoch_start_s:
+            self.late = Recent(0.0, RECENT, epoch_start_s, clock, came)
+        return self.late.rate_at(epoch_start_s, clock, came)
 
     def rate_at(self, epoch_start_s: int, at: float, came: int) -> float:
         """The rate by a further look."""
