@@ -76,6 +76,27 @@ async def test_gateways_of_both_time_zones_share_one_budget_and_may_change_back(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("early_h", "late_h"), [(1, 0), (0, -5)])
+async def test_between_two_midnights_only_gateways_of_the_earlier_one_are_granted(
+    shelf: Shelf, early_h: int, late_h: int
+) -> None:
+    store = shelf.open()
+    shelf.set_clock(NOON_S)
+    for name, ahead_h in (("late", late_h), ("early", early_h)):
+        assert await leased(store, name, 1, day(NOON_S, ahead_h, short=1)) == 1
+    between_s = NOON_S + (12 - early_h) * HOUR_S
+    shelf.set_clock(between_s)
+    assert await leased(store, "early", 2, day(between_s, early_h, short=1)) == 1
+    assert await leased(store, "late", 2, day(between_s, late_h, leased=1, short=1)) == 1
+    late_s = NOON_S + (12 - late_h) * HOUR_S
+    shelf.set_clock(late_s)
+    for name, ahead_h, had in (("late", late_h, 0), ("early", early_h, 1)):
+        told = day(late_s, ahead_h, leased=had, short=1)
+        assert await leased(store, name, 3, told) == had + 1
+    await store.close()
+
+
+@pytest.mark.asyncio
 async def test_the_window_after_the_moved_one_begins_anew_and_inherits(shelf: Shelf) -> None:
     store = shelf.open()
     shelf.set_clock(NOON_S)

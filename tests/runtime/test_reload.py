@@ -101,6 +101,20 @@ async def test_a_budget_keeps_what_it_spent_when_another_one_joins_it(tmp_path: 
         ledger.hold("after", 1, found.gateway.service._scopes)
 
 
+@pytest.mark.asyncio
+async def test_a_budget_of_another_window_is_another_one_from_the_reload_on(tmp_path: Path) -> None:
+    settings = GatewaySettings(
+        format_version="1.0", upstreams=(UpstreamSettings(name="u", url="http://127.0.0.1:1/v1"),)
+    )
+    day, month = (policy(budgets=(budget(1.0, each),)) for each in (Window.DAY, Window.MONTH))
+    found = Deployment(Sources(written(day, tmp_path), settings, TOOLS))
+    ledger = found.gateway.service.ledger
+    ledger.hold("before", 10**9)
+    written(month, tmp_path)
+    await found.reload()
+    assert ledger.hold("after", 10**9, found.gateway.service._scopes)
+
+
 def by_encoder(folder: Path, *, usd: float = 1.0) -> Policy:
     return policy(budgets=(budget(usd),), sorting=by_vectors(Encoder.open(folder)))
 
