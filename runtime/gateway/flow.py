@@ -27,7 +27,14 @@ from runtime.gateway.headers import (
     run_headers,
     served_headers,
 )
-from runtime.gateway.refused import RefusedError, outcome_of, reply_to, stopping
+from runtime.gateway.refused import (
+    RefusedError,
+    after_charge,
+    given_up,
+    outcome_of,
+    reply_to,
+    stopping,
+)
 from runtime.gateway.witness import Arrival, Witness
 from runtime.recording.record import Ending
 from runtime.service import Ask, Run, Served, Service, on_behalf
@@ -209,7 +216,7 @@ class Flow:
         finally:
             task.cancel()
         if task.cancelled():
-            raise stopping()
+            raise given_up(charged=True)  # or not, if it had no money yet: nobody is told that
         return task.result()
 
     def _ask(
@@ -332,12 +339,13 @@ class Flow:
                 self._witness.left(run)
         if not run.task.done():
             raise DisconnectedError
+        charged = run.charged_nano_usd > 0
         if run.task.cancelled():
-            raise stopping()
+            raise given_up(charged=charged)
         error = run.task.exception()
         if error is not None:
             _log_failure(run, error)
-            raise error
+            raise after_charge(error) if charged and isinstance(error, Exception) else error
         return run.task.result()
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Literal
 
-from profiles.errors import BudgetRefusedError, InferbudgetError, InputError
+from profiles.errors import BudgetRefusedError, InferbudgetError, InputError, UpstreamError
 from runtime.client import JSON, Header, Reply
 from runtime.openai import error_body
 from runtime.recording.record import Ending
 from runtime.refusals import failure_reply
 
 STOPPING = "the gateway is stopping"
+GIVEN_UP = "the gateway stopped before the answer was there; what it may have cost is charged"
+TURNED_DOWN = "a model server turned down a later call of this request; what came before is charged"
 
 
 class RefusedError(InferbudgetError):
@@ -49,10 +52,26 @@ def not_allowed(path: str, method: str) -> RefusedError:
     return RefusedError(405, f"{shown} answers {method}", headers=((b"allow", allowed.encode()),))
 
 
-def reply_to(error: Exception | None) -> Reply:
-    """What a client is told of an error; None of one that the stopping gateway gave up."""
-    if error is None:
-        return stopping().reply
+def given_up(*, charged: bool) -> RefusedError:
+    """The gateway stops, and its drain is over.
+
+    Proxies ask again at 503: it says that nothing was charged.
+    """
+    return RefusedError(502, GIVEN_UP, outcome="stopping") if charged else stopping()
+
+
+def after_charge(error: Exception) -> Exception:
+    """How a request ends that an error ended after it was charged: not with 503, as above."""
+    if (
+        isinstance(error, UpstreamError)
+        and failure_reply(error).status == HTTPStatus.SERVICE_UNAVAILABLE
+    ):
+        return RefusedError(502, TURNED_DOWN)
+    return error
+
+
+def reply_to(error: Exception) -> Reply:
+    """What a client is told of an error."""
     return error.reply if isinstance(error, RefusedError) else failure_reply(error)
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from policies.policy import Policy
 from profiles.money import to_usd
-from runtime.gateway.refused import reply_to
+from runtime.gateway.refused import after_charge, given_up, reply_to
 from runtime.metrics import Metrics
 from runtime.recording.record import Ending, Record
 from runtime.recording.recorder import Recorder
@@ -191,9 +191,12 @@ def _outcome(run: Run, task: asyncio.Task[Served]) -> Ending:
 def _status(run: Run, task: asyncio.Task[Served], error: BaseException | None) -> int:
     if run.left:
         return _LEFT
+    charged = run.charged_nano_usd > 0
     if task.cancelled():
-        return reply_to(None).status
-    return reply_to(error).status if isinstance(error, Exception) else _OK
+        return given_up(charged=charged).reply.status
+    if not isinstance(error, Exception):
+        return _OK
+    return reply_to(after_charge(error) if charged else error).status
 
 
 def _tenant(ask: Ask | None) -> str | None:

@@ -320,6 +320,23 @@ async def test_a_reply_says_whether_the_strategy_ran_as_drawn_and_to_its_end(
 
 
 @pytest.mark.asyncio
+async def test_503_says_that_nothing_was_charged(tmp_path: Path) -> None:
+    async def busy(_: web.Request, body: dict[str, Any]) -> web.Response | None:
+        if body["model"] == "small":
+            return web.Response(status=500)  # may have been paid for
+        return web.Response(status=503, headers={"retry-after": "1"})
+
+    cascade = f"cascade(accept=checker,stages=[{CHEAP},large/single])"
+    for strategy, status in (("large/single", 503), (cascade, 502)):
+        fake = FakeUpstream(behaviour=busy)
+        async with running(tmp_path, policy(rungs=((strategy, 0.1),)), fake) as at:
+            found = await at.chat()
+            spent = at.service.ledger.state("global").spent
+        assert (found[0], found[1]["error"]["type"]) == (status, "server_error")
+        assert (spent == 0) == (status == 503)
+
+
+@pytest.mark.asyncio
 async def test_requests_that_never_began_are_counted(tmp_path: Path) -> None:
     async with running(tmp_path, policy(budgets=(budget(1e-9),))) as at:
         await at.chat()
@@ -357,8 +374,11 @@ async def test_a_gateway_that_stops_begins_nothing_new_and_says_so(tmp_path: Pat
         stopping = asyncio.create_task(at.gateway.stop())
         await asyncio.sleep(0)
         assert await at.get("/ready") == (503, '{"status":"stopping"}')
-        for found in (await at.chat(), await asked):
-            assert (found[0], found[1]["error"]["type"]) == (503, "server_error")
+        refused, given_up = await at.chat(), await asked
+        # Proxies ask again at 503: the call that was sent is charged.
+        assert (refused[0], refused[1]["error"]["type"]) == (503, "server_error")
+        assert (given_up[0], given_up[1]["error"]["type"]) == (502, "server_error")
+        assert "is charged" in given_up[1]["error"]["message"]
         await stopping
         state = at.service.ledger.state("global")
     assert len(at.fake.calls) == 1

@@ -146,7 +146,8 @@ async def test_an_upstream_that_hangs_delays_a_stop_by_no_more_than_the_drain(
         async with client.get("/ready") as found:
             assert (found.status, await found.json()) == (503, {"status": "stopping"})
         for status, body in await asyncio.gather(*asked):
-            assert (status, body["error"]["message"]) == (503, "the gateway is stopping")
+            assert status == 502
+            assert "is charged" in body["error"]["message"]
         assert await gateway.wait() == 0
         assert 1.0 <= time.monotonic() - start < 5.0
 
