@@ -1,8 +1,10 @@
-"""Requests that come together, decided in one run of the graph.
+"""Requests that come in one turn of the event loop, decided in one run of the graph.
 
 A run costs about as much for many short prompts as for one, so a busy gateway decides for a
-fraction of the time. Who came waits as long as every turn of the event loop brings another one: an
-idle gateway waits for one turn, in which nothing happens.
+fraction of the time. Nobody waits for a later turn, and runs are short: who is decided together
+goes on together, and many such requests would come back as one wave, and wait for each other again.
+With runs of 64 over several turns 128 clients of a model server of 50 ms waited 20 ms longer than
+with these, for no more requests a second.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import msgspec
 from profiles.errors import InputError
 from runtime.decision import Decision, DecisionSession
 
-MOST_ROWS = 64
+MOST_ROWS = 16
 MOST_CHARACTERS = 8_192
 """Of the prompts of one run, so that it keeps the event loop for about 2 ms at most."""
 
@@ -37,7 +39,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Gathering:
-    """Questions of turns of the event loop that follow each other.
+    """Questions of a turn of the event loop.
 
     Args:
         decider: Answers them.
@@ -46,10 +48,9 @@ class Gathering:
     def __init__(self, decider: DecisionSession) -> None:
         self._decider = decider
         self._waiting: list[tuple[Question, asyncio.Future[Decision]]] = []
-        self._seen = 0  # of them, at the last look
 
     async def decide(self, question: Question) -> Decision:
-        """Decide it with the others that are asked until a turn of the event loop brings none.
+        """Decide it with the others that are asked in this turn of the event loop.
 
         Raises:
             InputError: The policy does not know the label, or needs one beside the prompt.
@@ -62,11 +63,7 @@ class Gathering:
         return await decided
 
     def _run(self) -> None:
-        if self._seen < len(self._waiting) < MOST_ROWS:
-            self._seen = len(self._waiting)
-            asyncio.get_running_loop().call_soon(self._run)
-            return
-        asked, self._waiting, self._seen = self._waiting, [], 0
+        asked, self._waiting = self._waiting, []
         rows: list[tuple[Question, asyncio.Future[Decision]]] = []
         characters = 0
         for question, decided in asked:

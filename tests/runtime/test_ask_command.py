@@ -170,6 +170,15 @@ def test_what_a_failure_cost_is_said(tmp_path: Path, fake: FakeUpstream) -> None
     assert len(refused.stderr.splitlines()) == 1  # nothing was sent
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Shells start what runs in the background with interruptions ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_what_was_paid_until_an_interruption_is_said(tmp_path: Path, fake: FakeUpstream) -> None:
     async def interrupts(request: web.Request, _: dict[str, Any]) -> None:
         if len(fake.calls) == 3:

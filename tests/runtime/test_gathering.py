@@ -51,24 +51,14 @@ async def test_what_is_asked_together_is_decided_in_one_run_as_it_would_be_alone
     assert runs.rows == [4]
 
 
-async def test_who_comes_in_the_next_turn_of_the_event_loop_is_waited_for(tmp_path: Path) -> None:
+async def test_nobody_waits_for_who_comes_in_the_next_turn(tmp_path: Path) -> None:
     runs = Runs(session(tmp_path))
     gathering, deciding = Gathering(runs), []
-    for _ in range(4):
-        deciding.append(asyncio.ensure_future(gathering.decide(ONE)))
+    while len(deciding) < 8:  # there is always somebody who comes
+        deciding += [asyncio.ensure_future(gathering.decide(ONE)) for _ in range(2)]
         await asyncio.sleep(0)
     await asyncio.gather(*deciding)
-    assert runs.rows == [4]
-
-
-async def test_nobody_waits_for_more_than_a_run_can_take(tmp_path: Path) -> None:
-    runs = Runs(session(tmp_path))
-    gathering, deciding = Gathering(runs), []
-    while not runs.rows:  # there is always somebody who comes
-        deciding.append(asyncio.ensure_future(gathering.decide(ONE)))
-        await asyncio.sleep(0)
-    assert runs.rows == [MOST_ROWS]
-    await asyncio.gather(*deciding)
+    assert runs.rows == [2, 2, 2, 2]
 
 
 async def test_what_is_asked_later_is_decided_in_another_run(tmp_path: Path) -> None:
