@@ -14,7 +14,7 @@ from runtime.checkers import ExtractorFunction, Verifier, VerifierFunction
 from runtime.client import Receive, Send
 from runtime.deployment import Deployment
 from runtime.embedding import TIMEOUT_S
-from runtime.gateway import EMBEDDINGS, Gateway, path_in
+from runtime.gateway import EMBEDDINGS, Gateway
 from runtime.in_process import ARRIVED, Application, InProcess
 from runtime.settings import GatewaySettings, read_settings
 from runtime.sources import Sources, tools_for, with_upstream
@@ -181,15 +181,27 @@ class BudgetMiddleware:
         if scope["type"] == "lifespan":
             await _Lifespan(self.gateway, receive, send).run(self._app, scope)
             return
-        path = path_in(scope) if scope["type"] == "http" else ""
-        if path not in self._paths or scope["method"] != "POST":
+        prefix = self._prefix(scope)
+        if prefix is None:
             await self._app(scope, receive, send)
             return
-        arrived = ARRIVED.set((scope, scope["path"].removesuffix(path)))
+        arrived = ARRIVED.set((scope, prefix))
         try:
-            await self.gateway(scope, receive, send)
+            await self.gateway({**scope, "root_path": prefix}, receive, send)
         finally:
             ARRIVED.reset(arrived)
+
+    def _prefix(self, scope: dict[str, Any]) -> str | None:
+        """What stands before an API's path, None where nothing of an API is asked.
+
+        Whatever it is: a prefix that the application alone knows (FastAPI's `root_path`) would
+        else lead past the budget.
+        """
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return None
+        path = str(scope["path"])
+        ends = (path.removesuffix(api) for api in self._paths if path.endswith(api))
+        return next(ends, None)
 
 
 class _Lifespan:

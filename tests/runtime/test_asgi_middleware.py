@@ -134,6 +134,19 @@ async def test_all_apis_that_ask_for_an_answer_are_budgeted(tmp_path: Path) -> N
     assert [scope["path"] for scope in app.scopes] == [CHAT, CHAT]
 
 
+@pytest.mark.parametrize("prefix", ["/api", "/a/b", "/"])
+async def test_a_prefix_that_the_application_alone_knows_leads_not_past_the_budget(
+    tmp_path: Path, prefix: str
+) -> None:
+    """FastAPI's `root_path` is in no scope that middleware outside sees."""
+    app = ChatApplication()
+    async with budgeted(app, tmp_path) as outer:
+        assert (await asked(outer, f"{prefix}{CHAT}")).status == 200
+        assert spent(outer) == app.bill_nano_usd > 0
+    (scope,) = app.scopes
+    assert (scope["path"], scope["root_path"]) == (f"{prefix}{CHAT}", "")
+
+
 async def test_a_call_is_a_request_like_the_clients_own(tmp_path: Path) -> None:
     """Whatever stood in front of this middleware has put there what the application needs."""
     app = ChatApplication()
