@@ -125,8 +125,10 @@ class Executor:
         traceback: TracebackType | None,
     ) -> None:
         self._open, self._closed = False, True
-        await self._service.drain(self._drain_s)
-        await self._parts.aclose()
+        try:
+            await self._service.drain(self._drain_s)
+        finally:  # who cancels this has no more patience, and wants its leases back all the same
+            await self._parts.aclose()
 
     @property
     def ledger(self) -> Ledger:

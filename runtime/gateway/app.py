@@ -153,9 +153,11 @@ class Gateway:
 
     async def __aexit__(self, *_: object) -> None:
         """Let running requests end, as of `stop`, and leave what is around it."""
-        await self.stop()
-        if self._around is not None:
-            await self._around.__aexit__(None, None, None)
+        try:
+            await self.stop()
+        finally:  # who cancels this has no more patience, and wants its leases back all the same
+            if self._around is not None:
+                await self._around.__aexit__(None, None, None)
 
     @property
     def service(self) -> Service:

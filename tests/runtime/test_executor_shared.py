@@ -59,6 +59,39 @@ async def test_executors_with_one_store_spend_one_budget(tmp_path: Path) -> None
         assert third.ledger.state("global").spent == upstream.bill_nano_usd
 
 
+class Hanging(InMemory):
+    """Takes calls and never answers."""
+
+    def __init__(self) -> None:
+        super().__init__(dear_reply)
+        self.begun = asyncio.Event()
+
+    async def chat(self, call: ChatCall) -> Completion:
+        self.begun.set()
+        await asyncio.Event().wait()
+        return await super().chat(call)
+
+
+async def test_an_end_that_is_cancelled_gives_back_what_was_leased_all_the_same(
+    tmp_path: Path,
+) -> None:
+    upstream, store = Hanging(), f"sqlite:///{tmp_path / 'ledger.db'}"
+    at = executor(tmp_path, upstream, store=store, drain_s=60.0)
+    await at.__aenter__()
+    asking = asyncio.create_task(at.answer("two and two", label="easy"))
+    await upstream.begun.wait()
+    ending = asyncio.create_task(at.__aexit__(None, None, None))
+    await asyncio.sleep(0.05)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert at.ledger.snapshot().open_holds == 0
+    asking.cancel()
+    async with executor(tmp_path, InMemory(dear_reply), store=store) as other:
+        assert await until_refused(other) > 0
+        assert other.ledger.state("global").spent <= LIMIT_NANO_USD
+
+
 async def test_an_executor_and_a_gateway_spend_one_budget(tmp_path: Path) -> None:
     app, store = ChatApplication(reply="x" * 20), f"sqlite:///{tmp_path / 'ledger.db'}"
     settings = GatewaySettings(format_version="1.0", ledger=LedgerSettings(store=store))
