@@ -81,11 +81,6 @@ class Sums:
     unreadable: list[str] = field(default_factory=list)
     unreadable_lines: int = 0
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether no entry is known to be missing."""
-        return not self.unreadable_lines and not any(log.missing for log in self.replicas.values())
-
     def refuse(self, where: str) -> None:
         """Count a line that is no entry."""
         self.unreadable_lines += 1
@@ -176,11 +171,3 @@ def _add(sums: Sums, lines: Iterable[bytes], name: str, first: int) -> None:
             key = account, epoch, replica
             charged[key] = charged.get(key, 0) + amount
             requests[key] = requests.get(key, 0) + 1
-
-
-def by_account(amounts: dict[Key, int]) -> dict[tuple[str, int], int]:
-    """The same over all replicas."""
-    found: dict[tuple[str, int], int] = {}
-    for (account, epoch, _), amount in amounts.items():
-        found[account, epoch] = found.get((account, epoch), 0) + amount
-    return found

@@ -28,12 +28,6 @@ class Span:
         """Whether a moment lies in it."""
         return self.start_s <= now_s and (self.end_s is None or now_s < self.end_s)
 
-    def share_left(self, now_s: float) -> float:
-        """Share of the span that is still to come, 0..1; 1 for the span without end."""
-        if self.end_s is None:
-            return 1.0
-        return min(max((self.end_s - now_s) / (self.end_s - self.start_s), 0.0), 1.0)
-
 
 ALWAYS = Span(0, None)
 

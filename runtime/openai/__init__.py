@@ -8,7 +8,6 @@ from runtime.openai.embeddings import (
     EmbeddingRequest,
     embedding_body,
     embedding_tokens_bound,
-    embeddings_bound_nano_usd,
     read_embedding,
 )
 from runtime.openai.errors import error_body
@@ -30,7 +29,6 @@ __all__ = [
     "cost_text",
     "embedding_body",
     "embedding_tokens_bound",
-    "embeddings_bound_nano_usd",
     "error_body",
     "least_body_bytes",
     "model_body",

@@ -7,7 +7,6 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from profiles.errors import InputError
-from profiles.money import PriceCard
 from runtime.openai.reading import Positive, UserName, decoded
 
 # Marks at the beginning and the end of a text, and an instruction that some servers put before it.
@@ -70,19 +69,6 @@ def embedding_tokens_bound(asked: EmbeddingRequest) -> int:
     inputs = _inputs(asked)
     said = sum(len(one.encode()) if isinstance(one, str) else len(one) for one in inputs)
     return said + _MARKS_PER_INPUT * len(inputs)
-
-
-def embeddings_bound_nano_usd(asked: EmbeddingRequest, prices: PriceCard) -> int:
-    """Upper bound of the cost: nothing is generated, so every token is at the input price.
-
-    Args:
-        asked: The request; its model is the one that is priced.
-        prices: Of the models that may be asked.
-
-    Raises:
-        UnknownValueError: The model has no price.
-    """
-    return prices.price(asked.model).cost_nano_usd(embedding_tokens_bound(asked), 0)
 
 
 def _inputs(asked: EmbeddingRequest) -> list[str] | list[Tokens]:

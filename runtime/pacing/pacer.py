@@ -62,11 +62,6 @@ class Pacer:
         known = self._worth + self._expected
         return (self._worth + self._charged) / known if known else 1.0
 
-    @property
-    def rungs_for_lateness(self) -> float:
-        """Rungs that are given up for answers in time."""
-        return self._lateness.rungs if self._lateness else 0.0
-
     def rung(
         self,
         forecasts: Mapping[str, float | None],

@@ -315,4 +315,3 @@ def test_windows_follow_the_utc_calendar(window: Window, start: str, end: str) -
     assert datetime.fromtimestamp(found.start_s, UTC).isoformat() == f"{start}+00:00"
     assert found.end_s is not None
     assert datetime.fromtimestamp(found.end_s, UTC).isoformat() == f"{end}+00:00"
-    assert 0 < found.share_left(moment) <= 1
