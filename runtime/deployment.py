@@ -26,8 +26,9 @@ from runtime.ledger.leased import LeasedLedger
 from runtime.ledger.store import open_store
 from runtime.operation_metrics import SinkCollector, StoreCollector, UpstreamCollector
 from runtime.pacing import Pacer
+from runtime.policy_budgets import scopes
 from runtime.recording.recorder import Recorder
-from runtime.service import Service, scopes
+from runtime.service import Service
 from runtime.settings import expanded
 from runtime.shadow import Shadow
 from runtime.sources import ModelServers, Sources

@@ -20,8 +20,9 @@ from runtime.embedding import Embedder
 from runtime.ledger import Ledger
 from runtime.ledger.leased import LeasedLedger
 from runtime.ledger.store import open_store
+from runtime.policy_budgets import scopes
 from runtime.prepared import OnText, tools_of
-from runtime.service import Ask, Run, Served, Service, on_behalf, scopes
+from runtime.service import Ask, Run, Served, Service, on_behalf
 from runtime.tenants import Tenants, read_tenants
 from runtime.tenants.against_policy import refuse_unknown
 from runtime.upstream import Upstream

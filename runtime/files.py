@@ -16,7 +16,7 @@ from policies.verify import read_enforceable
 from runtime.decision import DecisionSession
 from runtime.embedding import Embedder, open_encoder
 from runtime.ledger import Scope
-from runtime.service import scopes
+from runtime.policy_budgets import scopes
 from runtime.sources import Sources
 from runtime.tenants.against_policy import refuse_unknown
 from runtime.tenants.reading import read_tenants

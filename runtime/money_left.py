@@ -8,7 +8,7 @@ from policies.draws import Asked
 from policies.policy import Policy
 from profiles.errors import InputError
 from runtime.ledger import Ledger, Scope, limit_nano_usd
-from runtime.service import forecasts, scope_names
+from runtime.policy_budgets import forecasts, scope_names
 
 EVERY_WINDOW_BEGINS_S = 1_704_067_200.0
 """Monday, 1 January 2024, 00:00 UTC."""

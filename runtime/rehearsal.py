@@ -28,9 +28,9 @@ from runtime.decision import UNIFORM_BITS, Decision, DecisionSession, Vector, te
 from runtime.embedding import embed_all, open_encoder
 from runtime.money_left import EVERY_WINDOW_BEGINS_S, MoneyLeft, money_left
 from runtime.offers import Offer, Offers, hold_first
+from runtime.policy_budgets import scopes
 from runtime.prompt_bound import prompt_tokens_bound
 from runtime.replay import MeasuredBounds
-from runtime.service import scopes
 from runtime.strategies import Tools
 from runtime.upstream import Message
 

@@ -15,9 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from planner.spec import Window
 from policies.policy import Policy
-from profiles.errors import UnknownValueError
 from profiles.money import PriceCard
 from runtime import pacing
 from runtime.caller import Chat, HeldCaller
@@ -25,9 +23,10 @@ from runtime.chat import PLAIN, ReplyForm
 from runtime.decision import UNIFORM_BITS, Decision, DecisionSession, Vector, text_and_label
 from runtime.envelope import Envelope
 from runtime.gathering import Gathering, Question
-from runtime.ledger import Hold, Ledger, Scope, limit_nano_usd
+from runtime.ledger import Hold, Ledger
 from runtime.logs import REQUEST_ID
 from runtime.offers import Offer, Offers, admit_first
+from runtime.policy_budgets import forecasts, scopes
 from runtime.strategies import Outcome, Request, Tools
 from runtime.strategies.attempt import Bill
 from runtime.tenants.identity import Identity
@@ -413,49 +412,3 @@ def envelope_of(policy: Policy) -> Envelope:
     """A policy's caps on every request; that on the tokens of an answer is none on their sum."""
     caps = policy.caps
     return Envelope(calls=caps.calls, usd=caps.usd, wall_s=caps.wall_s) if caps else Envelope()
-
-
-def scopes(policy: Policy) -> tuple[Scope, ...]:
-    """The ledger's scopes: one per budget, and one that only counts where there is none.
-
-    Raises:
-        UnknownValueError: A budget has only a mean, and nothing says how much a window may spend.
-    """
-    names = scope_names(policy)
-    for name, budget in zip(names, policy.budgets, strict=True):
-        if budget.limit_usd is None:
-            raise UnknownValueError(
-                "this budget has a mean per request but no limit, so nothing could be enforced",
-                where=f"budget {name!r}: limit_usd",
-                next_step="give `traffic` (requests per window) in the spec, and plan again",
-            )
-    if not names:
-        return (Scope("global"),)
-    return tuple(
-        Scope(
-            name,
-            None if budget.limit_usd is None else limit_nano_usd(budget.limit_usd),
-            budget.window,
-        )
-        for name, budget in zip(names, policy.budgets, strict=True)
-    )
-
-
-def scope_names(policy: Policy) -> tuple[str, ...]:
-    """A name per budget: its scope, with its window where that is not the total.
-
-    It says nothing of the other budgets: one that comes or goes would rename this one, and what was
-    spent under the old name would be forgotten.
-    """
-    return tuple(
-        budget.scope if budget.window is Window.TOTAL else f"{budget.scope}/{budget.window}"
-        for budget in policy.budgets
-    )
-
-
-def forecasts(policy: Policy) -> dict[str, float | None]:
-    """By budget, the requests per window that share it; None where nobody forecast them."""
-    return {
-        name: pacing.forecast(budget)
-        for name, budget in zip(scope_names(policy), policy.budgets, strict=True)
-    }

@@ -30,7 +30,8 @@ from runtime.gateway import Gateway
 from runtime.gathering import Gathering, Question
 from runtime.ledger import Hold
 from runtime.ledger.store import StoreError
-from runtime.service import Service, scopes
+from runtime.policy_budgets import scopes
+from runtime.service import Service
 from runtime.settings import EmbeddingPrice, GatewaySettings, LedgerSettings, read_settings
 from runtime.shadow import Shadow
 from runtime.sources import Sources

@@ -41,9 +41,10 @@ from runtime.decision import Decision, DecisionSession, Vector
 from runtime.ledger import Ledger
 from runtime.openai import MAX_BODY_BYTES
 from runtime.pacing import Pacer
+from runtime.policy_budgets import scopes
 from runtime.rehearsal import Rehearsal, _runs, open_rehearsal
 from runtime.replay import replay
-from runtime.service import UNIFORM_BITS, Ask, Service, scopes
+from runtime.service import UNIFORM_BITS, Ask, Service
 from runtime.upstream import ChatCall, Completion, Message
 
 BOTH = ((DEAR, 0.001), (CHEAP, 0.0001))
