@@ -11,7 +11,7 @@ from planner.fleet.model import Problem
 from planner.fleet.needs import load_of
 from planner.fleet.question import FleetQuestion
 from planner.fleet.queueing import late_share
-from planner.fleet.solving import SOLVER
+from planner.programme.lp_solver import SOLVER
 
 Values = Mapping[tuple[str, Any], float]
 

@@ -8,9 +8,8 @@ import highspy
 import numpy as np
 
 from planner.fleet.model import Arrays, Floats
+from planner.programme.lp_solver import SOLVER
 from profiles.errors import InfeasibleError, UnprovenError
-
-SOLVER = f"HiGHS {highspy.Highs().version()}"
 
 
 @dataclass(frozen=True)
