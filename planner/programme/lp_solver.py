@@ -18,15 +18,7 @@ from planner.programme.margin import Array
 TOLERANCE = 1e-9
 """By how much a row, or the price of a column, may be missed, in its own units (all of order 1)."""
 
-
-def _version() -> str:
-    """Without the banner that HiGHS prints with it from 1.16 on."""
-    highs = highspy.Highs()
-    highs.silent()
-    return str(highs.version())
-
-
-SOLVER = f"HiGHS {_version()}"
+SOLVER = f"HiGHS {highspy.Highs().version()}"
 
 OPTIMAL = highspy.HighsModelStatus.kOptimal
 INFEASIBLE = frozenset(
