@@ -139,7 +139,7 @@ def baselines(work: Workload, server: Upstream) -> dict[str, Baseline]:
 
 def picture(out: Path, report: Report) -> None:
     """The frontier with the plan, the outcome and the baselines on it, as PNG."""
-    from app.charts import frontier_chart, marks
+    from app.charts.frontier import frontier_chart, marks
 
     points = json.loads(
         _output("frontier", f"{out}/spec.yaml", "--profiles", f"{out}/profiles.duckdb",

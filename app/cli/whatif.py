@@ -30,7 +30,7 @@ def app_command(
     """
     import streamlit  # noqa: F401 -- says which extra is missing before a process starts
 
-    from app.source import environment
+    from app.opened import environment
 
     script = Path(__file__).parents[1] / "what_if_app.py"
     command = [

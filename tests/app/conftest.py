@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from programs import program
 
-from app.source import SPEC, STORE
+from app.opened import SPEC, STORE
 from profiles.importing.importers import import_file
 from profiles.observation import Evidence
 from profiles.store.store import Store

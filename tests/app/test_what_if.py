@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 import app
 from app.cli.main import cli
 from app.downloads import plan_bytes, policy_bytes
-from app.source import SPEC
+from app.opened import SPEC
 from app.views import View
 
 SCRIPT = str(Path(app.__file__).with_name("what_if_app.py"))

@@ -1,0 +1,1 @@
+"""Pictures of plans, the same in the app, in files and in documents."""
