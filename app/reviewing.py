@@ -6,6 +6,7 @@ goes on after a step that finds something, so that one run tells everything.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -216,10 +217,21 @@ def _seen_from(folder: Path, path: Path) -> str:
 
 def _same(plan: Path, fresh: str) -> Step:
     name = "the plan is what the spec and the measurements give"
-    if plan.read_bytes() == fresh.encode():
+    if _solved(plan.read_bytes()) == _solved(fresh.encode()):
         return Step(name, int(ExitCode.DONE), f"{plan}: up to date\n")
     step = "run 'inferbudget plan' and 'inferbudget compile', and commit what they write"
     return Step(name, int(ExitCode.FINDING), f"{plan}: stale\n  next: {step}\n")
+
+
+def _solved(plan: bytes) -> object:
+    """What a plan's file says, but for the version of the solver; a file of no JSON is its bytes."""
+    try:
+        content = json.loads(plan)
+    except ValueError:
+        return plan
+    if isinstance(content, dict):
+        content.pop("solver", None)
+    return content
 
 
 def _run(name: str, *command: str, stdin: str = "", folder: Path | None = None) -> Step:

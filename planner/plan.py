@@ -197,7 +197,11 @@ class Plan(_Part):
 
     format_version: str = Field(default=FORMAT_VERSION, description="Minor additive, major breaks.")
     status: Literal["optimal"] = Field(description="Only proven plans are written.")
-    digest: str = Field(default="", description="Content digest of everything else in this file.")
+    digest: str = Field(
+        default="",
+        description="Content digest of everything else in this file but the solver and where the "
+        "difficulty graph lies.",
+    )
     workload: str = Field(description="The traffic that was planned for.")
     confidence: float | None = Field(description="Of every promise; None for point estimates.")
     warnings: tuple[str, ...] = Field(default=(), description="Risks that a reader must know.")
@@ -284,13 +288,14 @@ class Plan(_Part):
         return self.model_copy(update={"digest": self.content_digest()})
 
     def content_digest(self) -> str:
-        """Digest of everything but the digest itself and where the difficulty graph lies.
+        """Digest of everything but the digest itself, the solver and where the graph lies.
 
-        The graph counts by its own digest: a plan made in another folder is the same plan.
+        The difficulty graph counts by its own digest: a plan made in another folder is the same
+        plan, and so is one that another version of the solver finds.
         """
         classes = self.classes.model_copy(update={"estimator": None})
         content = self.model_copy(update={"classes": classes})
-        return digest(content.model_dump(mode="json", exclude={"digest"}))
+        return digest(content.model_dump(mode="json", exclude={"digest", "solver"}))
 
     def to_json(self) -> str:
         """The file's text; the same plan gives the same bytes."""

@@ -116,7 +116,6 @@ def provenance_findings(whole: WholePolicy, plan: Plan) -> Iterator[Finding]:
         "spec": [plan.spec_digest],
         "profile": [plan.profile_digest],
         "estimator": [plan.classes.estimator_digest],
-        "solver": [plan.solver],
     }
     for key, values in expected.items():
         found = getattr(whole.policy.provenance, key)

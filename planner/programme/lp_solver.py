@@ -7,6 +7,8 @@ other, until one of them ends in a proof.
 
 from __future__ import annotations
 
+import ctypes
+import os
 from typing import Any
 
 import highspy
@@ -18,7 +20,27 @@ from planner.programme.margin import Array
 TOLERANCE = 1e-9
 """By how much a row, or the price of a column, may be missed, in its own units (all of order 1)."""
 
-SOLVER = f"HiGHS {highspy.Highs().version()}"
+
+def _silently_made() -> highspy.Highs:
+    """The first solver of a process: HiGHS 1.16 prints a banner then, before options can be set."""
+    try:
+        stdout = os.dup(1)
+    except OSError:  # it is closed: nobody hears
+        return highspy.Highs()
+    flush = ctypes.CDLL(None).fflush
+    flush(None)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        return highspy.Highs()
+    finally:
+        flush(None)
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        os.close(nowhere)
+
+
+SOLVER = f"HiGHS {_silently_made().version()}"
 
 OPTIMAL = highspy.HighsModelStatus.kOptimal
 INFEASIBLE = frozenset(

@@ -88,6 +88,20 @@ def test_the_example_is_current_and_its_review_has_nothing_to_say(repository: Pa
     assert not list(repository.glob(".plan.json*"))
 
 
+def test_a_plan_that_another_version_of_the_solver_found_is_not_stale(
+    repository: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "policies"
+    shutil.copytree(repository, folder)
+    plan = folder / "plan.json"
+    found = json.loads(plan.read_text())
+    plan.write_text(json.dumps({**found, "solver": "HiGHS 99"}))
+    done = ran(folder, REVIEW)
+    assert "plan.json: up to date" in done.stderr
+    plan.write_text(json.dumps({**found, "warnings": ["edited"]}))
+    assert "plan.json: stale" in ran(folder, REVIEW).stderr
+
+
 def test_a_spec_that_nobody_planned_for_fails_and_says_what_to_do(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -219,7 +233,7 @@ def test_no_name_of_a_file_begins_a_line_that_the_log_obeys(
     for path in folder.glob("p*.*"):
         path.rename(odd / path.name)
     plan = odd / "plan.json"
-    plan.write_text(plan.read_text() + "\n")
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "warnings": ["edited"]}))
     done = ran(
         folder,
         'inferbudget review --annotate --profiles store.duckdb --plan "$ODD/plan.json" '

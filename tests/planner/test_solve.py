@@ -366,6 +366,14 @@ def test_where_the_difficulty_graph_lies_does_not_change_the_digest() -> None:
     assert near.digest == far.digest
 
 
+def test_the_version_of_the_solver_is_told_but_another_one_finds_the_same_plan() -> None:
+    profile = make_profile(ACCURACY, COST)
+    found = solve(profile, make_spec(), prices=PriceCard(), estimator=None)
+    assert found.solver.startswith("HiGHS ")
+    other = found.model_copy(update={"solver": "HiGHS 99"}).sealed()
+    assert other.digest == found.digest
+
+
 @pytest.mark.parametrize(
     ("keys", "place"),
     [
