@@ -86,15 +86,15 @@ class EmbeddingService:
         scopes = self._scopes
         if identity is not None:
             identity.limits.refuse_prompt(tokens)
-            self._users.open(identity)
             scopes += identity.scopes("")
         bound = self._amounts(asked.model, tokens)
         limits = RequestLimits() if identity is None else identity.limits
         _refuse_beyond(limits, tokens, bound[0])
         request_id = uuid.uuid4().hex
-        hold = await self._ledger.admit(
-            request_id, bound[0], scopes, tokens=bound[1], nano_gpu_s=bound[2]
-        )
+        with self._users.opened(identity):
+            hold = await self._ledger.admit(
+                request_id, bound[0], scopes, tokens=bound[1], nano_gpu_s=bound[2]
+            )
         try:
             call = hold.call(bound[0], tokens=bound[1], nano_gpu_s=bound[2])
             body = openai.embedding_body(asked, asked.model)

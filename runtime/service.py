@@ -338,7 +338,6 @@ class Service:
             return request, self._scopes
         if identity.limits.prompt_tokens is not None:
             identity.limits.refuse_prompt(request.prompt_tokens_bound)
-        self._users.open(identity)
         return request, self._scopes + identity.scopes(class_name)
 
     def offers(
@@ -357,7 +356,8 @@ class Service:
         offers = self.offers(
             ask, decision.class_name, decision.strategy, request.prompt_tokens_bound
         )
-        offer, hold = await admit_first(self.ledger, request_id, offers, scopes)
+        with self._users.opened(ask.identity):
+            offer, hold = await admit_first(self.ledger, request_id, offers, scopes)
         return _Held(offer.strategy, hold, replace(request, max_tokens=offer.max_tokens))
 
     async def _answer(self, decision: Decision, held: _Held, caller: HeldCaller) -> Served:

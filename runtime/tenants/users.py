@@ -1,7 +1,8 @@
 """Accounts of users: opened when a user is first seen, forgotten when they count nothing any more.
 
 Whoever holds a key can name as many users as it likes, so their number is bounded, for each set of
-budgets by itself: one tenant's users never take the place of another's.
+budgets by itself: one tenant's users never take the place of another's. A user has a place while
+something is spent or held, and while a request asks to hold: who is refused leaves it again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
@@ -18,8 +20,6 @@ from runtime.ledger import Scope, ScopeState, Unit
 from runtime.ledger.windows import span
 from runtime.tenants.identity import EachUser, Identity
 
-_SURE_TO_HOLD_S = 60.0
-"""From the moment that a user is seen until the request that named it holds, or was refused."""
 _EXAMINED = 4
 """Users looked at for each new one: more go than come, and no request waits for many."""
 
@@ -39,9 +39,19 @@ class Books(Protocol):
 
 @dataclass(slots=True)
 class _User:
+    """One user of one set of budgets.
+
+    Attributes:
+        word: The user in names of scopes.
+        budgets: As its accounts were defined last.
+        scopes: Its accounts by name.
+        asking: Requests that are about to hold on them.
+    """
+
+    word: str
     budgets: EachUser
     scopes: dict[str, Scope]
-    seen_s: float
+    asking: int = 0
 
 
 _Alive: TypeAlias = OrderedDict[str, _User]
@@ -53,37 +63,47 @@ class UserAccounts:
     Args:
         books: The ledger.
         clock: Unix time in seconds.
-        stopwatch: Seconds that never go back.
     """
 
-    def __init__(
-        self,
-        books: Books,
-        clock: Callable[[], float] = time.time,
-        stopwatch: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, books: Books, clock: Callable[[], float] = time.time) -> None:
         self._books = books
         self._clock = clock
-        self._stopwatch = stopwatch
         self._alive: dict[str, _Alive] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._alive.values()))
 
-    def open(self, identity: Identity) -> None:
-        """See to it that the accounts of a request's user are there. Call it before the hold.
+    @contextmanager
+    def opened(self, identity: Identity | None) -> Iterator[None]:
+        """See to it that the accounts of a request's user are there while it asks to hold on them.
+
+        Args:
+            identity: Who asks; None where clients are not told apart.
 
         Raises:
             BudgetRefusedError: As many users as may be have something spent or held.
         """
-        for budgets in identity.key.each_user:
-            alive = self._alive.setdefault(budgets.path, OrderedDict())
-            user = alive.get(identity.user_word)
-            if user is None:
-                user = self._begun(budgets, identity.user_word, alive)
-            elif user.budgets is not budgets:  # the file was read again
-                self._define(budgets, identity.user_word, user)
-            user.seen_s = self._stopwatch()
+        with ExitStack() as asking:
+            if identity is not None:
+                for budgets in identity.key.each_user:
+                    asking.callback(self._asked, self._asking(budgets, identity.user_word))
+            yield
+
+    def _asking(self, budgets: EachUser, word: str) -> _User:
+        alive = self._alive.setdefault(budgets.path, OrderedDict())
+        user = alive.get(word)
+        if user is None:
+            user = self._begun(budgets, word, alive)
+        elif user.budgets is not budgets:  # the file was read again
+            self._define(budgets, user)
+        user.asking += 1
+        return user
+
+    def _asked(self, user: _User) -> None:
+        """A request holds now, or was refused; who was is the first to make place for others."""
+        user.asking -= 1
+        if self._is_idle(user):
+            self._alive[user.budgets.path].move_to_end(user.word, last=False)
 
     def _begun(self, budgets: EachUser, word: str, alive: _Alive) -> _User:
         self._forget_idle(alive)
@@ -93,13 +113,13 @@ class UserAccounts:
                 "may",
                 retry_after_s=_retry_s(budgets, self._clock()),
             )
-        user = alive[word] = _User(budgets, {}, 0.0)
-        self._define(budgets, word, user)
+        user = alive[word] = _User(word, budgets, {})
+        self._define(budgets, user)
         return user
 
-    def _define(self, budgets: EachUser, word: str, user: _User) -> None:
+    def _define(self, budgets: EachUser, user: _User) -> None:
         """Accounts as they are given now; another time zone counts once they were forgotten."""
-        for scope in budgets.scopes(word):
+        for scope in budgets.scopes(user.word):
             old = user.scopes.get(scope.name, scope)
             found = user.scopes[scope.name] = replace(scope, timezone=old.timezone)
             self._books.add(found)
@@ -116,7 +136,7 @@ class UserAccounts:
 
     def _is_idle(self, user: _User) -> bool:
         """Whether a new account would count the same."""
-        if self._stopwatch() - user.seen_s < _SURE_TO_HOLD_S:
+        if user.asking:
             return False
         states = map(self._books.state, user.scopes)
         return all(state.spent == 0 and state.held == 0 for state in states)

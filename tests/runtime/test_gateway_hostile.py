@@ -189,6 +189,25 @@ async def test_a_keys_limits_on_one_request_count_for_embeddings(
     assert upstream.embedding.is_set() == (status == 504)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/chat/completions", CHAT), ("/v1/embeddings", EMBEDDING)]
+)
+async def test_a_key_without_money_takes_no_users_place_from_others_of_its_team(
+    path: str, body: bytes, tmp_path: Path
+) -> None:
+    poor = "may_set: [user, tags]\n            budgets: [{limit_usd: 1.0e-9, window: day}]"
+    text = FILE.replace("may_set: [user, tags]", poor).replace("labels: [hard]", "may_set: [user]")
+    gateway = gateway_of(tmp_path, Answers(), tenants(tmp_path, text))
+
+    async def of(user: str, key: NewKey) -> int:
+        named = body[:-1] + b',"user":"%b"}' % user.encode()
+        return await Asked(path, named, [(b"authorization", bearer(key))]).of(gateway)
+
+    assert [await of(f"flood-{number}", WEB) for number in range(10)] == [402] * 10
+    assert [await of(user, CI) for user in ("a", "b", "c")] == [200] * 3
+    assert await of("one too many", CI) == 429
+
+
 @pytest.mark.parametrize("key", [WEB, CI], ids=["unknown", "not-allowed"])
 async def test_tags_that_a_key_may_not_set_are_counted(key: NewKey, tmp_path: Path) -> None:
     gateway = gateway_of(tmp_path, Answers(), tenants(tmp_path))

@@ -27,14 +27,14 @@ class Bookkeeping:
         self.clock = Clock()
         self.tenants = tenants(folder, text, self.clock)
         self.ledger = Ledger(self.tenants.scopes(), self.clock)
-        self.users = UserAccounts(self.ledger, self.clock, self.clock)
+        self.users = UserAccounts(self.ledger, self.clock)
         self.count = 0
 
     def ask(self, user: str | None, nano_usd: int = 10**8, key: bytes = bearer(WEB)) -> None:
         identity = self.tenants.identify(key, user)
-        self.users.open(identity)
         self.count += 1
-        hold = self.ledger.hold(str(self.count), nano_usd, identity.scopes("easy"), tokens=1)
+        with self.users.opened(identity):
+            hold = self.ledger.hold(str(self.count), nano_usd, identity.scopes("easy"), tokens=1)
         call = hold.call(nano_usd, tokens=1)
         call.settle(nano_usd, tokens=1)
         hold.close()
@@ -98,23 +98,65 @@ def test_a_users_accounts_are_forgotten_when_their_window_is_over(tmp_path: Path
     assert len(accounts) == len(books.users) == 3
 
 
-def test_a_user_who_was_just_seen_is_not_forgotten_before_the_hold(tmp_path: Path) -> None:
+def test_a_user_whose_request_waits_for_its_hold_is_not_forgotten(tmp_path: Path) -> None:
     books = Bookkeeping(tmp_path)
     waiting = books.tenants.identify(bearer(WEB), "waiting")
-    books.users.open(waiting)  # and its hold waits for the shared store
-    books.clock.now_s += 30
-    for user in ("a", "b"):
+    with books.users.opened(waiting):  # and its hold waits for the shared store
+        books.clock.now_s += 3600
+        with pytest.raises(BudgetRefusedError, match="user:waiting"):
+            books.ask("waiting", 2 * 10**9)  # another one of it is refused meanwhile
+        for user in ("a", "b"):
+            books.ask(user)
+        with pytest.raises(BudgetRefusedError, match="3 users"):
+            books.ask("c")
+        books.ledger.hold("at last", 10, waiting.scopes("easy"), tokens=1).close()
+
+
+def test_requests_that_were_refused_keep_no_place_of_a_user(tmp_path: Path) -> None:
+    books = Bookkeeping(tmp_path)
+    for number in range(100):
+        with pytest.raises(BudgetRefusedError, match="user:flood"):
+            books.ask(f"flood-{number}", 2 * 10**9)
+    assert len(books.users) <= 3
+    for user in ("a", "b", "c"):
         books.ask(user)
-    with pytest.raises(BudgetRefusedError):
-        books.ask("c")
-    books.ledger.hold("at last", 10, waiting.scopes("easy"), tokens=1).close()
+    with pytest.raises(BudgetRefusedError, match="user:a"):
+        books.ask("a", 2 * 10**9)
+    assert books.ledger.state(f"{SEARCH}/user:a|nano_usd|day").spent == 10**8
+
+
+def test_a_user_that_was_refused_makes_place_although_others_are_older(tmp_path: Path) -> None:
+    books = Bookkeeping(tmp_path, FILE.replace("at_most: 3", "at_most: 9"))
+    for number in range(8):
+        books.ask(f"old-{number}")
+    for number in range(20):
+        with pytest.raises(BudgetRefusedError, match="user:flood"):
+            books.ask(f"flood-{number}", 2 * 10**9)
+    books.ask("new")
+
+
+def test_who_is_refused_at_one_of_several_sets_keeps_no_place_in_the_others(
+    tmp_path: Path,
+) -> None:
+    of_all = "each_user: {budgets: [{limit_requests: 9, window: day}], at_most: 4}"
+    text = FILE.replace("limits: {max_tokens: 2048,", f"{of_all}\n    limits: {{max_tokens: 2048,")
+    books = Bookkeeping(tmp_path, text)
+    for user in ("a", "b", "c"):
+        books.ask(user)
+    for number in range(20):
+        with pytest.raises(BudgetRefusedError, match="3 users"):
+            books.ask(f"flood-{number}")
+    assert len(books.users) <= 3 + 4
+    books.clock.now_s += 86_400
+    for user in ("d", "e", "f"):
+        books.ask(user)
 
 
 def test_a_user_at_work_is_not_forgotten(tmp_path: Path) -> None:
     books = Bookkeeping(tmp_path)
     long = books.tenants.identify(bearer(WEB), "long")
-    books.users.open(long)
-    hold = books.ledger.hold("long", 10, long.scopes("easy"), tokens=1)
+    with books.users.opened(long):
+        hold = books.ledger.hold("long", 10, long.scopes("easy"), tokens=1)
     books.clock.now_s += 3600
     for user in ("a", "b"):
         books.ask(user)
