@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from contextvars import Context
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -30,6 +31,12 @@ HEAD_S = 20.0
 BODY_S = 60.0
 """Seconds from there to the end of its body: the longest one at 140 kbit/s."""
 
+MOST_UNHEARD_BYTES = 8 * openai.MAX_BODY_BYTES
+"""Of a body that goes on after its request was answered, such as one that is too long.
+
+Who still sends when the connection is closed may never see the answer.
+"""
+
 MOST_WAITING = 16
 """Requests that may wait on a connection until the one before them is answered."""
 
@@ -41,6 +48,7 @@ class Connection(HttpToolsProtocol):
     * A wish for another protocol is not heard (RFC 9110, 7.8). The parser would take the request's
       body for a request of its own, which a proxy before us would never see.
     * What is no HTTP is refused in our own words, after the requests before it have been answered.
+    * Every request has a context of its own, and knows nothing of the one before it.
 
     It tells the gateway when a client leaves.
     """
@@ -49,6 +57,7 @@ class Connection(HttpToolsProtocol):
     """What was refused before it was a request, of all connections of this process."""
 
     _unread = 0  # bytes since the parser last got somewhere
+    _unheard = 0  # bytes since the request that they belong to was answered
     _reading = ""  # "head" or "body" of a request that has begun to arrive
     _unwished = False  # its wish for another protocol was not heard
     _refusal: bytes | None = None  # the last that is sent here, after answers that are under way
@@ -95,6 +104,11 @@ class Connection(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._unread += len(data)
+        if self._reading == "body" and not self._at_work:
+            self._unheard += len(data)
+            if self._unheard > MOST_UNHEARD_BYTES:
+                self._close(b"")
+                return
         left: bytes | None = data
         while left is not None:
             left = self._read(left)
@@ -151,10 +165,10 @@ class Connection(HttpToolsProtocol):
         if self._unwished:
             return
         self.scope["extensions"] = {DEPARTURE: {"watch": self.departure}}
-        super().on_headers_complete()
+        Context().run(super().on_headers_complete)  # which may begin to answer
         self._unanswered.append(self.cycle)
         self.headers = []  # the scope has its own; trailers are none of them (RFC 9110, 6.5.1)
-        self._unread = 0
+        self._unread = self._unheard = 0
         self._reading = "body"
 
     def on_body(self, body: bytes) -> None:
@@ -174,7 +188,7 @@ class Connection(HttpToolsProtocol):
         """A request was answered."""
         last = not self.pipeline
         self._unanswered.popleft()
-        super().on_response_complete()
+        Context().run(super().on_response_complete)  # which begins the next
         if last and self._refusal is not None:
             self._close(self._refusal)
         elif not last and self._limit is not None:  # its turn begins: nothing was read meanwhile

@@ -6,7 +6,8 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from runtime.gateway import connection
 from runtime.gateway.connection import Connection
 
 pytestmark = pytest.mark.asyncio
+WHO: ContextVar[str | None] = ContextVar("who", default=None)
 HEAD = b"POST /a HTTP/1.1\r\nhost: x\r\n"
 HIDDEN = b"POST /hidden HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
 WISH = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n"
@@ -30,11 +32,14 @@ class Served:
     port: int = 0
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     headers: list[dict[bytes, bytes]] = field(default_factory=list)
+    found: list[str | None] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     connections: set[Any] = field(default_factory=set)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self.found.append(WHO.get())
+        WHO.set(scope["path"])
         body = b""
         while True:
             event = await receive()
@@ -217,6 +222,51 @@ async def test_requests_that_wait_for_their_turn_are_few() -> None:
         said = await asking
     assert len(server.asked) == connection.MOST_WAITING + 1
     assert re.findall(rb"HTTP/1.1 ([0-9]+)", said)[-2:] == [b"200", b"400"]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
+async def test_no_request_begins_in_the_context_of_the_one_before_it(*, at_once: bool) -> None:
+    """What is logged for it would name the other one."""
+    requests = [post(b"x" * 100_000), post(b"y", path=b"/b"), post(b"", path=b"/c"), LAST]
+    async with serving() as server:
+        await server.said(*([b"".join(requests)] if at_once else requests))
+    assert [path for path, _ in server.asked] == ["/a", "/b", "/c", "/last"]
+    assert server.found == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"content-length: 10000000000\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n"],
+    ids=["of a length", "of chunks"],
+)
+async def test_of_a_body_that_has_its_answer_not_all_is_read(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MOST_UNHEARD_BYTES", 1_000_000)
+    chunk = b"1\r\nx\r\n" * 2_000
+    sent = 0
+    async with serving() as server, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(HEAD.replace(b"/a", b"/early") + body + chunk)
+        answer = await reader.readuntil(b"/early")
+        while not writer.is_closing():
+            writer.write(chunk)
+            sent += len(chunk)
+            with suppress(ConnectionError):
+                await writer.drain()
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert sent > 1_000_000
+
+
+async def test_a_body_that_ends_soon_after_its_answer_keeps_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "MOST_UNHEARD_BYTES", 1_000_000)
+    body = b"x" * 700_000  # two of them are more than is read of one
+    async with serving() as server:
+        early = post(body, path=b"/early")
+        said = await server.said(*(early[:100], early[100:]) * 3, LAST)
+    assert said.count(b"HTTP/1.1 200") == 4
 
 
 async def test_headers_that_are_too_long_are_told_so() -> None:
