@@ -20,6 +20,7 @@ from runtime.caller import Chat
 from runtime.decision import DecisionSession
 from runtime.embeddings import EmbeddingService
 from runtime.files import Files, fingerprint, read_files
+from runtime.former_budgets import FormerBudgets
 from runtime.gateway import Gateway
 from runtime.ledger import Hold, Ledger, Scope
 from runtime.ledger.leased import LeasedLedger
@@ -67,9 +68,11 @@ class Deployment:
         settings = sources.settings
         self._seen = fingerprint(sources)  # before they are read, so that no change is missed
         self._files = files = read_files(sources)
+        self._needed = set(models_of(files.policy))
         self._audit = AuditLog(settings.audit, self.replica) if settings.audit else None
         self._ledger = self._new_ledger(files.scopes)
         self._ledger.require_countable(files.scopes_of_users)
+        self._former_budgets = FormerBudgets(self._ledger)
         self._users = UserAccounts(self._ledger)
         self._servers: ModelServers = sources.servers or Upstreams(
             settings.upstreams or (),
@@ -172,6 +175,8 @@ class Deployment:
             raise
         self.gateway.replace(service, files.tenants, files.embedder, embeddings)
         self._files = files
+        self._needed = set(models_of(files.policy))
+        self._former_budgets.replaced(before.scopes, files.scopes)
 
     def _new_ledger(self, found: Iterable[Scope]) -> Ledger:
         settings = self._sources.settings.ledger
@@ -239,7 +244,7 @@ class Deployment:
             return ("the store of the budgets",)
         # While one model can be asked, this gateway serves some requests as well as any other does.
         missing = self._servers.unready()
-        return missing if set(models_of(self.gateway.service.policy)) <= set(missing) else ()
+        return missing if self._needed <= set(missing) else ()
 
     def _collect(self) -> None:
         ledger, metrics = self._ledger, self.gateway.metrics
@@ -263,6 +268,8 @@ class Deployment:
                 async with asyncio.timeout(every_s):
                     await self._changed.wait()
             self._changed.clear()
+            if not self.gateway.answers_former:
+                self._former_budgets.forget()
             seen = fingerprint(self._sources)
             if seen == self._seen:
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -16,6 +15,7 @@ from runtime.embedding import Embedder
 from runtime.ledger import Ledger
 from runtime.shadow import ShadowDecision
 from runtime.strategies import Tools
+from runtime.turns import in_turns
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _READING_BUCKETS_S = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
@@ -134,11 +134,7 @@ class Metrics:
 
     async def page(self) -> bytes:
         """The same; others get their turn between its parts, of which there can be many."""
-        found = []
-        for part in self._parts():
-            found.append(part)
-            await asyncio.sleep(0)
-        return b"".join(found)
+        return await in_turns(self._parts())
 
     def _parts(self) -> Iterator[bytes]:
         yield generate_latest(self._registry)

@@ -18,6 +18,7 @@ from runtime.embeddings import EmbeddingService
 from runtime.gateway.access import Access
 from runtime.gateway.flow import Flow, Inquiry
 from runtime.gateway.headers import Headers
+from runtime.gateway.ledger_page import ledger_parts
 from runtime.gateway.refused import RefusedError, not_allowed
 from runtime.gateway.witness import Arrival, Witness
 from runtime.metrics import CONTENT_TYPE, Metrics
@@ -28,6 +29,7 @@ from runtime.service import Service
 from runtime.shadow import Shadow
 from runtime.tenants.identity import Identity
 from runtime.tenants.tenants import Tenants
+from runtime.turns import in_turns
 
 if TYPE_CHECKING:
     from runtime.tracing import Tracing
@@ -163,6 +165,11 @@ class Gateway:
     def service(self) -> Service:
         """Answers new requests."""
         return self._flow.service
+
+    @property
+    def answers_former(self) -> bool:
+        """Whether requests go on that came before the last `replace`."""
+        return any(flow.is_busy for flow in self._former)
 
     def leave(self) -> None:
         """Say that this gateway is not ready any more, and answer requests as before."""
@@ -314,9 +321,8 @@ class Gateway:
         return Reply(200, await self.metrics.page(), ((b"content-type", CONTENT_TYPE.encode()),))
 
     async def _ledger(self) -> Reply:
-        snapshot = msgspec.to_builtins(self._flow.service.ledger.snapshot(passing=True))
-        snapshot["scopes"] = {state.pop("name"): state for state in snapshot["scopes"]}
-        return Reply(200, _encoder.encode({"format_version": "2.0", **snapshot}))
+        snapshot = self._flow.service.ledger.snapshot(passing=True)
+        return Reply(200, await in_turns(ledger_parts(snapshot)))
 
 
 def path_in(scope: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ TTL_S = 15.0
 PATIENCE_S = 0.5
 """How long a request may wait for other replicas to give back what lies idle."""
 _PRESSED_S = 0.05  # between exchanges while requests wait
+_FAREWELL_S = 3.0  # for so long a ledger that ends tries to give its leases back
 _MOST_WAITING = 1_000
 # A lease outlives so many intervals of spending, so that most requests find room at once.
 _AHEAD = 3
@@ -104,10 +105,16 @@ class LeasedLedger(Ledger):
         self._refuse_all(_ending())
         for account in self._live.values():
             account.give_back(0)
-        try:
-            await self._tell(self._round({}, everything=True), closing=True)
-        except StoreError as error:
-            _log.warning("the budget store did not hear the end of this replica: %s", error)
+        end_s = time.monotonic() + _FAREWELL_S
+        while True:
+            try:
+                await self._tell(self._round({}, everything=True), closing=True)
+            except StoreError as error:
+                if isinstance(error, StoreLostError) and time.monotonic() < end_s:
+                    await asyncio.sleep(self._exchange_s)
+                    continue
+                _log.warning("the budget store did not hear the end of this replica: %s", error)
+            break
         await self._store.close()
 
     @property

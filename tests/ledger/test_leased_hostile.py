@@ -17,7 +17,7 @@ from runtime.ledger import Scope, Unit
 from runtime.ledger import leased_accounts as module
 from runtime.ledger.leased import LeasedLedger
 from runtime.ledger.sqlite_store import SqliteStore
-from runtime.ledger.store import Exchange, Reply, StoreError, StoreLostError
+from runtime.ledger.store import Exchange, Reply, StoreError, StoreForgotError, StoreLostError
 
 pytestmark = pytest.mark.asyncio
 
@@ -362,6 +362,60 @@ async def test_a_store_that_is_not_there_is_let_go_of(tmp_path: Path) -> None:
     with pytest.raises(StoreLostError):
         async with LeasedLedger([Scope("all", 10)], store):
             raise AssertionError
+    assert store.closed
+
+
+async def test_a_store_that_is_away_for_a_moment_hears_the_end_of_a_replica(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else its leases would be others' only after the time to live, and charged."""
+    async with leased(tmp_path / "l", Scope("all", 1_000)) as (ledger, store):
+        (await ledger.admit("first", 100)).call(100).settle(60)
+        store.fails = StoreLostError("away")
+        ending = asyncio.create_task(ledger.__aexit__())
+        await until(lambda: sum(each.closing for each in store.heard) > 2)
+        assert not ending.done()
+        store.fails = None
+        await ending
+        assert not [line for line in caplog.records if "did not hear" in line.message]
+        ledger._store = SqliteStore(tmp_path / "l")
+        (record,) = await ledger._store.accounts()
+    assert (record.spent, record.held) == (60, 0)
+
+
+async def test_a_closing_exchange_whose_reply_was_lost_is_repeated_and_counts_once(
+    tmp_path: Path,
+) -> None:
+    async with leased(tmp_path / "l", Scope("all", 1_000)) as (ledger, store):
+        (await ledger.admit("first", 100)).call(100).settle(60)
+        store.loses = StoreLostError("no reply")
+        ending = asyncio.create_task(ledger.__aexit__())
+        await until(lambda: sum(each.closing for each in store.heard) > 2)
+        store.loses = None
+        await ending
+        ledger._store = SqliteStore(tmp_path / "l")
+        (record,) = await ledger._store.accounts()
+        assert await ledger._store.log() == ()
+    assert (record.spent, record.held, record.requests) == (60, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"), [(StoreLostError("gone"), 3), (StoreForgotError("another"), 1)]
+)
+async def test_a_ledger_that_ends_does_not_try_for_ever(
+    error: StoreError,
+    tries: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("runtime.ledger.leased._FAREWELL_S", 0.2)
+    async with leased(tmp_path / "l", Scope("all", 1_000)) as (ledger, store):
+        await ledger.admit("first", 100)
+        store.fails = error
+    told = sum(each.closing for each in store.heard)
+    assert told >= tries if tries > 1 else told == 1
+    assert sum("did not hear the end" in line.message for line in caplog.records) == 1
     assert store.closed
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from small_encoders import encoder_folder
-from small_policies import budget, by_vectors, policy, written
+from small_policies import CHEAP, budget, by_vectors, policy, written
+from small_tenants import bearer, fixed_key
 
 from planner.spec import Window
 from policies.policy import Policy
@@ -20,6 +21,7 @@ from runtime.deployment import Deployment
 from runtime.settings import GatewaySettings, LedgerSettings
 from runtime.sources import Sources
 from runtime.strategies import Tools
+from runtime.upstreams import models_of
 from runtime.upstreams.settings import UpstreamSettings
 
 TENANTS = """format_version: "1.0"
@@ -215,3 +217,138 @@ async def test_requests_are_answered_while_a_reload_reads(tmp_path: Path) -> Non
     await reload
     limits = {state.name: state.limit for state in found.gateway.service.ledger.snapshot().scopes}
     assert limits["global|nano_usd|hour"] == 7 * 10**9
+
+
+def with_tenants(folder: Path, text: str, **about: Any) -> Deployment:
+    path = folder / "tenants.yaml"
+    path.write_text(text)
+    settings = GatewaySettings(
+        format_version="1.0",
+        tenants=path,
+        upstreams=(UpstreamSettings(name="u", url="http://127.0.0.1:1/v1"),),
+        **about,
+    )
+    return Deployment(Sources(written(policy(budgets=(budget(1.0),)), folder), settings, TOOLS))
+
+
+def teams(*names: str) -> str:
+    keys = [
+        f'      {name}: {{hash: "sha256:{number:064}", budgets: [{{limit_usd: 1, window: total}}]}}'
+        for number, name in enumerate(names)
+    ]
+    return "\n".join(['format_version: "1.0"', "organisations:", "  a:", "    keys:", *keys]) + "\n"
+
+
+def budgets_of(found: Deployment) -> set[str]:
+    states = found.gateway.service.ledger.snapshot(passing=True).scopes
+    return {state.name.removeprefix("org:a/key:").partition("|")[0] for state in states}
+
+
+@pytest.mark.asyncio
+async def test_budgets_that_no_file_names_any_more_are_forgotten_once_they_count_nothing(
+    tmp_path: Path,
+) -> None:
+    found = with_tenants(tmp_path, teams("idle", "at-work", "spent", "back", "stays"))
+    ledger = found.gateway.service.ledger
+    at_work, spent = (f"org:a/key:{name}|nano_usd|total" for name in ("at-work", "spent"))
+    hold = ledger.hold("at work", 10, [at_work])
+    paid = ledger.hold("spent", 10, [spent])
+    paid.call(10).settle(10)
+    paid.close()
+    path = tmp_path / "tenants.yaml"
+    path.write_text(teams("stays"))
+    await found.reload()
+    path.write_text(teams("stays", "back"))
+    await found.reload()
+    assert budgets_of(found) >= {"idle", "at-work", "spent", "back", "stays"}
+    found._former_budgets.forget()
+    assert budgets_of(found) == {"global", "at-work", "spent", "back", "stays"}
+    assert "key:idle" not in found.gateway.metrics.text().decode()
+    hold.close()
+    found._former_budgets.forget()
+    assert budgets_of(found) == {"global", "spent", "back", "stays"}
+    path.write_text(teams("stays", "spent", "idle"))
+    await found.reload()
+    assert ledger.state(spent).spent == 10
+    assert budgets_of(found) >= {"global", "spent", "idle", "stays"}
+
+
+@pytest.mark.asyncio
+async def test_a_budget_stays_while_requests_go_on_that_may_hold_on_it(tmp_path: Path) -> None:
+    found = with_tenants(tmp_path, teams("leaves", "stays"), reload_s=0.01)
+    heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent: list[dict[str, Any]] = []
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    key = fixed_key("leaves")
+    path = tmp_path / "tenants.yaml"
+    path.write_text(teams("leaves", "stays").replace(f"sha256:{0:064}", key.hash))
+    await found.reload()
+    body = b'{"messages":[{"role":"user","content":"x"}],"metadata":{"class":"hard"}}'
+    heard.put_nowait({"type": "http.request", "body": body[:9], "more_body": True})
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "headers": [(b"authorization", bearer(key))],
+    }
+    async with found.gateway, asyncio.timeout(20):
+        request = asyncio.create_task(found.gateway(scope, heard.get, send))
+        await asyncio.sleep(0)
+        path.write_text(teams("stays"))
+        await found.reload()
+        await asyncio.sleep(0.05)
+        assert len(found._former_budgets) == 1
+        assert "leaves" in budgets_of(found)
+        heard.put_nowait({"type": "http.request", "body": body[9:], "more_body": False})
+        await request
+        assert sent[0]["status"] == 502  # its upstream is not there, its budget was
+        while found._former_budgets:
+            await asyncio.sleep(0.01)
+        assert "leaves" not in budgets_of(found)
+
+
+@pytest.mark.asyncio
+async def test_forgotten_budgets_are_looked_for_while_the_files_stay_as_they_are(
+    tmp_path: Path,
+) -> None:
+    store = LedgerSettings(store=f"sqlite:///{tmp_path / 'ledger.db'}")
+    found = with_tenants(tmp_path, teams("leaves", "stays"), reload_s=0.01, ledger=store)
+    async with found.gateway, asyncio.timeout(20):
+        ledger = found.gateway.service.ledger
+        hold = await ledger.admit("r", 10, ["org:a/key:leaves|nano_usd|total"])
+        (tmp_path / "tenants.yaml").write_text(teams("stays"))
+        while not found._former_budgets:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert "leaves" in budgets_of(found)
+        hold.close()
+        while found._former_budgets:
+            await asyncio.sleep(0.01)
+        assert "leaves" not in budgets_of(found)
+
+
+@pytest.mark.asyncio
+async def test_readiness_asks_for_the_models_of_the_policy_in_force_and_parses_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = with_tenants(tmp_path, teams("k"))
+    parsed = 0
+
+    def counted(each: Policy) -> tuple[str, ...]:
+        nonlocal parsed
+        parsed += 1
+        return models_of(each)
+
+    monkeypatch.setattr("runtime.deployment.models_of", counted)
+    servers: Any = found._servers
+    for missing, unready in ((("small",), ()), (("large", "small"), ("large", "small"))):
+        monkeypatch.setattr(servers, "unready", lambda missing=missing: missing)
+        assert found._unready() == unready
+    assert not parsed
+    written(policy(costs={CHEAP: 0.1}, budgets=(budget(1.0),)), tmp_path)
+    await found.reload()
+    monkeypatch.setattr(servers, "unready", lambda: ("small",))
+    assert found._unready() == ("small",)
