@@ -96,6 +96,17 @@ def as_shown(
             yield replace(one, carried=one.carried - amount)
 
 
+def latest_of(records: Iterable[AccountRecord]) -> Iterator[AccountRecord]:
+    """Of every account its last epoch.
+
+    Args:
+        records: By account and epoch.
+    """
+    for _, epochs in groupby(records, key=attrgetter("account")):
+        *_, last = epochs
+        yield last
+
+
 def _left(epoch: Epoch, others: Iterable[Epoch]) -> int:
     """Of a window that runs: less what others have got since it was opened, moved ones before."""
     counted = (each for each in others if each.order > epoch.order or is_moved(each, epoch))

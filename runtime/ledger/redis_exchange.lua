@@ -535,23 +535,40 @@ local function correct()
   return {'OK'}
 end
 
-local function show(reply)
+-- Epochs of an account: all, or the one that began last, and what can overlap it.
+local function shown_epochs(account, only_latest)
+  local key = prefix .. 'epochs:' .. account
+  if not only_latest then return redis.call('ZRANGE', key, 0, -1) end
+  local numbers = redis.call('ZRANGE', key, -1, -1)
+  local last = numbers[1] and find_epoch(account, tonumber(numbers[1]))
+  if not (last and last.ends_s) then return numbers end
+  local since = last.epoch - 2 * (last.ends_s - last.epoch)
+  return redis.call('ZRANGEBYSCORE', key, whole(since), whole(last.epoch))
+end
+
+local function show(reply, only_latest)
   local epochs, leases = {}, {}
-  for _, account in ipairs(redis.call('HKEYS', prefix .. 'newest')) do epochs[account] = true end
+  local function add_account(account)
+    epochs[account] = epochs[account] or shown_epochs(account, only_latest)
+  end
+  for _, account in ipairs(redis.call('HKEYS', prefix .. 'newest')) do add_account(account) end
   for _, set in ipairs({'live', 'gone'}) do
     for _, replica in ipairs(redis.call('ZRANGE', prefix .. set, 0, -1)) do
       for _, row in ipairs(rows_of(replica)) do
-        epochs[row.account] = true
-        table.insert(leases, {
-          row.account, whole(row.epoch), replica, whole(row.leased), whole(row.spent),
-          whole(row.requests), whole(row.swept),
-        })
+        add_account(row.account)
+        local numbers = epochs[row.account]
+        if not only_latest or row.epoch == tonumber(numbers[#numbers]) then
+          table.insert(leases, {
+            row.account, whole(row.epoch), replica, whole(row.leased), whole(row.spent),
+            whole(row.requests), whole(row.swept),
+          })
+        end
       end
     end
   end
   local found = {}
-  for account in pairs(epochs) do
-    for _, number in ipairs(redis.call('ZRANGE', prefix .. 'epochs:' .. account, 0, -1)) do
+  for account, numbers in pairs(epochs) do
+    for _, number in ipairs(numbers) do
       local epoch = find_epoch(account, tonumber(number))
       local function said(value) return value and whole(value) or '' end
       table.insert(found, {
@@ -572,5 +589,5 @@ local run = watch_restarts()
 local reply = {'OK', clock[1], clock[2], generation, run}
 if verb == 'exchange' then return exchange(reply) end
 if verb == 'adjust' then return correct() end
-if verb == 'accounts' then return show(reply) end
+if verb == 'accounts' then return show(reply, ARGV[5] == 'latest') end
 return reply

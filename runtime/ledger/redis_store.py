@@ -47,7 +47,7 @@ from redis.exceptions import ConnectionError as BrokenConnectionError
 
 from profiles.errors import InputError
 from runtime.ledger.exchange import check, check_correction, no_such_epoch, too_much
-from runtime.ledger.overlapping import as_shown
+from runtime.ledger.overlapping import as_shown, latest_of
 from runtime.ledger.store import (
     AccountRecord,
     Exchange,
@@ -193,16 +193,17 @@ class RedisStore:
             waits_s=float(reply[7]),
         )
 
-    async def accounts(self) -> tuple[AccountRecord, ...]:
+    async def accounts(self, *, latest: bool = False) -> tuple[AccountRecord, ...]:
         """As `Store.accounts`. The server does nothing else meanwhile."""
-        reply = await self._call("accounts")
+        reply = await self._call("accounts", "latest" if latest else "all")
         leases = defaultdict(list)
         for account, epoch, replica, *amounts in sorted(reply[6]):
             leases[account, epoch].append(LeaseRecord(replica, *map(int, amounts)))
         found = (_record(epoch[:-1], tuple(leases[epoch[0], epoch[1]])) for epoch in reply[5])
         orders = {(epoch[0], int(epoch[1])): int(epoch[-1]) for epoch in reply[5]}
         ordered = sorted(found, key=lambda record: (record.account, record.epoch))
-        return tuple(as_shown(ordered, orders))
+        shown = as_shown(ordered, orders)
+        return tuple(latest_of(shown) if latest else shown)
 
     async def adjust(self, account: str, epoch: int, amount: int, reason: str) -> None:
         """As `Store.adjust`."""

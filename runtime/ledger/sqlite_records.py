@@ -38,6 +38,17 @@ CREATE TABLE log (
 ) STRICT;
 """
 
+_LATEST_EPOCHS = """
+SELECT epoch.* FROM epoch
+JOIN (SELECT account, max(epoch) AS last FROM epoch GROUP BY account) USING (account)
+WHERE epoch = last OR ends_s > last
+"""
+_LATEST_LEASES = """
+SELECT lease.* FROM lease
+JOIN (SELECT account, max(epoch) AS last FROM epoch GROUP BY account) USING (account)
+WHERE epoch = last
+"""
+
 
 class SqliteRecords:
     """`records.Records` over one connection."""
@@ -157,14 +168,16 @@ class SqliteRecords:
             "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)", (*change, entry.replica, entry.reason)
         )
 
-    def epochs(self) -> Iterator[Epoch]:
-        """All epochs, by account and epoch."""
-        for found in self._do("SELECT * FROM epoch ORDER BY account, epoch"):
+    def epochs(self, *, latest: bool = False) -> Iterator[Epoch]:
+        """All epochs, by account and epoch; or of each account the last, and what overlaps it."""
+        sql = _LATEST_EPOCHS if latest else "SELECT * FROM epoch"
+        for found in self._do(f"{sql} ORDER BY account, epoch"):
             yield _epoch(found)
 
-    def leases(self) -> Iterator[Row]:
-        """All rows, by account, epoch and replica."""
-        for found in self._do("SELECT * FROM lease ORDER BY account, epoch, replica"):
+    def leases(self, *, latest: bool = False) -> Iterator[Row]:
+        """All rows, by account, epoch and replica; or those of each account's last epoch."""
+        sql = _LATEST_LEASES if latest else "SELECT * FROM lease"
+        for found in self._do(f"{sql} ORDER BY account, epoch, replica"):
             yield Row(*found)
 
     def log(self) -> Iterator[LogEntry]:

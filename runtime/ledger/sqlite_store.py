@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, unquote
 
 from profiles.errors import InputError
 from runtime.ledger.exchange import check, check_correction, correct, perform
-from runtime.ledger.overlapping import as_shown
+from runtime.ledger.overlapping import as_shown, latest_of
 from runtime.ledger.records import Epoch, Row
 from runtime.ledger.rolling import counted
 from runtime.ledger.sqlite_records import SCHEMA, SqliteRecords
@@ -120,9 +120,13 @@ class SqliteStore:
 
         return await self._in_thread(lambda: self._transact(step))
 
-    async def accounts(self) -> tuple[AccountRecord, ...]:
-        """As `Store.accounts`."""
-        return await self._in_thread(lambda: self._transact(self._accounts))
+    async def accounts(self, *, latest: bool = False) -> tuple[AccountRecord, ...]:
+        """As `Store.accounts`. Nobody has to wait meanwhile."""
+
+        def step(records: SqliteRecords) -> tuple[AccountRecord, ...]:
+            return self._accounts(records, latest=latest)
+
+        return await self._in_thread(lambda: self._transact(step, reads=True))
 
     async def adjust(self, account: str, epoch: int, amount: int, reason: str) -> None:
         """As `Store.adjust`."""
@@ -135,7 +139,11 @@ class SqliteStore:
 
     async def log(self) -> tuple[LogEntry, ...]:
         """As `Store.log`."""
-        return await self._in_thread(lambda: self._transact(lambda records: tuple(records.log())))
+
+        def step(records: SqliteRecords) -> tuple[LogEntry, ...]:
+            return tuple(records.log())
+
+        return await self._in_thread(lambda: self._transact(step, reads=True))
 
     async def close(self) -> None:
         """As `Store.close`."""
@@ -150,11 +158,11 @@ class SqliteStore:
             raise StoreLostError(f"the ledger store {self._path} is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, step)
 
-    def _transact(self, step: Callable[[SqliteRecords], _T]) -> _T:
-        """Do all of a step or nothing of it."""
+    def _transact(self, step: Callable[[SqliteRecords], _T], *, reads: bool = False) -> _T:
+        """Do all of a step or nothing of it. One that only reads locks nobody out."""
         try:
             connection = self._connected()
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
             try:
                 self._recognise(connection)
                 found = step(SqliteRecords(connection))
@@ -242,19 +250,22 @@ class SqliteStore:
             )
         return StoreLostError(f"the ledger store {self._path} failed: {error}")
 
-    def _accounts(self, records: SqliteRecords) -> tuple[AccountRecord, ...]:
+    def _accounts(self, records: SqliteRecords, *, latest: bool) -> tuple[AccountRecord, ...]:
         now_s = self._clock()
         rows = {
             key: [_lease(row) for row in group]
-            for key, group in groupby(records.leases(), lambda row: (row.account, row.epoch))
+            for key, group in groupby(
+                records.leases(latest=latest), lambda row: (row.account, row.epoch)
+            )
         }
-        epochs = list(records.epochs())
+        epochs = list(records.epochs(latest=latest))
         orders = {(epoch.account, epoch.epoch): epoch.order for epoch in epochs}
         found = (
             _record(records, epoch, rows.get((epoch.account, epoch.epoch), []), now_s)
             for epoch in epochs
         )
-        return tuple(as_shown(found, orders))
+        shown = as_shown(found, orders)
+        return tuple(latest_of(shown) if latest else shown)
 
     def _disconnect(self) -> None:
         if self._connection is not None:

@@ -262,8 +262,13 @@ class Store(Protocol):
         """
         ...
 
-    async def accounts(self) -> tuple[AccountRecord, ...]:
-        """All epochs of all accounts, by account and epoch."""
+    async def accounts(self, *, latest: bool = False) -> tuple[AccountRecord, ...]:
+        """All epochs of all accounts, by account and epoch.
+
+        Args:
+            latest: Of each account the one that began last, alone: much less to read, where many
+                windows are over.
+        """
         ...
 
     async def adjust(self, account: str, epoch: int, amount: int, reason: str) -> None:

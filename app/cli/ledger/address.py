@@ -85,7 +85,7 @@ def address_of(store: str | None, config: Path | None) -> Address:
             got="neither" if store is None else "both",
         )
     if config is None:
-        return _address(store or "", where="STORE")
+        return address_at(store or "", where="STORE")
     from runtime.settings import read_settings
 
     settings = read_settings(config)
@@ -96,7 +96,7 @@ def address_of(store: str | None, config: Path | None) -> Address:
             next_step="inferbudget ledger show --url asks such a process",
         )
     folder = settings.audit.folder if settings.audit else None
-    return _address(settings.ledger.store, where=f"{config}: ledger.store", audit=folder)
+    return address_at(settings.ledger.store, where=f"{config}: ledger.store", audit=folder)
 
 
 @asynccontextmanager
@@ -118,7 +118,17 @@ async def opened(address: Address) -> AsyncIterator[Store]:
         await store.close()
 
 
-def _address(text: str, *, where: str, audit: Path | None = None) -> Address:
+def address_at(text: str, *, where: str, audit: Path | None = None) -> Address:
+    """The store at an address.
+
+    Args:
+        text: The address; ``${NAME}`` in it stands for its value in the environment.
+        where: Who named it, for the error.
+        audit: Folder of its audit log.
+
+    Raises:
+        InputError: It is no such address, or nothing is there.
+    """
     from runtime.settings import expanded
 
     url = expanded(text, os.environ, where=where)

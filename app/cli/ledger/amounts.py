@@ -54,6 +54,12 @@ def amount_text(amount: int | None, unit: Unit | None) -> str:
     return f"{sign}{whole:,}.{digits}"
 
 
+def in_whole_units(amount: int, unit: Unit | None) -> float:
+    """An amount in what people count in, e.g. dollars, for pictures: to the digits of a float."""
+    places = _PLACES.get(unit, 0) if unit else 0
+    return float(amount / 10**places)
+
+
 def read_amount(text: str, unit: Unit, *, where: str) -> int:
     """What a person wrote, in the unit's whole numbers.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,6 +14,8 @@ import msgspec
 from app.cli.ledger.standings import Standing
 from profiles.errors import InputError, UpstreamError
 from runtime.ledger import Unit
+from runtime.ledger.outlook import projected
+from runtime.ledger.windows import Span
 
 OPERATOR_KEY = "INFERBUDGET_OPERATOR_KEY"
 _PAGE = "/ledger"
@@ -53,6 +57,7 @@ class Answered:
         open_holds: Requests that hold money now.
         alarms: Calls that used more than they were allowed.
         overrun_nano_usd: Charged without a hold.
+        now_s: When it was asked, by the clock of this machine.
     """
 
     standings: tuple[Standing, ...]
@@ -60,16 +65,29 @@ class Answered:
     open_holds: int
     alarms: int
     overrun_nano_usd: int
+    now_s: float
+
+    def in_words(self, accounts: Iterable[str]) -> str:
+        """What becomes of requests under these accounts."""
+        refused = sum(self.refusals[name] for name in accounts)
+        return (
+            f"{self.open_holds} requests hold money now; {refused} holds were refused; "
+            f"{self.alarms} calls used more than they were allowed"
+        )
 
 
-async def ask(url: str) -> Answered:
+async def ask(url: str, where: str = "--url") -> Answered:
     """How the budgets of the gateway at this address stand.
+
+    Args:
+        url: The address.
+        where: Who named it, for the error.
 
     Raises:
         InputError: It is no address, or the operator's key does not open the page.
         UpstreamError: The gateway does not answer, or answers something else.
     """
-    address = _address(url)
+    address = _address(url, where)
     status, body = await _get(address, _headers())
     if status in _SHUT:
         raise InputError(
@@ -80,7 +98,7 @@ async def ask(url: str) -> Answered:
         )
     if status != 200:
         raise UpstreamError(f"{address} answered with status {status}", status=status)
-    return _answered(address, body)
+    return _answered(address, body, time.time())
 
 
 async def _get(address: str, headers: dict[str, str]) -> tuple[int, bytes]:
@@ -97,7 +115,7 @@ async def _get(address: str, headers: dict[str, str]) -> tuple[int, bytes]:
         raise UpstreamError(f"the gateway at {address} does not answer: {said}") from error
 
 
-def _answered(address: str, body: bytes) -> Answered:
+def _answered(address: str, body: bytes, now_s: float) -> Answered:
     try:
         page = msgspec.json.decode(body, type=_Page)
     except ValueError as error:  # msgspec's errors are ValueErrors
@@ -108,15 +126,17 @@ def _answered(address: str, body: bytes) -> Answered:
             f"{_FORMAT}.*"
         )
     return Answered(
-        standings=tuple(_standing(name, state) for name, state in page.scopes.items()),
+        standings=tuple(_standing(name, state, now_s) for name, state in page.scopes.items()),
         refusals={name: state.refusals for name, state in page.scopes.items()},
         open_holds=page.open_holds,
         alarms=page.alarms,
         overrun_nano_usd=page.overrun_nano_usd,
+        now_s=now_s,
     )
 
 
-def _standing(name: str, state: _State) -> Standing:
+def _standing(name: str, state: _State, now_s: float) -> Standing:
+    span = Span(state.epoch_start_s, state.epoch_end_s)
     return Standing(
         account=name,
         unit=state.unit,
@@ -131,10 +151,11 @@ def _standing(name: str, state: _State) -> Standing:
         requests=state.requests,
         is_current=True,
         leases=None,
+        projection=projected(state.limit, state.spent, span, now_s),
     )
 
 
-def _address(url: str) -> str:
+def _address(url: str, where: str) -> str:
     base = url.strip().rstrip("/")
     try:
         parts = urlsplit(base)
@@ -146,7 +167,7 @@ def _address(url: str) -> str:
     if not usable or not base.isprintable() or " " in base:
         raise InputError(
             "this is not the address of a gateway",
-            where="--url",
+            where=where,
             expected="http:// or https:// and a host, without a key in it",
             next_step="write it like http://localhost:8080",
         )

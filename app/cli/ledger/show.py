@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,12 @@ from app.cli.ledger.standings import (
     log_table,
     matches,
     moment,
-    newest,
     standing,
 )
 from app.cli.markdown import Written, piped
 from app.cli.options import emit_json, emit_text, report_format_option, table
 from profiles.visible import escaped
-from runtime.ledger.store import AccountRecord, LogEntry
+from runtime.ledger.store import LogEntry
 
 
 @click.command("show", context_settings=TAKES_MORE)
@@ -68,7 +67,8 @@ def show_command(
             raise click.UsageError("--url asks one process: it knows no STORE, --all or --log")
         text, result = _of_gateway(url, scope, written)
     else:
-        seen = asyncio.run(_look(address_of(store, config), scope, every=every))
+        looked = look(address_of(store, config), scope, every=every, with_log=with_log)
+        seen = asyncio.run(looked)
         text = seen.text(written, scope, with_log=with_log)
         result = seen.result(with_log=with_log)
     if output_format == "json":
@@ -78,8 +78,15 @@ def show_command(
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a store said at one moment."""
+class Seen:
+    """What a store said at one moment.
+
+    Attributes:
+        address: Of the store.
+        now_s: The store's clock, Unix seconds.
+        standings: As a tree.
+        log: Empty where nobody asked for it.
+    """
 
     address: Address
     now_s: float
@@ -108,14 +115,27 @@ class _Seen:
         }
 
 
-async def _look(address: Address, scope: str | None, *, every: bool) -> _Seen:
+async def look(
+    address: Address, scope: str | None = None, *, every: bool = False, with_log: bool = False
+) -> Seen:
+    """How the accounts of a store stand.
+
+    Args:
+        address: Of the store.
+        scope: Only accounts like this, as `matches` has it.
+        every: Windows that are over, too.
+        with_log: Read the log, too.
+
+    Raises:
+        StoreError: The store does not answer.
+        InputError: It is no store.
+    """
     async with opened(address) as store:
-        records = await store.accounts()
-        log = await store.log()
+        records = await store.accounts(latest=not every)
+        log = await store.log() if with_log else ()
         now_s = await store.now()
-    chosen: Iterable[AccountRecord] = records if every else newest(records)
-    found = (standing(record, now_s) for record in chosen if matches(record.account, scope))
-    return _Seen(
+    found = (standing(record, now_s) for record in records if matches(record.account, scope))
+    return Seen(
         address,
         now_s,
         tuple(sorted(found, key=by_tree)),
@@ -125,7 +145,9 @@ async def _look(address: Address, scope: str | None, *, every: bool) -> _Seen:
 
 def account_json(one: Standing) -> dict[str, Any]:
     """An account for scripts: whole numbers of its unit."""
-    return {**asdict(one), "share_spent": one.share_spent}
+    whole = asdict(one)
+    projection = whole.pop("projection")
+    return {**whole, "share_spent": one.share_spent, **projection}
 
 
 def _accounts(found: tuple[Standing, ...], scope: str | None, written: Written) -> str:
@@ -150,9 +172,5 @@ def _of_gateway(url: str, scope: str | None, written: Written) -> tuple[str, Map
         "alarms": answered.alarms,
         "overrun_nano_usd": answered.overrun_nano_usd,
     }
-    refused = sum(answered.refusals[one.account] for one in found)
-    tail = (
-        f"{answered.open_holds} requests hold money now; {refused} holds were refused; "
-        f"{answered.alarms} calls used more than they were allowed"
-    )
+    tail = answered.in_words(one.account for one in found)
     return f"{_accounts(found, scope, written)}\n\n{tail}", result

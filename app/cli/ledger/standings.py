@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from app.cli.ledger.amounts import amount_text, scope_of, unit_of, unit_text
 from app.cli.markdown import Written
 from app.cli.options import share
+from runtime.ledger.outlook import Outlook, Projection, projected
+from runtime.ledger.windows import Span
 
 if TYPE_CHECKING:
     from runtime.ledger import Unit
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 ACCOUNT_HEAD = (
     "account", "unit", "limit", "carried", "spent", "held", "remaining", "spent of limit",
-    "requests", "replicas", "since", "until",
+    "runs out", "requests", "replicas", "since", "until",
 )  # fmt: skip
 LEASE_HEAD = ("account", "since", "replica", "leased", "spent", "free", "requests", "swept")
 LOG_HEAD = ("at", "what", "account", "since", "amount", "unit", "replica", "reason")
@@ -43,6 +44,7 @@ class Standing:
         requests: Holds granted.
         is_current: Its window is the running one.
         leases: By replica; None where nobody said.
+        projection: What becomes of it, if it goes on as it went so far.
     """
 
     account: str
@@ -58,6 +60,7 @@ class Standing:
     requests: int
     is_current: bool
     leases: tuple[LeaseRecord, ...] | None
+    projection: Projection
 
     @property
     def share_spent(self) -> float | None:
@@ -68,9 +71,11 @@ class Standing:
 
 def standing(record: AccountRecord, now_s: float) -> Standing:
     """An epoch of the store's at a moment of its clock."""
-    remaining = None
+    remaining = most = None
     if record.limit is not None:
-        remaining = record.limit + record.carried - record.spent - record.held
+        most = record.limit + record.carried
+        remaining = most - record.spent - record.held
+    span = Span(record.epoch, record.ends_s)
     return Standing(
         account=record.account,
         unit=unit_of(record.account),
@@ -83,8 +88,9 @@ def standing(record: AccountRecord, now_s: float) -> Standing:
         held=record.held,
         remaining=remaining,
         requests=record.requests,
-        is_current=record.epoch <= now_s and (record.ends_s is None or now_s < record.ends_s),
+        is_current=span.holds(now_s),
         leases=record.leases,
+        projection=projected(most, record.spent, span, now_s),
     )
 
 
@@ -95,14 +101,6 @@ def matches(account: str, pattern: str | None) -> bool:
     )
 
 
-def newest(records: Iterable[AccountRecord]) -> Iterator[AccountRecord]:
-    """Of every account its last epoch."""
-    ordered = sorted(records, key=lambda record: (record.account, record.epoch))
-    for _, epochs in groupby(ordered, key=lambda record: record.account):
-        *_, last = epochs
-        yield last
-
-
 def by_tree(one: Standing) -> tuple[list[str], str, int]:
     """Sorts an organisation before its teams."""
     return scope_of(one.account).split("/"), one.account, one.epoch
@@ -110,17 +108,17 @@ def by_tree(one: Standing) -> tuple[list[str], str, int]:
 
 def accounts_table(found: Sequence[Standing], written: Written) -> str:
     """One line for each."""
-    return written((_account_row(one) for one in found), ACCOUNT_HEAD)
+    return written((account_row(one) for one in found), ACCOUNT_HEAD)
+
+
+def telling_leases(one: Standing) -> list[LeaseRecord]:
+    """Leases that hold something, and those of lost replicas."""
+    return [lease for lease in one.leases or () if lease.leased > lease.spent or lease.swept]
 
 
 def leases_table(found: Iterable[Standing], written: Written) -> str | None:
-    """Leases that hold something, and those of lost replicas; None where there are none."""
-    rows = [
-        _lease_row(one, lease)
-        for one in found
-        for lease in one.leases or ()
-        if lease.leased > lease.spent or lease.swept
-    ]
+    """One line for each of `telling_leases`; None where there are none."""
+    rows = [lease_row(one, lease) for one in found for lease in telling_leases(one)]
     return written(rows, LEASE_HEAD) if rows else None
 
 
@@ -151,12 +149,20 @@ def moment(time_s: float) -> str:
     return found.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def runs_out(found: Projection) -> str:
+    """When nothing will be left, or that it is so now or never; a dash where nobody can say."""
+    if found.runs_out_s is not None:
+        return moment(found.runs_out_s)
+    return "-" if found.outlook is Outlook.UNKNOWN else found.outlook.value
+
+
 def since(epoch: int) -> str:
     """When a window began; a dash for one that has no beginning."""
     return moment(epoch) if epoch else "-"
 
 
-def _account_row(one: Standing) -> tuple[object, ...]:
+def account_row(one: Standing) -> tuple[object, ...]:
+    """Its cells under `ACCOUNT_HEAD`."""
     until = "-" if one.ends_s is None else moment(one.ends_s)
     if one.window_s is not None:
         until = f"rolling {one.window_s:,} s"
@@ -169,6 +175,7 @@ def _account_row(one: Standing) -> tuple[object, ...]:
         amount_text(one.held, one.unit),
         amount_text(one.remaining, one.unit),
         share(one.share_spent),
+        runs_out(one.projection),
         f"{one.requests:,}",
         "-" if one.leases is None else len(one.leases),
         since(one.epoch),
@@ -176,7 +183,8 @@ def _account_row(one: Standing) -> tuple[object, ...]:
     )
 
 
-def _lease_row(one: Standing, lease: LeaseRecord) -> tuple[object, ...]:
+def lease_row(one: Standing, lease: LeaseRecord) -> tuple[object, ...]:
+    """Its cells under `LEASE_HEAD`."""
     amounts = lease.leased, lease.spent, lease.leased - lease.spent
     return (
         one.account,
