@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from app.views import View
     from planner.plan import Plan
+    from policies.file import CompiledPolicy
 
 _POLICY = "policy.yaml"
 _NEVER = (1980, 1, 1, 0, 0, 0)
@@ -23,13 +24,10 @@ def plan_bytes(view: View) -> bytes:
 
 def policy_bytes(view: View) -> bytes:
     """Policy, graph and schema as `inferbudget compile` writes them, and the plan: one archive."""
-    from policies.compile import compile_plan
-    from policies.file import graph_file_name
     from policies.schema import schema_text
     from policies.text import SCHEMA_FILE, policy_text
 
-    plan, estimator = _plan(view)
-    compiled = compile_plan(plan, estimator=estimator, graph_file=graph_file_name(Path(_POLICY)))
+    plan, compiled = compiled_plan(view)
     files = {
         _POLICY: policy_text(compiled.policy).encode(),
         compiled.policy.graph.file: compiled.graph,
@@ -41,6 +39,20 @@ def policy_bytes(view: View) -> bytes:
         for name, content in files.items():
             opened.writestr(zipfile.ZipInfo(name, _NEVER), content, zipfile.ZIP_DEFLATED)
     return archive.getvalue()
+
+
+def compiled_plan(view: View) -> tuple[Plan, CompiledPolicy]:
+    """A view's plan, and the policy with its graph that `inferbudget compile` makes of it.
+
+    Raises:
+        InferbudgetError: As the commands say it.
+    """
+    from policies.compile import compile_plan
+    from policies.file import graph_file_name
+
+    plan, estimator = _plan(view)
+    name = graph_file_name(Path(_POLICY))
+    return plan, compile_plan(plan, estimator=estimator, graph_file=name)
 
 
 def _plan(view: View) -> tuple[Plan, bytes | None]:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from planner.planner import Planner
     from planner.sorting.cells_of_outcomes import Outcomes
     from planner.spec import Spec
+    from profiles.aggregate import Aggregate
     from profiles.cells.by_query import QueryOutcomes
+    from profiles.scaling.query_means import QueryMeans
     from profiles.store.store import Store
 
 
@@ -153,6 +155,34 @@ def graph_of(spec: Spec, spec_path: Path) -> Path | None:
             next_step="write it with 'inferbudget difficulty fit -o ...'",
         )
     return estimator
+
+
+def outcomes_by_level(
+    store_path: Path, workload: str, classes: Path | None, prices: PriceCard | None = None
+) -> tuple[dict[tuple[str, str], QueryMeans], list[Aggregate]]:
+    """What the shapes of compute rest on: query means by (class, strategy), and published cells.
+
+    Rows without dollars are priced by the card, else by what the store's cards say today.
+
+    Raises:
+        InputError: Nothing is stored for the workload.
+    """
+    from profiles.difficulty.graph import read_facts
+    from profiles.pricing.prices import rates_of
+    from profiles.scaling.query_means import query_means
+
+    digest = read_facts(classes).digest if classes else None
+    with _opened(store_path) as store:
+        rates = rates_of(store, workload, prices)
+        observed = query_means(store, workload, estimator_digest=digest, rates=rates)
+        published = store.aggregates(workload)
+    if not observed and not published:
+        raise InputError(
+            "nothing is stored for this workload",
+            where=f"{store_path}, workload {workload}",
+            next_step="import or measure some, or check the workload's name",
+        )
+    return observed, published
 
 
 def outcomes_by_query(

@@ -224,7 +224,7 @@ def _same(plan: Path, fresh: str) -> Step:
 
 
 def _solved(plan: bytes) -> object:
-    """What a plan's file says, but for the version of the solver; a file of no JSON is its bytes."""
+    """What a plan file says, but for the version of the solver; a file of no JSON is its bytes."""
     try:
         content = json.loads(plan)
     except ValueError:

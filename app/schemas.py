@@ -1,4 +1,4 @@
-"""Schemas of everything that people write or send, the gateway's among them."""
+"""Schemas of everything that people write or send, the gateway's and the app's among them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Final
 from policies.schema import FORMATS, schema_text, text_of
 
 _OPENAPI: Final = "openapi"
-_GATEWAYS: Final = {
+_ABOVE: Final = {
     "gateway": ("runtime.settings:GatewaySettings", "inferbudget gateway"),
+    "scenarios": ("app.scenarios:ScenariosFile", "inferbudget scenarios"),
     "tenants": ("runtime.tenants.file:TenantsFile", "inferbudget tenants"),
 }
-SCHEMAS: Final = (*sorted({*FORMATS, *_GATEWAYS}), _OPENAPI)
+SCHEMAS: Final = (*sorted({*FORMATS, *_ABOVE}), _OPENAPI)
 """File formats by name, and ``openapi``: the gateway's HTTP interface."""
 
 
 def schema_of(name: str) -> str:
     """One of `SCHEMAS`; the same version gives the same bytes."""
-    if name in _GATEWAYS:
-        return text_of(*_GATEWAYS[name])
+    if name in _ABOVE:
+        return text_of(*_ABOVE[name])
     if name == _OPENAPI:
         from runtime.openai.openapi import document_text
 

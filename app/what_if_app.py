@@ -1,14 +1,22 @@
-"""The script that Streamlit runs: navigation between the pages."""
+"""The pages of the app, in the order in which they are listed."""
 
-import sys
-from pathlib import Path
+from __future__ import annotations
 
 import streamlit as st
 
-# Streamlit puts the script's own folder first, where `app` would not be found as a package.
-sys.path[0] = str(Path(__file__).parents[1])
+from app.pages import compare, coverage, ledger, policy_diff, sensitivity, start, what_if
 
-from app.pages import what_if  # noqa: E402 -- after the path is mended
 
-st.set_page_config(page_title="inferbudget", layout="wide")
-st.navigation([st.Page(what_if.page, title="What-if", url_path="what-if", default=True)]).run()
+def show() -> None:
+    """Draw the page that was asked for."""
+    st.set_page_config(page_title="inferbudget", layout="wide")
+    pages = [
+        st.Page(what_if.page, title="What-if", url_path="what-if"),
+        st.Page(compare.page, title="Compare", url_path="compare"),
+        st.Page(sensitivity.page, title="Sensitivity", url_path="sensitivity"),
+        st.Page(policy_diff.page, title="Policy diff", url_path="policy-diff"),
+        st.Page(coverage.page, title="Profiles", url_path="profiles"),
+        st.Page(ledger.page, title="Ledger", url_path="ledger"),
+    ]
+    first = st.Page(lambda: start.page(pages), title="Start", url_path="start", default=True)
+    st.navigation([first, *pages]).run()

@@ -139,14 +139,14 @@ def baselines(work: Workload, server: Upstream) -> dict[str, Baseline]:
 
 def picture(out: Path, report: Report) -> None:
     """The frontier with the plan, the outcome and the baselines on it, as PNG."""
-    from app.charts.frontier import frontier_chart, marks
+    from app.charts.frontier import frontier_chart
 
     points = json.loads(
         _output("frontier", f"{out}/spec.yaml", "--profiles", f"{out}/profiles.duckdb",
                 "--points", "40", "--format", "json")
     )["points"]  # fmt: skip
-    (outcome,) = marks([report.outcome_mark()])
-    chart = frontier_chart(points, marks(report.baseline_marks()), outcome, width=720)
+    baselines = [{**mark, "best": True} for mark in report.baseline_marks()]
+    chart = frontier_chart(points, baselines, report.outcome_mark(), width=720)
     chart.save(str(out / "frontier.png"), scale_factor=2)
 
 

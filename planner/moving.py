@@ -17,6 +17,7 @@ from planner.limit_names import (
 )
 from planner.limits import LimitSet
 from planner.spec import Spec
+from planner.spec.traffic import MOST_REQUESTS
 from profiles.errors import InputError
 from profiles.yaml_settings import setting
 
@@ -58,6 +59,18 @@ def moved(spec: Spec, limit: str, value: float | None) -> tuple[str, ...]:
     if value is not None:
         return (setting([*base, part, *keys], value),)
     return (setting([*base, part], _without(written or {}, keys)),)
+
+
+def of_one_class(spec: Spec, class_name: str) -> tuple[str, ...]:
+    """The settings under which all traffic is of one class.
+
+    A spec that says no traffic gets the most that a spec may say: promises are then about means,
+    as they were.
+    """
+    mix = {class_name: 1.0}
+    if spec.traffic is None:
+        return (setting(["traffic"], {"requests": MOST_REQUESTS, "mix": mix}),)
+    return (setting(["traffic", "mix"], mix),)
 
 
 _MEANS = {

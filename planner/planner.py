@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -106,6 +107,18 @@ class Planner:
             if not isinstance(value, Keep):
                 limits = limits.without(name) if value is None else limits.moved(name, value)
         return self.rung(self.explained(limits), self.spec.objective)
+
+    def under(self, limits: LimitSet, time_limit_s: float | None = None) -> Planner:
+        """A planner of the same question whose own limits are these; it shares the warm solver.
+
+        Args:
+            limits: Any that this planner could answer a question with.
+            time_limit_s: Seconds that one answer may take, as before where absent.
+        """
+        other = copy.copy(self)
+        other.limits = limits
+        other.time_limit_s = self.time_limit_s if time_limit_s is None else time_limit_s
+        return other
 
     def explained(self, limits: LimitSet) -> Answer:
         """The spec's objective under these limits.

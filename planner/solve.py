@@ -77,7 +77,7 @@ def solve(
         status="optimal",
         workload=profile.workload,
         confidence=spec.level,
-        warnings=(*_warnings(planner, rungs), *given_up(rungs), *unproven),
+        warnings=(*warnings(planner, rungs), *given_up(rungs), *unproven),
         classes=Classes(
             source=_source(spec, reads_labels=reads_labels),
             names=profile.classes,
@@ -130,8 +130,7 @@ def _fixed_costs(spec: Spec, rung: Rung) -> FixedCosts | None:
 
 def _total(spec: Spec, figures: Figures) -> float:
     """Dollars of a window, fixed costs and requests; every cost is known here."""
-    requests = spec.traffic.requests if spec.traffic else 0
-    return float(f"{spec.fees_usd + requests * (figures.cost_usd_per_request or 0.0):.9g}")
+    return float(f"{spec.usd_per_window(figures.cost_usd_per_request or 0.0) or 0.0:.9g}")
 
 
 def _source(spec: Spec, *, reads_labels: bool) -> ClassSource:
@@ -245,14 +244,15 @@ def _fact(cell: Cell, planned: float, accuracy_se: float, cost_se: float) -> Cel
     )
 
 
-def _warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
-    warnings = [NO_MARGIN] if planner.spec.level is None else []
+def warnings(planner: Planner, rungs: tuple[Rung, ...]) -> tuple[str, ...]:
+    """Risks of these rungs that a reader must know."""
+    found = [NO_MARGIN] if planner.spec.level is None else []
     if not planner.costs_known and len(planner.spec.rungs) > 1:
-        warnings.append("no cheaper rungs: the cost of some strategy is unknown")
-    warnings += thin_tails(planner, rungs[0])
-    warnings += thin_spreads(planner, rungs[0])
+        found.append("no cheaper rungs: the cost of some strategy is unknown")
+    found += thin_tails(planner, rungs[0])
+    found += thin_spreads(planner, rungs[0])
     return (
-        *warnings,
+        *found,
         *left_out(planner.profile, planner.spec),
         *without_prompts(planner.profile, planner.spec),
         *may_be_cut(planner, rungs),

@@ -20,6 +20,19 @@ def read_alone(path: Path) -> Policy | None:
     """
     if str(path) == os.devnull:
         return None
-    reading = parse_policy(read_text(path), str(path))
+    return parse_alone(read_text(path), str(path))
+
+
+def parse_alone(text: str, name: str) -> Policy:
+    """The policy that a file's text holds, held against its digest.
+
+    Args:
+        text: YAML.
+        name: The file's name in errors.
+
+    Raises:
+        InputError: As of `read_alone`.
+    """
+    reading = parse_policy(text, name)
     require_digest(reading.policy, reading.source)
     return reading.policy

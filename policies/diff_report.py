@@ -32,6 +32,7 @@ from policies.figures_in_words import (
     seconds,
     usd,
 )
+from policies.moved_traffic import flows
 from policies.policy import Policy
 from policies.report_layout import MARKDOWN, TEXT, Form, Section, as_markdown, as_text
 
@@ -79,18 +80,19 @@ class Difference:
             "before": _named(self.before),
             "after": _named(self.after),
             "effects": to_jsonable_python(self.effects),
+            "flows": to_jsonable_python(flows(self.effects.first)),
             "edits": [as_dict(edit) for edit in self.edits],
         }
 
 
 def text(found: Difference) -> str:
     """The report for a terminal; empty where nothing changed."""
-    return "" if found.is_empty else as_text(headline(found), _sections(found, TEXT))
+    return "" if found.is_empty else as_text(headline(found), sections(found, TEXT))
 
 
 def markdown(found: Difference) -> str:
     """The report as a comment on a pull request; empty where nothing changed."""
-    return "" if found.is_empty else as_markdown(headline(found), _sections(found, MARKDOWN))
+    return "" if found.is_empty else as_markdown(headline(found), sections(found, MARKDOWN))
 
 
 def headline(found: Difference) -> str:
@@ -123,7 +125,8 @@ def _named(policy: Policy | None) -> dict[str, str] | None:
     return {"workload": policy.workload, "digest": policy.digest} if policy else None
 
 
-def _sections(found: Difference, form: Form) -> Iterator[Section]:
+def sections(found: Difference, form: Form) -> Iterator[Section]:
+    """What stands below the headline of policies that differ."""
     first, per = found.effects.first, found.effects.per
     said = notes(found.before, found.after, found.edits, found.effects, form.name)
     if lines := list(said):

@@ -106,6 +106,14 @@ def piped(rows: Rows, header: Sequence[str]) -> str:
     )
 
 
+def unpiped(text: str) -> list[list[str]]:
+    """Header and rows of a table that `piped` wrote; nothing of any other text."""
+    if not text.startswith("| "):
+        return []
+    rows = [line[2:-2].split(" | ") for line in text.splitlines()]
+    return [[cell.replace(r"\|", "|") for cell in row] for row in (rows[0], *rows[2:])]
+
+
 def code(text: str) -> str:
     """The text as a code span, whatever it holds; no longer than names are, escapes and all."""
     shown = quoted(escaped(text)) or '""'

@@ -17,6 +17,7 @@ from typing import Any
 from profiles.errors import InputError
 from profiles.visible import quoted
 from profiles.yaml_nodes import List, Mapping, Node, Scalar, nodes
+from profiles.yaml_scalars import plain_data
 
 _KEY = re.compile(r'"((?:[^"\\]|\\["\\])+)"|([^".=\s]+)')
 _ONE = r'(?:"(?:[^"\\]|\\["\\])+"|[^".=\s]+)'
@@ -62,7 +63,17 @@ def set_over(root: Mapping, settings: Sequence[str], name: str) -> None:
 
 def setting(keys: Sequence[str], value: Any) -> str:
     """The text that sets a value: numbers, texts, truth values, None, lists and mappings."""
-    return f"{'.'.join(map(_key, keys))}={flow(value)}"
+    return f"{_path(keys)}={flow(value)}"
+
+
+def parted(text: str) -> tuple[str, Any]:
+    """The path of a setting as `setting` spells it, and its value as JSON has it.
+
+    Raises:
+        InputError: It is no path and value.
+    """
+    keys, value = _parts(text)
+    return _path(keys), plain_data(_value(value, text), f"--set {quoted(text)}")
 
 
 def flow(value: Any) -> str:
@@ -74,6 +85,10 @@ def flow(value: Any) -> str:
     if isinstance(value, float):
         return f"{Decimal(repr(value)):f}"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _path(keys: Sequence[str]) -> str:
+    return ".".join(map(_key, keys))
 
 
 def _key(key: str) -> str:

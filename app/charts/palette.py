@@ -8,6 +8,7 @@ USD_PER_1000 = "USD per 1,000 requests"
 
 #: Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
 EXPECTED, PROMISED, CURRENT, SINGLE = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+NAIVE = "#8A8F98"
 
 _STRATEGIES = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999933", "#882255",

@@ -58,6 +58,7 @@ def frontier_command(
     from app.planning import ask, ask_in_hindsight
     from planner.frontiers.frontier import frontier
     from planner.frontiers.knee import knee
+    from planner.frontiers.singles import singles
 
     write = piped if output_format == "markdown" else table
     if per_query:
@@ -67,11 +68,23 @@ def frontier_command(
         else:
             emit_text("\n".join(hindsight_lines(bound, write)))
         return
-    found = frontier(ask(spec, store_path, settings).planner(), points=points)
+    planner = ask(spec, store_path, settings).planner()
+    found = frontier(planner, points=points)
     bend = knee(found)
     if output_format == "json":
         knee_found = asdict(bend) if bend else None
-        emit_json({"points": [asdict(point) for point in found], "knee": knee_found})
+        alone = [
+            {
+                "strategy": one.strategy,
+                "expected": one.expected.model_dump(),
+                "promised": one.promised.model_dump(),
+                "kept": one.kept,
+            }
+            for one in singles(planner)
+        ]
+        emit_json(
+            {"points": [asdict(point) for point in found], "knee": knee_found, "singles": alone}
+        )
     else:
         emit_text("\n".join(frontier_lines(found, bend, write)))
 

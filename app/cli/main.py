@@ -18,6 +18,7 @@ COMMANDS = {
         "app.cli.plan:plan", "Solve a spec for the best allocation; explain and judge it."
     ),
     "frontier": Lazy("app.cli.frontier:frontier_command", "What accuracy costs, cheap to best."),
+    "compare": Lazy("app.cli.compare:compare_command", "Scenarios of a spec side by side."),
     "break-even": Lazy("app.cli.break_even:break_even_command", "Train or think longer?"),
     "fleet": Lazy("app.cli.fleet:fleet_command", "Whole GPUs by type and hour for plans."),
     "compile": Lazy("app.cli.policy.compile:compile_command", "Turn a plan into a policy file."),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.asking import asked, solved
-from app.charts.allocation import allocation_heatmap
-from app.charts.frontier import frontier_chart, marks
+from app.asking import Asked, asked, solved
 from app.downloads import plan_bytes, policy_bytes
-from app.figures import basis, number
+from app.figures import OBJECTIVES, basis, behind, number, p95_words, prose, window_words
+from app.pages.what_if_allocation import draw_allocation
+from app.pages.what_if_frontier import draw_frontier
+from planner.explaining import words
+from planner.explaining.plain import currency, limit_sentence
+from planner.limit_names import OVERALL, SPEND
 from planner.spec import Objective
+from policies.report_layout import code
+from profiles.errors import InferbudgetError
 
 if TYPE_CHECKING:
     from app.solving import Solving
@@ -27,103 +31,131 @@ def page() -> None:
     if question is None:
         return
     found = question.found
-    st.caption(basis(found))
+    st.caption(
+        f"You asked for {OBJECTIVES[found.question.spec.objective]}. Move the limits, and it is "
+        f"solved again.  \n{basis(found)}"
+    )
     rung = solved(question)
     if rung is not None:
-        _figures(found, rung)
-    _frontier(found, rung)
+        _figures(question, rung)
+        _warnings(question)
+        prices = st.container()
+    draw_frontier(question, rung)
     if rung is not None:
-        _allocation(found, rung)
-        _take_away(question.view)
+        draw_allocation(found, rung)
+    _take_away(question.view, has_plan=rung is not None)
+    if rung is not None:
+        with prices:
+            _what_limits_cost(question)
 
 
-def _take_away(view: View) -> None:
-    """The view as a command, and as the files that it writes."""
-    st.subheader("Take it away")
-    st.code(view.command("plan"), language="shell")
-    plan, policy = st.columns(2)
-    plan.download_button(
-        "Download the plan", lambda: plan_bytes(view), "plan.json", "application/json",
-        on_click="ignore",
-    )  # fmt: skip
-    policy.download_button(
-        "Download the policy", lambda: policy_bytes(view), "policy.zip", "application/zip",
-        on_click="ignore",
-    )  # fmt: skip
-
-
-def _figures(found: Solving, rung: Rung) -> None:
+def _figures(question: Asked, rung: Rung) -> None:
+    """What the plan is expected to do, and what it promises."""
+    found = question.found
     level = found.question.spec.level
-    word = f"promised with {level:.0%}" if level else "point estimate"
+    word = f"promised with {level:.0%} confidence" if level else "a point estimate, no promise"
     expected, promised = rung.expected, rung.promised
-    spend, accuracy, tail, dollar = st.columns(4)
+    rests = behind(found, rung)
+    spend, accuracy, tail, more = st.columns(4)
     spend.metric(
         "USD per 1,000 requests",
         number(expected.cost_usd_per_request, 1000),
-        help=f"At most {number(promised.cost_usd_per_request, 1000)} is {word}.",
+        help=f"Expected. At most {number(promised.cost_usd_per_request, 1000)} is {word}. {rests}",
     )
     accuracy.metric(
         "Accuracy",
         f"{expected.accuracy:.1%}",
-        help=f"At least {promised.accuracy:.1%} is {word}. "
-        f"{found.question.profile.queries} queries were measured.",
+        help=f"Expected mean score. At least {promised.accuracy:.1%} is {word}. {rests}",
     )
-    tail.metric("p95 latency, s", number(expected.latency_p95_s, 1))
-    dollar.metric("The next dollar buys", _next_dollar(found, rung))
+    tail.metric(
+        "p95 latency, s",
+        p95_words(found, rung, expected.latency_p95_s),
+        help="Expected: at most 5 % of requests take longer. "
+        f"Seconds, {word}: {p95_words(found, rung, promised.latency_p95_s)}. {rests}",
+    )
+    more.metric(*_next(found, rung), help=_NEXT_HELP)
     st.caption(
         f"{word.capitalize()}: accuracy at least {promised.accuracy:.1%}, at most "
-        f"{number(promised.cost_usd_per_request, 1000)} USD per 1,000 requests."
+        f"{number(promised.cost_usd_per_request, 1000)} USD per 1,000 requests, p95 latency "
+        f"{p95_words(found, rung, promised.latency_p95_s, ' s')}."
+        f"{_per_window(question, rung)}  \n"
+        f"{rests}"
     )
 
 
-def _next_dollar(found: Solving, rung: Rung) -> str:
-    """The shadow price of the budget in words, where the budget binds."""
-    price = rung.shadow_prices.get("spend.usd_per_request", 0.0)
-    if found.question.spec.objective is not Objective.MAXIMIZE_ACCURACY or price <= 0:
-        return "nothing more"
-    return f"{price:,.0f} correct"
+_NEXT_HELP = (
+    "The solver's price of the limit that holds the plan back: correct answers, or dollars of "
+    "value, for one dollar more; or where the plan is to be cheap, dollars per 1,000 requests (or "
+    "correct answers) for one more point of accuracy. What whole steps cost is said below."
+)
 
 
-def _frontier(found: Solving, rung: Rung | None) -> None:
-    current = None
-    if rung and rung.expected.cost_usd_per_request is not None:
-        current = marks(
-            [
-                {
-                    "name": "this plan",
-                    "usd_per_request": rung.expected.cost_usd_per_request,
-                    "accuracy": rung.expected.accuracy,
-                }
-            ]
-        )[0]
-    st.subheader("What accuracy costs")
-    st.altair_chart(
-        frontier_chart([asdict(p) for p in found.points], [], current),
-        key="frontier",
-        alt="Accuracy against spend: expected and promised frontier, and the current plan.",
-    )
+def _next(found: Solving, rung: Rung) -> tuple[str, str]:
+    """What the next dollar buys, or where money is what is saved, what the next point costs."""
+    objective, prices = found.question.spec.objective, rung.shadow_prices
+    price = abs(prices.get(SPEND, 0.0))
+    if objective is Objective.MAXIMIZE_ACCURACY:
+        return "The next dollar buys", f"{words.number(price)} correct" if price else "nothing more"
+    if objective is Objective.MAXIMIZE_VALUE:
+        return "The next dollar brings", f"{words.number(price)} USD" if price else "nothing more"
+    unit = currency(objective, None)
+    point = unit.factor * abs(prices.get(OVERALL, 0.0)) / 100
+    return "The next point costs", f"{words.number(point)} USD" if point else "nothing"
 
 
-def _allocation(found: Solving, rung: Rung) -> None:
-    profile = found.question.profile
-    used = {text for shares in rung.allocation.values() for text in shares}
-    rows: list[dict[str, Any]] = []
-    for text in sorted(used):
-        for name in profile.classes:
-            cell = profile.cells.get((name, text))
-            rows.append(
-                {
-                    "class": name,
-                    "strategy": text,
-                    "share": rung.allocation.get(name, {}).get(text, 0.0),
-                    "accuracy": cell.accuracy if cell else None,
-                    "cost": 1000 * cell.cost_usd if cell and cell.cost_usd is not None else None,
-                    "queries": cell.queries if cell else 0,
-                }
-            )
-    st.subheader("Who answers what")
-    st.altair_chart(
-        allocation_heatmap(rows, profile.classes),
-        key="allocation",
-        alt="Heatmap of the share of each class that each strategy answers.",
-    )
+def _per_window(question: Asked, rung: Rung) -> str:
+    """Spend over the spec's traffic, fixed costs and all."""
+    spec = question.found.under(question.moves).spec
+    usd = rung.expected.cost_usd_per_request
+    if spec.traffic is None or usd is None:
+        return ""
+    total = number(spec.usd_per_window(usd))
+    fees = f", {number(spec.fees_usd)} USD of it fixed" if spec.fees_usd else ""
+    return f" Expected spend: {total} USD {window_words(spec.traffic)}{fees}."
+
+
+def _warnings(question: Asked) -> None:
+    """Risks that the command warns of too."""
+    warnings = question.found.warnings(question.moves)
+    if not warnings:
+        return
+    st.warning(prose(warnings[0]), icon=":material/warning:")
+    if warnings[1:]:
+        with st.expander(f"Further warnings: {len(warnings) - 1}"):
+            st.markdown("\n".join(f"- {prose(text)}" for text in warnings[1:]))
+
+
+def _what_limits_cost(question: Asked) -> None:
+    """A sentence per limit; two solves each, so only while it is open."""
+    opened = st.expander("What each limit costs", expanded=True, on_change="rerun", key="prices")
+    if not opened.open:
+        return
+    spec = question.found.question.spec
+    with opened:
+        try:
+            told = 0
+            for facts in question.found.limit_facts(question.moves):
+                st.markdown(f"- {limit_sentence(facts, spec.objective, spec.traffic, code)}")
+                told += 1
+            if not told:
+                st.markdown("No limit is set, so none costs anything.")
+        except InferbudgetError as error:
+            st.error(prose(str(error)))
+
+
+def _take_away(view: View, *, has_plan: bool) -> None:
+    """The view as a command, and as the files that it writes."""
+    st.subheader("Take it away")
+    st.caption("This command answers what this page shows; the address of the page shares it.")
+    st.code(view.command("plan"), language="shell")
+    if not has_plan:
+        return
+    plan, policy = st.columns(2)
+    plan.download_button(
+        "Download the plan", lambda: plan_bytes(view), "plan.json", "application/json",
+        on_click="ignore", help="As the command writes it, its ladder of cheaper plans included.",
+    )  # fmt: skip
+    policy.download_button(
+        "Download the policy", lambda: policy_bytes(view), "policy.zip", "application/zip",
+        on_click="ignore", help="As `inferbudget compile` writes it: what a gateway enforces.",
+    )  # fmt: skip

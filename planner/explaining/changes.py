@@ -42,6 +42,19 @@ class Change:
     by: float
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a changed question was answered with.
+
+    Attributes:
+        cells: That the plan uses.
+        value: Of its objective, per request.
+    """
+
+    cells: Cells
+    value: float
+
+
 class Enough(Exception):  # noqa: N818 -- a signal, never shown
     """As many re-solves as allowed were made, or one was not proven."""
 
@@ -59,14 +72,26 @@ class Asked:
         self._planner = planner
         self._left = most
         self._tell = tell
-        self._known: dict[Change, Cells | None] = {}
+        self._known: dict[Change, Outcome | None] = {}
+
+    def allow(self, most: int) -> None:
+        """So many re-solves from now on, whatever was left."""
+        self._left = most
 
     def cells(self, change: Change) -> Cells | None:
         """Which cells the plan would use, None where no plan keeps the limits.
 
         Raises:
-            Enough: No re-solve is left.
-            UnprovenError: The solver stopped early.
+            Enough: No re-solve is left, or one was not proven.
+        """
+        found = self.outcome(change)
+        return None if found is None else found.cells
+
+    def outcome(self, change: Change) -> Outcome | None:
+        """The plan after a change, None where no plan keeps the limits.
+
+        Raises:
+            Enough: No re-solve is left, or one was not proven.
         """
         if change not in self._known:
             if not self._left:
@@ -76,10 +101,10 @@ class Asked:
             self._tell()
         return self._known[change]
 
-    def _solved(self, change: Change) -> Cells | None:
+    def _solved(self, change: Change) -> Outcome | None:
         planner, limits = self._planner, self._planner.limits
         if change.kind == "limit":
-            limits = limits.moved(change.name, asked(limits)[change.name] * (1 + change.by))
+            limits = limits.moved(change.name, moved_limit(planner, change))
         else:
             planner = _changed(planner, change)
         try:
@@ -88,7 +113,7 @@ class Asked:
             return None
         except UnprovenError as error:
             raise Enough from error
-        return used_cells(planner, answer)
+        return Outcome(used_cells(planner, answer), answer.value)
 
 
 def used_cells(planner: Planner, answer: Answer) -> Cells:
@@ -100,7 +125,7 @@ def used_cells(planner: Planner, answer: Answer) -> Cells:
 def possible(planner: Planner, change: Change) -> bool:
     """Whether the number can take that value, and whether the profile can tell of it."""
     if change.kind == "limit":
-        moved = asked(planner.limits)[change.name] * (1 + change.by)
+        moved = moved_limit(planner, change)
         if is_latency(change.name):
             return moved >= planner.estimates.grid_s[0]
         return moved > 0 and (moved <= 1 or not is_share(change.name))
@@ -110,6 +135,11 @@ def possible(planner: Planner, change: Change) -> bool:
     if change.kind == "accuracy":
         return not planner.spec.groups  # cells of groups have means of their own
     return planner.costs_known
+
+
+def moved_limit(planner: Planner, change: Change) -> float:
+    """The value of a limit after a change; one that the profile counts is met exactly."""
+    return float(f"{asked(planner.limits)[change.name] * (1 + change.by):.9g}")
 
 
 def shares(planner: Planner) -> dict[str, float]:

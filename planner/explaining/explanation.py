@@ -14,6 +14,7 @@ from planner.explaining.flips import SIZES, TOLERANCE, flips
 from planner.explaining.margins import CONFIDENCE, alternatives, limit_facts
 from planner.explaining.report import Explanation, Place
 from planner.explaining.strategies import strategy_facts
+from planner.explaining.swings import SWING, swings
 from planner.fees.fixed_costs import refuse
 from planner.frontiers.frontier import frontier
 from planner.frontiers.knee import Knee, knee
@@ -21,7 +22,8 @@ from planner.planner import Answer, Planner
 from profiles.errors import InferbudgetError
 
 MOST_SOLVES = 400
-"""Re-solves for prices at which strategies enter, and as many for changes that flip the plan."""
+"""Re-solves for prices at which strategies enter, for changes that flip the plan, and for what
+numbers do when all change by as much: each."""
 
 POINTS = 25
 _ADVICE = 3
@@ -31,6 +33,7 @@ def explanation(
     planner: Planner,
     *,
     most_solves: int = MOST_SOLVES,
+    swing: float = SWING,
     advance: Callable[[int, int], None] | None = None,
 ) -> Explanation:
     """Solve the planner's question and explain the answer.
@@ -39,8 +42,9 @@ def explanation(
 
     Args:
         planner: Built for the profile and the spec in question.
-        most_solves: Re-solves for prices at which strategies enter, and as many for changes that
-            flip the plan; what was not tried is said in the notes.
+        most_solves: Re-solves for prices at which strategies enter, as many for changes that flip
+            the plan, and as many for swings; what was not tried is said.
+        swing: Relative change of every number for its swing, above 0 and below 1.
         advance: Told after each re-solve how many were made, and how many there can be.
 
     Raises:
@@ -49,15 +53,19 @@ def explanation(
         UnknownValueError: A cell, cost or tail that the question needs was never measured.
     """
     limits = asked(planner.limits)
-    counter = _Counter(2 * most_solves + 2 * len(limits) + 1, advance)
+    counter = _Counter(3 * most_solves + 2 * len(limits) + 1, advance)
     answer = planner.explained(planner.limits)
     rung = planner.rung(answer, planner.spec.objective)
     facts = tuple(limit_facts(planner, answer, rung, counter.one))
     without = tuple(alternatives(planner, counter.one))
-    strategies = strategy_facts(planner, answer, Asked(planner, most_solves, counter.one))
+    used = used_cells(planner, answer)
     trial = Asked(planner, most_solves, counter.one)
+    strategies = strategy_facts(planner, answer, trial)
+    trial.allow(most_solves)
+    flipping, untried, fixed = flips(planner, used, trial)
+    trial.allow(most_solves)
+    swung, unswung = swings(planner, answer, used, swing, trial)
     notes: list[str] = []
-    flipping, untried, fixed = flips(planner, used_cells(planner, answer), trial)
     if planner.estimates.level is not None and all(one.without != CONFIDENCE for one in without):
         notes.append("on point estimates no plan keeps the limits")
     if planner.spec.groups:
@@ -77,6 +85,7 @@ def explanation(
     bend, place = _knee(planner, answer, notes)
     return Explanation(
         workload=planner.profile.workload,
+        traffic=planner.spec.traffic,
         objective=planner.spec.objective,
         confidence=planner.spec.level,
         value=float(f"{answer.value:.9g}"),
@@ -90,6 +99,9 @@ def explanation(
         flips=tuple(flipping),
         untried=tuple(untried),
         fixed=tuple(fixed),
+        swings=tuple(swung),
+        unswung=unswung,
+        swing=swing,
         most_change=SIZES[-1],
         tolerance=TOLERANCE,
         seen=SEEN,

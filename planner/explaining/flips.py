@@ -59,7 +59,7 @@ def _changes(planner: Planner, used: Cells, kind: Kind, size: float) -> list[Cha
     """Every number of a kind, larger and smaller by one size, where it can take that value."""
     tried = [
         Change(kind, name, sign * size)
-        for name, signs in _directions(planner, used, kind).items()
+        for name, signs in directions(planner, used, kind).items()
         for sign in signs
     ]
     return [change for change in tried if possible(planner, change)]
@@ -71,14 +71,24 @@ def _smallest(planner: Planner, used: Cells, trial: Asked, kind: Kind) -> Flip |
         tried = _changes(planner, used, kind, size)
         flipped = [change for change in tried if trial.cells(change) != used]
         if flipped:
-            ends = [_bisected(change, below, used, trial) for change in flipped]
-            return _flip(min(ends, key=lambda end: abs(end.by)), used, trial)
+            ends = [bisected(change, below, used, trial) for change in flipped]
+            return flip_at(min(ends, key=lambda end: abs(end.by)), used, trial)
         below = size
     return None
 
 
-def _bisected(change: Change, below: float, used: Cells, trial: Asked) -> Change:
-    """The same change, less of it: smaller by the tolerance it flips nothing."""
+def bisected(change: Change, below: float, used: Cells, trial: Asked) -> Change:
+    """The same change, less of it: smaller by the tolerance it flips nothing.
+
+    Args:
+        change: One that flips the plan.
+        below: A size of it that does not.
+        used: Cells that the plan uses.
+        trial: Answers to changed questions.
+
+    Raises:
+        Enough: No re-solve is left, or one was not proven.
+    """
     sign = 1 if change.by > 0 else -1
     low, high = below, abs(change.by)
     while high - low > TOLERANCE * (1 + 1e-9):
@@ -90,7 +100,7 @@ def _bisected(change: Change, below: float, used: Cells, trial: Asked) -> Change
     return Change(change.kind, change.name, sign * high)
 
 
-def _directions(planner: Planner, used: Cells, kind: Kind) -> dict[str, tuple[int, ...]]:
+def directions(planner: Planner, used: Cells, kind: Kind) -> dict[str, tuple[int, ...]]:
     """Which way every number of a kind is moved.
 
     What nobody uses is only made better: nobody misses it when it gets worse.
@@ -105,7 +115,8 @@ def _directions(planner: Planner, used: Cells, kind: Kind) -> dict[str, tuple[in
     return {name: both if name in busy else better for name in planner.estimates.strategies}
 
 
-def _flip(change: Change, used: Cells, trial: Asked) -> Flip:
+def flip_at(change: Change, used: Cells, trial: Asked) -> Flip:
+    """What a change that was asked does to the plan."""
     then = trial.cells(change)
     return Flip(
         kind=change.kind,

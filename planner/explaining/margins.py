@@ -100,7 +100,12 @@ def _worth(planner: Planner, answer: Answer, limits: LimitSet) -> float | None:
         moved = planner.answer(planner.spec.objective, limits).value
     except InfeasibleError:
         return None
-    gain = moved - answer.value
+    return gained(planner, answer, moved)
+
+
+def gained(planner: Planner, answer: Answer, value: float) -> float:
+    """By how much another value of the objective is better; 0 where a solver cannot tell."""
+    gain = value - answer.value
     gain = -gain if planner.spec.objective.startswith("minimize") else gain
     return _digits(gain) if abs(gain) > _NOTHING * abs(answer.value) else 0.0
 

@@ -8,7 +8,7 @@ from typing import Literal
 from planner.advice.advice import Advice
 from planner.frontiers.knee import Knee
 from planner.plan import Figures
-from planner.spec import Objective
+from planner.spec import Objective, Traffic
 
 Kind = Literal["price", "accuracy", "class share", "limit"]
 Place = Literal["below", "at", "beyond"]
@@ -127,11 +127,59 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """One number changed one way, all others as they are.
+
+    Attributes:
+        by: Relative change, e.g. -0.2: 20 % less.
+        worth: By how much the plan's objective is better there, in units of the objective per
+            request; below 0 where it is worse. None where no plan keeps the limits.
+        same_to: Relative change up to which the same cells were found in use as in the plan; 0
+            where only `by` was tried.
+        flip: The change at which other cells are; None where up to `by` there is none.
+    """
+
+    by: float
+    worth: float | None
+    same_to: float
+    flip: Flip | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swing:
+    """What one number does to the plan when it changes by as much as all others.
+
+    Attributes:
+        kind: What changes.
+        name: The strategy, class or limit.
+        less: The number made smaller; None where it cannot be, or nobody would notice.
+        more: The same, larger.
+    """
+
+    kind: Kind
+    name: str
+    less: Side | None
+    more: Side | None
+
+    @property
+    def size(self) -> float:
+        """The most that a side does to the objective, in its units; sides without a plan aside."""
+        known = (side.worth for side in (self.less, self.more) if side is not None)
+        return max((abs(worth) for worth in known if worth is not None), default=0.0)
+
+    @property
+    def matters(self) -> bool:
+        """Whether it changes the objective, or the plan."""
+        return bool(self.size) or any(side and side.flip for side in (self.less, self.more))
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """A plan's first rung and what stands behind it.
 
     Attributes:
         workload: Name of the traffic.
+        traffic: How much of it there is; None where the spec does not say.
         objective: What was optimised.
         confidence: Of its promises, None for point estimates.
         value: The objective per request: dollars, or accuracy less doubt.
@@ -146,7 +194,11 @@ class Explanation:
         untried: Kinds of change that could not be tried to the end: too many re-solves, or one
             that was not proven.
         fixed: Kinds of change of which there was nothing to try.
-        most_change: Changes up to this were tried, relative.
+        swings: Every number that was changed by `swing`, the one with the largest effect first.
+        unswung: Numbers that were not: too many re-solves, or one that was not proven.
+        swing: Relative change of each. Shares end at 1, and a latency moves to that limit of the
+            profile which comes nearest.
+        most_change: Changes up to this were tried for flips, relative.
         tolerance: Of relative changes, see `Flip` and `StrategyFacts`.
         seen: Share of its class from which on a cell counts as used, in flips.
         knee: Of the frontier, None where the notes say why.
@@ -156,6 +208,7 @@ class Explanation:
     """
 
     workload: str
+    traffic: Traffic | None
     objective: Objective
     confidence: float | None
     value: float
@@ -169,6 +222,9 @@ class Explanation:
     flips: tuple[Flip, ...]
     untried: tuple[Kind, ...]
     fixed: tuple[Kind, ...]
+    swings: tuple[Swing, ...]
+    unswung: int
+    swing: float
     most_change: float
     tolerance: float
     seen: float
@@ -176,3 +232,7 @@ class Explanation:
     place: Place | None
     advice: Advice | None
     notes: tuple[str, ...]
+
+    def after(self, worth: float) -> float:
+        """The objective where it is better by so much, per request."""
+        return self.value - worth if self.objective.startswith("minimize") else self.value + worth

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.explaining.flips import KINDS
 from planner.explaining.margins import CONFIDENCE
@@ -17,7 +17,7 @@ from planner.explaining.report import (
 )
 from planner.frontiers.knee import Knee
 from planner.limit_names import in_words, is_latency, is_share
-from planner.spec import Objective
+from planner.spec import Objective, Traffic, Window
 
 _REQUESTS = 1000
 _POINT = 0.01
@@ -34,16 +34,25 @@ class Currency:
         unit: Of that.
         better: Verb for more of it.
         worse: Verb for less.
+        traffic: Where dollars per request are summed up: what they come to is said too.
     """
 
     factor: float
     unit: str
     better: str
     worse: str
+    traffic: Traffic | None = None
 
     def amount(self, worth: float) -> str:
         """A size in words."""
-        return f"{number(abs(worth) * self.factor)} {self.unit}"
+        return f"{number(abs(worth) * self.factor)} {self.unit}{self.summed(worth)}"
+
+    def summed(self, worth: float) -> str:
+        """What it comes to in a window of traffic, where that is known."""
+        if self.traffic is None or self.unit != _PER_REQUEST:
+            return ""
+        per = "in total" if self.traffic.per is Window.TOTAL else f"per {self.traffic.per}"
+        return f" ({number(abs(worth) * self.traffic.requests)} USD {per})"
 
     def change(self, worth: float) -> str:
         """What a move does."""
@@ -63,14 +72,18 @@ CURRENCIES = {
 }
 
 
+def currency(explained: Explanation) -> Currency:
+    """What a plan's objective is counted in."""
+    return replace(CURRENCIES[explained.objective], traffic=explained.traffic)
+
+
 def number(value: float) -> str:
     """Three digits, all of them where there are more before the point."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def limit_words(facts: LimitFacts, objective: Objective) -> str:
+def limit_words(facts: LimitFacts, explained: Explanation) -> str:
     """What one limit costs at the margin."""
-    currency = CURRENCIES[objective]
     if not facts.binds:
         if facts.slack and is_latency(facts.name):
             return (
@@ -85,8 +98,8 @@ def limit_words(facts: LimitFacts, objective: Objective) -> str:
             )
         return f"{facts.name} does not bind: loosening it changes nothing"
     if is_share(facts.name):
-        return _points(facts, currency)
-    moves = (_moved(facts, move, currency) for move in (facts.looser, facts.tighter))
+        return _points(facts, currency(explained))
+    moves = (_moved(facts, move, currency(explained)) for move in (facts.looser, facts.tighter))
     return f"{facts.name} binds: {'; '.join(text for text in moves if text)}"
 
 
@@ -97,27 +110,28 @@ def promised_words(facts: LimitFacts) -> str:
     return in_words(facts.name, float(f"{facts.promised:.4g}"))
 
 
-def _points(facts: LimitFacts, currency: Currency) -> str:
+def _points(facts: LimitFacts, unit: Currency) -> str:
     """Prices per point, of the last one and of the next."""
     last, following = facts.per_unit(facts.looser), facts.per_unit(facts.tighter)
-    text = f"the last point of {facts.name} costs {currency.amount((last or 0.0) * _POINT)}"
+    text = f"the last point of {facts.name} costs {unit.amount((last or 0.0) * _POINT)}"
     if following is not None:
-        return f"{text}, the next one {number(following * _POINT * currency.factor)}"
+        next_one = number(following * _POINT * unit.factor)
+        return f"{text}, the next one {next_one}{unit.summed(following * _POINT)}"
     if facts.tighter is None:
         return text
     return f"{text}; no plan keeps {in_words(facts.name, facts.tighter.to)}"
 
 
-def _moved(facts: LimitFacts, move: Move | None, currency: Currency) -> str:
+def _moved(facts: LimitFacts, move: Move | None, unit: Currency) -> str:
     if move is None:
         return ""
     to = in_words(facts.name, move.to)
     if move.worth is None:
         return f"no plan keeps {to}"
-    text = f"{to} instead of {in_words(facts.name, facts.asked)} {currency.change(move.worth)}"
+    text = f"{to} instead of {in_words(facts.name, facts.asked)} {unit.change(move.worth)}"
     price = facts.per_unit(move)
     if is_latency(facts.name) and price:
-        text += f" ({currency.amount(price)} a second)"
+        text += f" ({unit.amount(price)} a second)"
     return text
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from planner.frontiers.hulls import exact_frontier
 from planner.limit_names import OVERALL, SPEND
+from planner.limits import LimitSet
 from planner.plan import Figures, Rung
 from planner.planner import Answer, Planner
 from planner.spec import Objective
-from profiles.errors import InfeasibleError
+from profiles.errors import InfeasibleError, UnprovenError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,9 @@ class FrontierPoint:
     accuracy_per_usd: float | None = None
 
 
-def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
+def frontier(
+    planner: Planner, points: int = 25, time_limit_s: float | None = None
+) -> list[FrontierPoint]:
     """Plans at budgets from the cheapest to the most accurate, in rising order of both.
 
     Class floors and the latency limit of the spec are kept; the overall floor and the spend limit
@@ -49,12 +53,16 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
     Args:
         planner: Built once for a profile and a spec.
         points: Budgets to solve, or breakpoints to tell, at least 2, spaced evenly in ratio.
+        time_limit_s: Seconds for all of them together: those between the two ends that were not
+            proven by then are left out. Without it every point is solved.
 
     Raises:
         InfeasibleError: Class floors and latency clash at any price.
+        UnprovenError: The solver stopped early at an end, or without `time_limit_s` anywhere.
         UnknownValueError: A cost is unknown.
     """
     planner.estimates.require_costs("a frontier")
+    until_s = None if time_limit_s is None else time.monotonic() + time_limit_s
     limits = planner.limits.without(OVERALL, SPEND)
     if not limits.values and planner.is_plain:
         return _rising(_breakpoints(planner, points))
@@ -65,13 +73,42 @@ def frontier(planner: Planner, points: int = 25) -> list[FrontierPoint]:
         planner.answer(Objective.MAXIMIZE_ACCURACY, limits), Objective.MAXIMIZE_ACCURACY
     )
     low, high = (_usd(rung.promised) for rung in (cheapest, best))
-    rungs = [cheapest]
     spaced = np.geomspace if low > 0 else np.linspace
-    for usd in spaced(low, max(high, low), max(points, 2))[1:-1]:
-        with suppress(InfeasibleError):  # nearer to the cheapest than the solver can tell
-            answer = planner.answer(Objective.MAXIMIZE_ACCURACY, limits.moved(SPEND, float(usd)))
-            rungs.append(planner.rung(answer, Objective.MAXIMIZE_ACCURACY))
-    return _rising([*rungs, best])
+    budgets = spaced(low, max(high, low), max(points, 2))[1:-1].tolist()
+    return _rising([cheapest, *_between(planner, limits, budgets, until_s), best])
+
+
+def _between(
+    planner: Planner, limits: LimitSet, budgets: Sequence[float], until_s: float | None
+) -> list[Rung]:
+    """Plans at these budgets, those in the middle of what is not known yet first."""
+    found: dict[float, Rung] = {}
+    for usd in budgets if until_s is None else _halving(budgets):
+        left_s = None if until_s is None else until_s - time.monotonic()
+        if left_s is not None and left_s <= 0:
+            break
+        hurried = planner.under(limits, left_s)
+        try:
+            answer = hurried.answer(Objective.MAXIMIZE_ACCURACY, limits.moved(SPEND, usd))
+        except InfeasibleError:
+            continue  # nearer to the cheapest than the solver can tell
+        except UnprovenError:
+            if until_s is None:
+                raise
+            break
+        found[usd] = planner.rung(answer, Objective.MAXIMIZE_ACCURACY)
+    return [found[usd] for usd in sorted(found)]
+
+
+def _halving(budgets: Sequence[float]) -> list[float]:
+    """The middle one, then the middles of both halves, and so on."""
+    halves, order = [(0, len(budgets))], []
+    for low, high in halves:
+        if low < high:
+            middle = (low + high) // 2
+            order.append(budgets[middle])
+            halves += [(low, middle), (middle + 1, high)]
+    return order
 
 
 def _breakpoints(planner: Planner, points: int) -> list[Rung]:

@@ -196,6 +196,15 @@ class Spec(Part):
         owed = [fee for fee in self.fixed_costs if self.pay is None or fee.name in self.pay]
         return sum((fee.usd_per(window) for fee in owed), 0.0)
 
+    def usd_per_window(self, usd_per_request: float) -> float | None:
+        """Dollars of one window of traffic with the fixed costs that it owes; None without traffic.
+
+        With growth of the first window.
+        """
+        if self.traffic is None:
+            return None
+        return self.fees_usd + self.traffic.requests * usd_per_request
+
     def limits_of_requests(self) -> Limits:
         """The limits, a sum of dollars less the fixed costs that it has to cover as well."""
         spend = self.limits.spend

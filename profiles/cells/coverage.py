@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from profiles.observation import Evidence
 from profiles.profile import Cell, Profile
+from profiles.strategy import parse
 
 _WORDS = {
     Evidence.MEASURED: "measured",
@@ -33,6 +36,25 @@ def coverage_rows(
         _row(class_name, strategy, profile.cells.get((class_name, strategy)), oldest)
         for class_name in profile.classes
         for strategy in profile.strategies
+    ]
+
+
+def coverage_by_model(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`coverage_rows` counted per class and models: class, models, strategies, known.
+
+    `models` are all that a strategy may call. `known` counts the strategies that are neither
+    missing nor stale. Models and classes keep the order of the rows.
+    """
+    counted: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    models: dict[str, str] = {}
+    for row in rows:
+        text = row["strategy"]
+        if text not in models:
+            models[text] = " + ".join(parse(text).models()) or "no model"
+        counted[row["class"], models[text]].append(row["state"] not in {"missing", "stale"})
+    return [
+        {"class": class_name, "models": name, "strategies": len(known), "known": sum(known)}
+        for (class_name, name), known in counted.items()
     ]
 
 

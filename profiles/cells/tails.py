@@ -74,6 +74,27 @@ class Tail:
         return self.shares[self.limits_s.index(self.threshold_s or 0.0)]
 
 
+def quantile_between(
+    cell: Cell, grid_s: Sequence[float], share: float
+) -> tuple[float, float | None] | None:
+    """Two limits of the grid between which a share of the measured requests is reached.
+
+    Args:
+        cell: With counts of slower requests per limit.
+        grid_s: The profile's latency grid, seconds.
+        share: In 0..1: 0.5 for the median.
+
+    Returns:
+        Seconds: more than the first, at most the second, which is None where the quantile lies
+        beyond the grid. None where nothing was timed.
+    """
+    if cell.exceeded is None or not cell.latency_observations:
+        return None
+    most = (1 - share) * cell.latency_observations
+    row = next((row for row, slow in enumerate(cell.exceeded) if slow <= most), len(grid_s))
+    return (grid_s[row - 1] if row else 0.0), (grid_s[row] if row < len(grid_s) else None)
+
+
 def tail(cell: Cell, grid_s: Sequence[float]) -> Tail | None:
     """The smoothed tail of a cell, None where it has no latencies."""
     n = cell.latency_queries

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browsing import browsing, serving
+from newcomer import OPENED, newcomers_folder
+from playwright.sync_api import Browser
 from programs import program
 
 from app.opened import SPEC, STORE
@@ -59,3 +62,25 @@ def opened_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
 def chromium() -> str:
     """A browser on this machine."""
     return program("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Closed with the module, for its thread has a running event loop until then."""
+    with browsing(chromium) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def newcomers_files(
+    tmp_path_factory: pytest.TempPathFactory, opened_store: tuple[Path, Path]
+) -> Path:
+    """A folder with a spec, its store, last week's policy and a ledger."""
+    return newcomers_folder(tmp_path_factory.mktemp("newcomer"), opened_store[1])
+
+
+@pytest.fixture(scope="session")
+def newcomers_app(newcomers_files: Path) -> Iterator[str]:
+    """The address of `inferbudget app`, opened with them."""
+    with serving(newcomers_files, *OPENED) as address:
+        yield address

@@ -80,7 +80,7 @@ def settled(page: Page) -> str:
 def test_a_moved_budget_re_solves_and_its_url_shows_the_same_plan_again(
     page: Page, url: str
 ) -> None:
-    page.goto(url)
+    page.goto(f"{url}/what-if")
     expect(page.get_by_text("Who answers what")).to_be_visible(timeout=60_000)
     chart = page.get_by_test_id("stVegaLiteChart").first
     expect(chart.locator("canvas, svg").first).to_be_visible()

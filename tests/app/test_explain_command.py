@@ -92,6 +92,26 @@ def test_text_and_markdown_say_the_same(store: Path) -> None:
     assert "**What would flip it**" in markdown
 
 
+def test_what_matters_most_is_said_of_the_change_that_is_asked_for(store: Path) -> None:
+    found = as_json(store, "--swing", "0.1")
+    assert found["swing"] == 0.1
+    assert {one["kind"] for one in found["swings"]} == {
+        "price", "accuracy", "class share", "limit"
+    }  # fmt: skip
+    sides = [one[side] for one in found["swings"] for side in ("less", "more") if one[side]]
+    assert {abs(side["by"]) for side in sides} == {0.1}
+    said = run(store, "--swing", "0.1").stdout
+    assert "What matters most" in said
+    assert "10 % less" in said
+    assert "counted in USD per 1,000 requests" in said
+    largest = found["swings"][0]["words"]
+    assert largest["number"] in said
+    assert largest["less"] in said
+    assert "not tried: " in run(store, "--solves", "3").stdout
+    done = run(store, "--swing", "1")
+    assert getattr(done.exception, "exit_code", None) == 2
+
+
 def test_a_spec_from_stdin_is_explained_alike(store: Path) -> None:
     assert run(store, "--solves", "0", given=SPEC).stdout == run(store, "--solves", "0").stdout
 

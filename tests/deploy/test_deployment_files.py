@@ -20,6 +20,7 @@ import yaml
 from programs import program
 
 from app.cli.serve import serve_command
+from app.cli.whatif import app_command
 from runtime.gateway.connection import IDLE_S
 from runtime.ledger.leased import TTL_S
 from runtime.ledger.redis_store import redis_options
@@ -273,6 +274,7 @@ def template(name: str) -> str:
 
 def test_only_known_variables_are_set() -> None:
     known = {API_KEY, OPERATOR_KEY, UPSTREAM_API_KEY, "STORE_PASSWORD", "GRAFANA_PASSWORD"}
+    of_the_app = {str(part.envvar) for part in app_command.params if part.envvar}
     of_env = re.findall(r"^(\w+)=$", (COMPOSE / ".env.example").read_text(), re.MULTILINE)
     assert set(of_env) == known - {API_KEY, UPSTREAM_API_KEY}
     text = (COMPOSE / "docker-compose.yaml").read_text()
@@ -280,7 +282,9 @@ def test_only_known_variables_are_set() -> None:
     assert not re.findall(r"\$\{\w+:?-", text), "a secret has a default"
     for path in sorted(DEPLOY.rglob("*")):
         if path.is_file():
-            assert set(re.findall(r"INFERBUDGET_[A-Z_]+", path.read_text())) <= known, path
+            assert (
+                set(re.findall(r"INFERBUDGET_[A-Z_]+", path.read_text())) <= known | of_the_app
+            ), path
 
 
 def test_whatever_one_service_mounts_or_needs_is_there() -> None:

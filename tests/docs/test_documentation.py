@@ -441,7 +441,9 @@ def adaptive_row(share: str, found: Any) -> str:
     )
 
 
-@pytest.mark.parametrize("name", ["spec", "plan", "policy", "cases", "fleet", "tenants", "gateway"])
+@pytest.mark.parametrize(
+    "name", ["spec", "plan", "policy", "cases", "fleet", "tenants", "gateway", "scenarios"]
+)
 def test_the_published_schema_is_the_current_one(name: str) -> None:
     published = ROOT / f"docs/reference/schemas/{name}.schema.json"
     assert published.read_text(encoding="utf-8") == schema_of(name)

@@ -60,7 +60,7 @@ def test_the_last_point_costs_what_the_cheapest_way_to_it_does(hand: Explanation
     assert floor.promised == pytest.approx(FLOOR)
     for price in (floor.shadow_price, floor.per_unit(floor.looser), floor.per_unit(floor.tighter)):
         assert price == pytest.approx(0.045, rel=1e-5)
-    assert words.limit_words(floor, hand.objective) == (
+    assert words.limit_words(floor, hand) == (
         "the last point of accuracy.overall costs 0.45 USD per 1,000 requests, the next one 0.45"
     )
 
@@ -360,7 +360,7 @@ def test_a_latency_is_priced_between_the_limits_that_the_profile_counts() -> Non
     best, now = 0.8 * 0.95 + 0.2 * 0.8, 0.8 * 0.9 + 0.2 * 0.4 + 0.2 * 0.75 * 0.4
     assert limit.looser.worth == pytest.approx(best - now)
     assert limit.per_unit(limit.looser) == pytest.approx((best - now) / 2)
-    said = words.limit_words(limit, found.objective)
+    said = words.limit_words(limit, found)
     assert said == (
         "latency.p95_s binds: 4 s instead of 2 s gains 6 points of accuracy (3 points of accuracy "
         "a second); no plan keeps 1 s"
@@ -402,7 +402,7 @@ def test_a_looser_limit_is_never_worth_less_than_nothing_whatever_the_objective(
         assert limit.binds == (limit.looser.worth > 0)
         if limit.tighter is not None and limit.tighter.worth is not None:
             assert limit.tighter.worth <= 0
-        said = words.limit_words(limit, found.objective)
+        said = words.limit_words(limit, found)
         assert (unit in said) == limit.binds
 
 

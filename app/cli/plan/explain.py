@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from app.cli.markdown import Written, piped
 from app.cli.options import (
     INPUT,
+    FiniteRange,
     emit_json,
     emit_text,
     figures,
@@ -23,6 +23,7 @@ from app.cli.options import (
     table,
 )
 from app.cli.plan.in_time import time_limit_option
+from app.explained import as_json, notes
 from profiles.visible import escaped
 
 if TYPE_CHECKING:
@@ -38,7 +39,15 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 100_000),
     default=400,
     show_default=True,
-    help="Most re-solves for prices at which strategies enter, and for what flips the plan, each.",
+    help="Most re-solves for prices at which strategies enter, for what flips the plan, and for "
+    "what matters most, each.",
+)
+@click.option(
+    "--swing",
+    type=FiniteRange(0.001, 0.9),
+    default=0.2,
+    show_default=True,
+    help="By how much each number is changed to see what matters most.",
 )
 @time_limit_option
 @report_format_option
@@ -47,6 +56,7 @@ def explain_command(
     store_path: Path,
     settings: tuple[str, ...],
     solves: int,
+    swing: float,
     time_limit_s: float,
     output_format: str,
 ) -> None:
@@ -60,7 +70,7 @@ def explain_command(
 
     planner = ask(spec, store_path, settings).planner(time_limit_s)
     with progress_bar("re-solves") as advance:
-        found = explanation(planner, most_solves=solves, advance=advance)
+        found = explanation(planner, most_solves=solves, swing=swing, advance=advance)
     if output_format == "json":
         emit_json(as_json(found))
     elif output_format == "markdown":
@@ -87,7 +97,7 @@ def _lines(found: Explanation, write: Written, strong: str, item: str) -> Iterat
         rows = [_of_limit(facts) for facts in found.limits]
         yield write(rows, ("limit", "asked", "promised", "binds"))
         yield ""
-        yield from items(words.limit_words(facts, found.objective) for facts in found.limits)
+        yield from items(words.limit_words(facts, found) for facts in found.limits)
     yield from section("What promises cost")
     yield write(_without(found), ("plan", *_FIGURES, *_PROMISED))
     yield ""
@@ -95,6 +105,8 @@ def _lines(found: Explanation, write: Written, strong: str, item: str) -> Iterat
     yield from section("Who answers, and who does not")
     rows = [(one.strategy, share(one.share), words.strategy_words(one)) for one in found.strategies]
     yield write(rows, ("strategy", "of requests", "why"))
+    yield from section("What matters most")
+    yield from _swings(found, write, item)
     yield from section("What would flip it")
     yield from items(words.flip_words(flip, found.tolerance) for flip in found.flips)
     quiet = words.quiet_words(found)
@@ -107,21 +119,39 @@ def _lines(found: Explanation, write: Written, strong: str, item: str) -> Iterat
         yield from section("What to measure next")
         yield from items(words.advice_words(found))
     yield ""
-    yield from (f"{'note: ' if not strong else item}{escaped(text)}" for text in _notes(found))
+    yield from (f"{'note: ' if not strong else item}{escaped(text)}" for text in notes(found))
 
 
-def _notes(found: Explanation) -> Iterator[str]:
-    if any(one.dominated_by for one in found.strategies):
-        compared = ", ".join(found.compared)
-        yield f"dominated: no better in any of {compared}, and worse in one, by best estimates"
-    yield (
-        f"a flip is a cell that gets or loses {100 * found.seen:g} % of its class or more, at the "
-        f"smallest change of its kind up to {100 * found.most_change:g} %, found to within "
-        f"{100 * found.tolerance:g} points"
-    )
-    yield from found.notes
+def _swings(found: Explanation, write: Written, item: str) -> Iterator[str]:
+    from planner.explaining import swing_words as words
+    from planner.explaining.words import currency
+
+    mattering = [one for one in found.swings if one.matters]
+    rows = [
+        (
+            words.subject_words(one.kind, one.name),
+            words.side_words(one.less, found),
+            words.side_words(one.more, found),
+            words.edge_words(one, found),
+        )
+        for one in mattering[:_MOST_SWINGS]
+    ]
+    by = f"{100 * found.swing:g} %"
+    if rows:
+        yield write(rows, ("one number", f"{by} less", f"{by} more", "flips the plan at"))
+        yield ""
+        yield f"{item}counted in {currency(found).unit}"
+    more = len(mattering) - len(rows)
+    if more:
+        yield f"{item}{more} more matter less; JSON has them"
+    idle = len(found.swings) - len(mattering)
+    if idle:
+        yield f"{item}{idle} change nothing"
+    if found.unswung:
+        yield f"{item}{words.unswung_words(found)}"
 
 
+_MOST_SWINGS = 12
 _FIGURES = ("accuracy", "USD/request", "p95 s")
 _PROMISED = ("promised", "USD/request", "p95 s")
 
@@ -139,48 +169,3 @@ def _without(found: Explanation) -> Iterator[tuple[str, ...]]:
     for other in found.without:
         name = f"without {other.without}"
         yield name, *figures(other.expected), *figures(other.promised)
-
-
-def as_json(found: Explanation) -> dict[str, Any]:
-    """The same for scripts, with its sentences; what is unknown is null."""
-    from planner.explaining import words
-
-    limits = [
-        asdict(facts) | {"words": words.limit_words(facts, found.objective)}
-        for facts in found.limits
-    ]
-    without = [
-        {
-            "without": other.without,
-            "expected": other.expected.model_dump(),
-            "promised": other.promised.model_dump(),
-            "words": words.alternative_words(other, found),
-        }
-        for other in found.without
-    ]
-    strategies = [asdict(one) | {"words": words.strategy_words(one)} for one in found.strategies]
-    flips = [
-        asdict(flip) | {"words": words.flip_words(flip, found.tolerance)} for flip in found.flips
-    ]
-    return {
-        "workload": found.workload,
-        "objective": found.objective.value,
-        "confidence": found.confidence,
-        "value": found.value,
-        "expected": found.expected.model_dump(),
-        "promised": found.promised.model_dump(),
-        "allocation": found.allocation,
-        "limits": limits,
-        "without": without,
-        "compared": found.compared,
-        "strategies": strategies,
-        "flips": flips,
-        "untried": found.untried,
-        "most_change": found.most_change,
-        "tolerance": found.tolerance,
-        "seen": found.seen,
-        "knee": asdict(found.knee) if found.knee else None,
-        "place": found.place,
-        "advice": asdict(found.advice) if found.advice else None,
-        "notes": list(_notes(found)),
-    }

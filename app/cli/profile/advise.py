@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.options import INPUT, emit_json, emit_text, format_option, store_option, usd
+from app.cli.options import (
+    INPUT,
+    emit_json,
+    emit_text,
+    format_option,
+    settings_option,
+    store_option,
+    usd,
+)
 from profiles.visible import escaped
 
 if TYPE_CHECKING:
@@ -18,13 +26,19 @@ if TYPE_CHECKING:
 @click.command("advise")
 @click.argument("spec", type=INPUT)
 @store_option
+@settings_option
 @click.option(
     "--budget", type=click.FloatRange(min=0, min_open=True), help="Dollars to measure with."
 )
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most rows.")
 @format_option
 def advise_command(
-    spec: Path, store_path: Path, budget: float | None, limit: int, output_format: str
+    spec: Path,
+    store_path: Path,
+    settings: tuple[str, ...],
+    budget: float | None,
+    limit: int,
+    output_format: str,
 ) -> None:
     """Which cells to measure further for SPEC: how many queries, at what cost, worth how much.
 
@@ -35,7 +49,7 @@ def advise_command(
     from planner.advice.advise import advise
     from planner.fees.fixed_costs import refuse
 
-    question = ask(spec, store_path)
+    question = ask(spec, store_path, settings)
     refuse(question.spec, "what to measure next")
     found = advise(question.profile, question.spec, budget_usd=budget, limit=limit)
     if output_format == "json":
@@ -46,10 +60,11 @@ def advise_command(
 
 def advice_text(found: Advice) -> str:
     """Advice as people read it: what stands in the way, then each cell with its reason."""
-    return "\n\n".join([found.summary, *(_row_text(row, found) for row in found.rows)])
+    return "\n\n".join([found.summary, *(row_text(row, found) for row in found.rows)])
 
 
-def _row_text(row: Row, found: Advice) -> str:
+def row_text(row: Row, found: Advice) -> str:
+    """A line on what measuring a cell costs and brings, one with the strategy, one why."""
     cost = "an unknown cost" if row.cost_usd is None else f"{usd(row.cost_usd)} USD"
     head = f"{escaped(row.class_name)}: {row.queries:,} more queries for {cost}{_worth(row, found)}"
     return f"{head}\n  {row.strategy}\n  {row.reason}"

@@ -73,11 +73,15 @@ def shape_command(
     output_format: str,
 ) -> None:
     """Per class and method family: the curve of accuracy over compute, its knee, its downturns."""
+    from app.planning import outcomes_by_level
+    from profiles.money import PriceCard
     from profiles.scaling.families import ladder
     from profiles.scaling.fitting import shapes
     from profiles.scaling.levels import Unit
+    from profiles.yaml_input import read_yaml
 
-    observed, published = _read(store_path, workload, classes, card_path)
+    card = read_yaml(card_path, PriceCard) if card_path else None
+    observed, published = outcomes_by_level(store_path, workload, classes, card)
     found = shapes(
         observed,
         published,
@@ -94,29 +98,6 @@ def shape_command(
     nothing = f"{workload}: no two strategies differ in one parameter alone; name a --ladder"
     texts = [shape_text(shape, estimate, points) for shape, estimate in asked]
     emit_text("\n\n".join(texts) or nothing)
-
-
-def _read(store_path: Path, workload: str, classes: Path | None, card_path: Path | None) -> Any:
-    from profiles.difficulty.graph import read_facts
-    from profiles.errors import InputError
-    from profiles.money import PriceCard
-    from profiles.pricing.prices import rates_of
-    from profiles.scaling.query_means import query_means
-    from profiles.store.store import Store
-    from profiles.yaml_input import read_yaml
-
-    digest = read_facts(classes).digest if classes else None
-    with Store.open(store_path, read_only=True) as store:
-        rates = rates_of(store, workload, read_yaml(card_path, PriceCard) if card_path else None)
-        observed = query_means(store, workload, estimator_digest=digest, rates=rates)
-        published = store.aggregates(workload)
-    if not observed and not published:
-        raise InputError(
-            "nothing is stored for this workload",
-            where=f"{store_path}, workload {workload}",
-            next_step="import or measure some, or check the workload's name",
-        )
-    return observed, published
 
 
 def _estimate(shape: Shape, at: float | None) -> Estimate | str | None:
@@ -149,6 +130,8 @@ def shape_json(shape: Shape, estimate: Estimate | str | None) -> dict[str, Any]:
 
 def shape_text(shape: Shape, estimate: Estimate | str | None, points: float) -> str:
     """One family in one class for people."""
+    from profiles.scaling.in_words import downturn_words, knee_words
+
     header = (shape.unit, "queries", "accuracy", "95 % interval", f"points per {shape.unit}")
     rows = [
         (
@@ -166,7 +149,7 @@ def shape_text(shape: Shape, estimate: Estimate | str | None, points: float) -> 
     lines = [f"{shape.class_name}: {shape.family}"]
     if rows:
         lines.append(table(rows, (*header, "USD per correct", "95 % interval", "strategy")))
-    lines += [f"  {line}" for line in (_knee(shape, points), *_downturns(shape)) if line]
+    lines += [f"  {line}" for line in (knee_words(shape, points), *downturn_words(shape)) if line]
     return "\n".join([*lines, *([f"  {_at(estimate, shape)}"] if estimate else [])])
 
 
@@ -178,33 +161,6 @@ def _interval(ends: Interval | None) -> str:
     if ends is None:
         return "n/a"
     return f"{usd(ends[0])} .. {'unbounded' if ends[1] is None else usd(ends[1])}"
-
-
-def _knee(shape: Shape, points: float) -> str:
-    knee = shape.knee
-    if knee is None:
-        return f"no curve: {shape.without_curve}"
-    last = f"beyond {shape.levels[-1].compute / 2:.4g}"
-    low, high = (last if end is None else f"{end:.4g}" for end in (knee.low, knee.high))
-    if knee.compute is None:
-        said = f"not reached: the last doubling measured still gains {points:g} points"
-    else:
-        said = f"{shape.unit} {knee.compute:.4g}: no doubling after it gains {points:g} points"
-    return f"knee {said} (95 % interval {low} .. {high})"
-
-
-def _downturns(shape: Shape) -> list[str]:
-    how = "paired over the same queries" if shape.paired else "not all levels share their queries"
-    if not shape.tested:
-        return ["more compute was not compared: fewer than two levels could be"]
-    if not shape.downturns:
-        least = f"smallest adjusted p {shape.smallest_p_value:.3g}"
-        return [f"no loss beyond noise in {shape.tested} comparisons ({least}; {how})"]
-    return [
-        f"more compute loses {-100 * one.change:.1f} points: {one.before} -> {one.after} "
-        f"(adjusted p {one.p_value:.3g}, {shape.tested} comparisons, {one.queries} queries; {how})"
-        for one in shape.downturns
-    ]
 
 
 def _at(estimate: Estimate | str, shape: Shape) -> str:

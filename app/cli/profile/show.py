@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,19 +67,14 @@ def show_command(
     output_format: str,
 ) -> None:
     """Every cell: accuracy and cost with intervals, tail, and how many queries they rest on."""
-    from app.planning import build_profile
+    from app.stored import read_stored
     from profiles.cells.coverage import coverage_rows
     from profiles.cells.report import profile_rows
     from profiles.pricing.prices import read_dated_card
-    from profiles.store.store import Store
 
     card = read_dated_card(prices) if prices else None
-    with Store.open(store_path, read_only=True) as store:
-        found = build_profile(
-            store, workload, classes, prices=card, concurrency=concurrency, caps=True, unsized=True
-        )
-        published = store.aggregates(workload)
-    unused = [a for a in published if not _used(a, found.cells)]
+    stored = read_stored(store_path, workload, classes, prices=card, concurrency=concurrency)
+    found = stored.profile
     rows = profile_rows(found, latency_limits_s=latency_limits)
     states = coverage_rows(found, stale_after_days=stale_after)
     if output_format == "json":
@@ -89,20 +84,16 @@ def show_command(
                 "digest": found.digest,
                 "cells": rows,
                 "coverage": states,
-                "set_aside": [_aggregate_row(a) for a in unused],
+                "set_aside": [_aggregate_row(a) for a in stored.set_aside],
             }
         )
         return
     emit_text(f"{workload}: {found.queries} queries, profile {found.digest[:19]}")
     emit_text(_grid(states) if coverage else _table(rows, latency_limits))
-    for source in dict.fromkeys(a.source for a in published if _used(a, found.cells)):
+    for source in stored.publications:
         emit_text(f"published: {source}")
-    for aggregate in unused:
-        emit_text(f"note: {_unused_text(aggregate)}")
-
-
-def _used(aggregate: Aggregate, cells: Mapping[tuple[str, str], Any]) -> bool:
-    return (aggregate.class_name, aggregate.strategy) in cells
+    for aggregate in stored.set_aside:
+        emit_text(f"note: {set_aside_text(aggregate)}")
 
 
 def _aggregate_row(aggregate: Aggregate) -> dict[str, Any]:
@@ -120,7 +111,8 @@ def _aggregate_row(aggregate: Aggregate) -> dict[str, Any]:
 _REASON = "its class is none of this profile's"
 
 
-def _unused_text(aggregate: Aggregate) -> str:
+def set_aside_text(aggregate: Aggregate) -> str:
+    """Which published means are no cell, and why."""
     return (
         f"published {aggregate.strategy} in class {aggregate.class_name}, "
         f"{share(aggregate.accuracy)}, is no cell: {_REASON}"
