@@ -34,6 +34,7 @@ PATIENCE_S = 0.5
 """How long a request may wait for other replicas to give back what lies idle."""
 _PRESSED_S = 0.05  # between exchanges while requests wait
 _FAREWELL_S = 3.0  # for so long a ledger that ends tries to give its leases back
+_LOSABLE_S = 5.0  # more than a store loses in a power cut of what it was told
 _MOST_WAITING = 1_000
 # A lease outlives so many intervals of spending, so that most requests find room at once.
 _AHEAD = 3
@@ -76,6 +77,7 @@ class LeasedLedger(Ledger):
         self._patience_s = patience_s
         self._number = 0
         self._live: dict[tuple[str, int], LeasedAccount] = {}
+        self._told_lately: dict[tuple[str, int], tuple[float, LeasedAccount]] = {}
         self._waiting: list[Waiting] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -103,6 +105,7 @@ class LeasedLedger(Ledger):
         for hold in tuple(self._holds.values()):
             hold.close()
         self._refuse_all(_ending())
+        self._look_back()
         for account in self._live.values():
             account.give_back(0)
         end_s = time.monotonic() + _FAREWELL_S
@@ -429,6 +432,7 @@ class LeasedLedger(Ledger):
 
     def _tell_again(self) -> None:
         """Of everything: the server restarted and may have lost what it heard last."""
+        self._look_back()
         now_s = self._clock()
         for book in self._books.values():
             account = book.account
@@ -440,9 +444,25 @@ class LeasedLedger(Ledger):
 
     def _look_away(self) -> None:
         """From accounts of which there is nothing to tell."""
+        now_s = time.monotonic()
         for key, account in tuple(self._live.items()):
             if account.is_idle and not account.wish:
                 del self._live[key]
+                self._told_lately.pop(key, None)
+                self._told_lately[key] = now_s, account
+        for key, (told_s, _) in tuple(self._told_lately.items()):
+            if now_s - told_s < _LOSABLE_S:
+                break  # the others were told later
+            del self._told_lately[key]
+
+    def _look_back(self) -> None:
+        """At what the store was told lately, of windows that are over too: it may have lost that.
+
+        What came back would be charged again, and what was spent would be free to carry over.
+        """
+        for key, (_, account) in self._told_lately.items():
+            self._live.setdefault(key, account)
+        self._told_lately.clear()
 
 
 def _no_room_now() -> BudgetRefusedError:

@@ -30,7 +30,10 @@ from store_servers import (
     truth,
 )
 
+from planner.spec import Window
 from profiles.errors import InputError
+from runtime.ledger import Scope
+from runtime.ledger.leased import LeasedLedger
 from runtime.ledger.redis_store import RedisStore, redis_options
 from runtime.ledger.store import LogKind, StoreForgotError, StoreLostError, open_store
 
@@ -62,6 +65,47 @@ async def test_a_server_that_lost_its_last_words_grants_when_everybody_was_heard
         number += 1
     assert reply.given[0].leased == 25
     await store.close()
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["and lives on", "and ends"])
+@pytest.mark.asyncio
+async def test_a_server_that_lost_what_came_back_of_a_window_that_is_over_hears_it_again(
+    tmp_path: Path, started: list[RedisServer], *, ends: bool
+) -> None:
+    """Else it would be charged once the replica closes: beyond the limit, with what others got."""
+    server = a_server(started, tmp_path, "--save", "3600 1000000")
+    scope = Scope("all", 1_000, Window.SECOND)
+    async with LeasedLedger([scope], open_store(server.url()), exchange_s=0.02) as ledger:
+        hold = await ledger.admit("first", 1_000)
+        with server.client() as client:
+            client.save()
+        hold.call(1_000).settle(60)
+        hold.close()
+        async with asyncio.timeout(20):
+            while ledger._live:
+                await asyncio.sleep(0.01)
+        if ends:
+            assert ledger._pump is not None
+            ledger._pump.cancel()
+        server.signal(signal.SIGKILL)
+        server.start()
+        if not ends:
+            async with asyncio.timeout(20):
+                while not await _is_told(server, 60):
+                    await asyncio.sleep(0.05)
+    store = open_store(server.url())
+    (record,) = [one for one in await store.accounts() if one.spent]
+    assert (record.spent, record.held) == (60, 0)
+    assert await store.log() == ()
+    await store.close()
+
+
+async def _is_told(server: RedisServer, spent: int) -> bool:
+    store = open_store(server.url())
+    try:
+        return spent in {record.spent for record in await store.accounts()}
+    finally:
+        await store.close()
 
 
 @pytest.mark.asyncio
