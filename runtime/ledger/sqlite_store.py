@@ -10,6 +10,7 @@ The file must lie on a disk of this machine: SQLite's shared memory does not wor
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import sqlite3
@@ -46,6 +47,7 @@ BUSY_S = 5.0
 _APPLICATION = 0x1BFB1ED6
 _FORMAT = 2
 _SYNCHRONOUS = ("full", "normal")
+_USELESS = ("not a database", "unable to open", "readonly")  # in what SQLite says
 _T = TypeVar("_T")
 
 
@@ -184,8 +186,7 @@ class SqliteStore:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is not None:
             return self._connection
-        # A file that was there before keeps its mode; SQLite's own files take it over.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _make(self._path)
         connection = sqlite3.connect(
             self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
@@ -240,8 +241,8 @@ class SqliteStore:
         known = self._generation is not None
         if isinstance(error, FileNotFoundError) and known:
             return StoreForgotError(f"the ledger store {self._path} was removed")
-        never = isinstance(error, OSError) or "not a database" in str(error)
-        if not known and (never or "unable to open" in str(error)):
+        never = isinstance(error, OSError) or any(words in str(error) for words in _USELESS)
+        if not known and never:
             return InputError(
                 "the ledger store cannot be opened",
                 where=str(self._path),
@@ -271,6 +272,20 @@ class SqliteStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _make(path: Path) -> None:
+    """Make an empty file where there is none, for this user only; SQLite's own take its mode over.
+
+    One that is there is not even opened. To close it would end every lock that this process has on
+    it, and the next process that leaves would remove the log that is still written here
+    (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with suppress(FileExistsError):
+        os.close(os.open(os.path.realpath(path), flags, 0o600))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def _write_ahead(connection: sqlite3.Connection, until_s: float) -> None:

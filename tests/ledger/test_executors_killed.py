@@ -45,8 +45,9 @@ async def test_services_killed_in_the_middle_never_overspend_their_budget(
         return worker(str(tmp_path), url, name)
 
     services = [service("one"), service("two")]
-    for number, part in enumerate((1, 2)):
-        while billed(tmp_path) < LIMIT_NANO_USD * part // 4:
+    for number, name in enumerate(("one", "two")):
+        began = tmp_path / f"{name}.bill"
+        while not began.exists() or billed(tmp_path) < LIMIT_NANO_USD * (number + 1) // 4:
             await asyncio.sleep(0.01)
         victim = services.pop(0)
         victim.kill()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,44 @@ async def test_files_that_are_no_ledger_store_are_refused_and_left_alone(tmp_pat
             await asks(store, "a", 1, truth(short=5))
         await store.close()
         assert (path.read_bytes() if path.is_file() else b"") == before
+
+
+LOOKS = """
+import asyncio, sys
+from runtime.ledger.store import open_store
+
+async def look():
+    store = open_store(sys.argv[1])
+    print([found.spent for found in await store.accounts()])
+    await store.close()
+
+asyncio.run(look())
+"""
+
+
+@pytest.mark.asyncio
+async def test_stores_that_share_a_process_lose_nothing_when_another_process_has_looked(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    store, beside = open_store(url), open_store(url)
+    await asks(store, "a", 1, truth(leased=5, spent=3))
+    await beside.now()
+
+    def looked() -> str:
+        command = [sys.executable, "-c", LOOKS, url]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert await asyncio.to_thread(looked) == "[3]"
+    await asks(store, "a", 2, truth(leased=15, spent=13))
+    assert await asyncio.to_thread(looked) == "[13]"
+    await beside.close()
+    await store.close()
+
+
+def test_a_file_that_cannot_be_written_is_a_mistake_in_its_address(tmp_path: Path) -> None:
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    assert isinstance(SqliteStore(tmp_path / "ledger.db")._error(error), InputError)
 
 
 @pytest.mark.asyncio
