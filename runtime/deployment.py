@@ -174,9 +174,11 @@ class Deployment:
             self._servers.require(self._models(before.policy))
             raise
         self.gateway.replace(service, files.tenants, files.embedder, embeddings)
+        if self.gateway.service is not service:  # it stops, and requests go on that name the former
+            return
+        self._former_budgets.replaced(self._files.scopes, files.scopes)
         self._files = files
         self._needed = set(models_of(files.policy))
-        self._former_budgets.replaced(before.scopes, files.scopes)
 
     def _new_ledger(self, found: Iterable[Scope]) -> Ledger:
         settings = self._sources.settings.ledger
@@ -270,6 +272,7 @@ class Deployment:
             self._changed.clear()
             if not self.gateway.answers_former:
                 self._former_budgets.forget()
+            self._users.forget_idle()
             seen = fingerprint(self._sources)
             if seen == self._seen:
                 continue

@@ -106,6 +106,7 @@ class Flow:
         self._being_read: set[asyncio.Future[Run]] = set()
         self._embedding: set[asyncio.Future[Embedded]] = set()
         self._arriving = 0  # requests whose body has not come yet
+        self._dry_runs = 0
         self._reads_label = "label" in service.policy.classes.inputs
 
     async def stop(self) -> None:
@@ -127,11 +128,18 @@ class Flow:
     @property
     def is_busy(self) -> bool:
         """Whether a request that came to it goes on."""
-        own = self._arriving or self._being_read or self._embedding
+        own = self._arriving or self._dry_runs or self._being_read or self._embedding
         return bool(own) or self.service.is_busy
 
     async def dry_run(self, headers: Headers, client: Client) -> Reply:
         """What would become of a chat that is asked for, as JSON; nobody is called."""
+        self._dry_runs += 1
+        try:
+            return await self._dry_run(headers, client)
+        finally:
+            self._dry_runs -= 1
+
+    async def _dry_run(self, headers: Headers, client: Client) -> Reply:
         api = openai.APIS["/v1/chat/completions"]
         asked = api.read(await read_body(headers, client.receive, None))
         ask = self._ask(api, asked, headers, None)

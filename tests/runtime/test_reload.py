@@ -219,7 +219,9 @@ async def test_requests_are_answered_while_a_reload_reads(tmp_path: Path) -> Non
     assert limits["global|nano_usd|hour"] == 7 * 10**9
 
 
-def with_tenants(folder: Path, text: str, **about: Any) -> Deployment:
+def with_tenants(
+    folder: Path, text: str, *, operator_key: str | None = None, **about: Any
+) -> Deployment:
     path = folder / "tenants.yaml"
     path.write_text(text)
     settings = GatewaySettings(
@@ -228,7 +230,8 @@ def with_tenants(folder: Path, text: str, **about: Any) -> Deployment:
         upstreams=(UpstreamSettings(name="u", url="http://127.0.0.1:1/v1"),),
         **about,
     )
-    return Deployment(Sources(written(policy(budgets=(budget(1.0),)), folder), settings, TOOLS))
+    sources = Sources(written(policy(budgets=(budget(1.0),)), folder), settings, TOOLS)
+    return Deployment(sources, operator_key=operator_key)
 
 
 def teams(*names: str) -> str:
@@ -311,6 +314,60 @@ async def test_a_budget_stays_while_requests_go_on_that_may_hold_on_it(tmp_path:
 
 
 @pytest.mark.asyncio
+async def test_reloads_at_one_time_forget_each_budget_once(tmp_path: Path) -> None:
+    found = with_tenants(tmp_path, teams("leaves", "stays"))
+    (tmp_path / "tenants.yaml").write_text(teams("stays"))
+    await asyncio.gather(found.reload(), found.reload())
+    assert len(found._former_budgets) == 1
+    found._former_budgets.forget()
+    assert "leaves" not in budgets_of(found)
+
+
+@pytest.mark.asyncio
+async def test_a_policys_budget_stays_while_a_dry_run_goes_on_that_may_look_at_it(
+    tmp_path: Path,
+) -> None:
+    found = with_tenants(tmp_path, teams("stays"), operator_key="operator", reload_s=0.01)
+    heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent: list[dict[str, Any]] = []
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/dry-run",
+        "headers": [(b"authorization", b"Bearer operator")],
+    }
+    body = b'{"messages":[{"role":"user","content":"x"}],"metadata":{"class":"hard"}}'
+    async with found.gateway, asyncio.timeout(20):
+        asked = asyncio.create_task(found.gateway(scope, heard.get, send))
+        await asyncio.sleep(0)
+        written(policy(budgets=(budget(1.0, window=Window.DAY),)), tmp_path)
+        await found.reload()
+        await asyncio.sleep(0.05)
+        assert budgets_of(found) >= {"global", "global/day"}
+        heard.put_nowait({"type": "http.request", "body": body, "more_body": False})
+        await asked
+        assert sent[0]["status"] == 200
+        while found._former_budgets:
+            await asyncio.sleep(0.01)
+        assert "global" not in budgets_of(found)
+
+
+@pytest.mark.asyncio
+async def test_a_gateway_that_stops_goes_on_with_the_budgets_that_it_had(tmp_path: Path) -> None:
+    found = with_tenants(tmp_path, teams("leaves", "stays"))
+    async with found.gateway:
+        await found.gateway.stop()
+        (tmp_path / "tenants.yaml").write_text(teams("stays"))
+        await found.reload()
+        found._former_budgets.forget()
+        assert "leaves" in budgets_of(found)
+
+
+@pytest.mark.asyncio
 async def test_forgotten_budgets_are_looked_for_while_the_files_stay_as_they_are(
     tmp_path: Path,
 ) -> None:
@@ -328,6 +385,28 @@ async def test_forgotten_budgets_are_looked_for_while_the_files_stay_as_they_are
         while found._former_budgets:
             await asyncio.sleep(0.01)
         assert "leaves" not in budgets_of(found)
+
+
+@pytest.mark.asyncio
+async def test_users_of_a_key_that_is_gone_are_forgotten_while_the_files_stay_as_they_are(
+    tmp_path: Path,
+) -> None:
+    each_user = "    each_user: {budgets: [{limit_usd: 1, window: total}]}\n"
+    text = teams("leaves", "stays").replace("    keys:", each_user + "    keys:")
+    text = text.replace("{hash", "{may_set: [user], hash", 1)
+    key = fixed_key("leaves")
+    found = with_tenants(tmp_path, text.replace(f"sha256:{0:064}", key.hash), reload_s=0.01)
+    tenants = found._files.tenants
+    assert tenants is not None
+    jane = tenants.identify(bearer(key), "jane")
+    async with found.gateway, asyncio.timeout(20):
+        with found._users.opened(jane):
+            (tmp_path / "tenants.yaml").write_text(teams("stays"))
+            await asyncio.sleep(0.1)
+            assert any("user:jane" in name for name in budgets_of(found))
+        while found._users:
+            await asyncio.sleep(0.01)
+        assert not any("user:jane" in name for name in budgets_of(found))
 
 
 @pytest.mark.asyncio

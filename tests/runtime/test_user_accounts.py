@@ -166,6 +166,29 @@ def test_a_user_at_work_is_not_forgotten(tmp_path: Path) -> None:
     books.ask("c")
 
 
+def test_users_of_whom_nobody_hears_any_more_are_forgotten_set_by_set(tmp_path: Path) -> None:
+    books = Bookkeeping(tmp_path)
+    for user in ("a", "b", "c"):
+        books.ask(user)
+        books.ask(user, key=bearer(OTHER))
+    for _ in range(4):
+        books.users.forget_idle()
+    assert len(books.users) == 6
+    books.clock.now_s += 86_400
+    books.ask("a")
+    for _ in range(4):  # each set has its turns
+        books.users.forget_idle()
+    left = [
+        state.name for state in books.ledger.snapshot(passing=True).scopes if "/user:" in state.name
+    ]
+    assert left == [f"{SEARCH}/user:a|nano_usd|day"]
+    with books.users.opened(books.tenants.identify(bearer(OTHER), "waiting")):
+        books.users.forget_idle()
+        books.users.forget_idle()
+        assert books.ledger.state("org:other/user:waiting|requests|day").spent == 0
+    assert len(books.users) == 2
+
+
 def test_users_that_never_renew_are_refused_for_good(tmp_path: Path) -> None:
     text = FILE.replace("{limit_usd: 1, window: day}", "{limit_usd: 1, window: total}")
     books = Bookkeeping(tmp_path, text)
