@@ -12,10 +12,10 @@ from prometheus_client.registry import Collector
 from profiles.money import to_usd
 from runtime.budget_metrics import budget_text
 from runtime.embedding import Embedder
-from runtime.ledger import Ledger
+from runtime.ledger import Ledger, Snapshot
 from runtime.shadow import ShadowDecision
 from runtime.strategies import Tools
-from runtime.turns import in_turns
+from runtime.turns import in_turns, snapshot_in_turns
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _READING_BUCKETS_S = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
@@ -130,15 +130,15 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
-        return b"".join(self._parts())
+        return b"".join(self._parts(self._ledger.snapshot()))
 
     async def page(self) -> bytes:
         """The same; others get their turn between its parts, of which there can be many."""
-        return await in_turns(self._parts())
+        return await in_turns(self._parts(await snapshot_in_turns(self._ledger)))
 
-    def _parts(self) -> Iterator[bytes]:
+    def _parts(self, snapshot: Snapshot) -> Iterator[bytes]:
         yield generate_latest(self._registry)
-        for part in budget_text(self._ledger.snapshot()):
+        for part in budget_text(snapshot):
             yield part.encode()
 
 

@@ -29,7 +29,7 @@ from runtime.service import Service
 from runtime.shadow import Shadow
 from runtime.tenants.identity import Identity
 from runtime.tenants.tenants import Tenants
-from runtime.turns import in_turns
+from runtime.turns import in_turns, snapshot_in_turns
 
 if TYPE_CHECKING:
     from runtime.tracing import Tracing
@@ -321,7 +321,7 @@ class Gateway:
         return Reply(200, await self.metrics.page(), ((b"content-type", CONTENT_TYPE.encode()),))
 
     async def _ledger(self) -> Reply:
-        snapshot = self._flow.service.ledger.snapshot(passing=True)
+        snapshot = await snapshot_in_turns(self._flow.service.ledger, passing=True)
         return Reply(200, await in_turns(ledger_parts(snapshot)))
 
 

@@ -6,7 +6,7 @@ It lives in one thread (the event loop's); no step of it waits, so none can be i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -141,6 +141,7 @@ class Ledger:
             if state.spent or state.held:
                 raise InputError("this scope is in use", where=f"scope {name!r}")
             del self._books[name]
+            self._lasting.discard(name)
 
     def hold(
         self,
@@ -222,8 +223,21 @@ class Ledger:
 
     def snapshot(self, *, passing: bool = False) -> Snapshot:
         """All lasting scopes at this moment; the passing ones, too, where they are asked for."""
-        states = tuple(self.state(name) for name in self._books if passing or name in self._lasting)
-        return Snapshot(states, len(self._holds), self._alarms, self._overrun)
+        return self.snapshot_of(self.states(passing=passing))
+
+    def snapshot_of(self, states: Iterable[ScopeState]) -> Snapshot:
+        """What is known of all scopes together, beside the states of these."""
+        return Snapshot(tuple(states), len(self._holds), self._alarms, self._overrun)
+
+    def states(self, *, passing: bool = False) -> Iterator[ScopeState]:
+        """The same scopes one by one, each at the moment when it is asked for.
+
+        Meanwhile they may come and go: those that are there throughout are among them.
+        """
+        for name in tuple(self._books):
+            book = self._books.get(name)
+            if book is not None and (passing or name in self._lasting):
+                yield book.state(self._clock())
 
     def grow(self, hold: Hold, more: Amounts) -> None:
         """Reserve more for a request whose calls took more than their bound.

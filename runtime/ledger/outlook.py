@@ -53,7 +53,7 @@ def projected(most: int | None, spent: int, span: Span, now_s: float) -> Project
 
     Args:
         most: Limit and inheritance; None without a limit.
-        spent: Charged, at least 0, in the same unit.
+        spent: Charged, in the same unit; below 0 where an operator gave back more.
         span: The window.
         now_s: Unix seconds.
     """
@@ -62,7 +62,7 @@ def projected(most: int | None, spent: int, span: Span, now_s: float) -> Project
     if spent >= most:
         return _SPENT
     elapsed_s = Fraction(now_s) - span.start_s
-    if span.end_s is None or not spent or not elapsed_s:
+    if span.end_s is None or spent <= 0 or not elapsed_s:
         return _UNKNOWN
     out_s = span.start_s + elapsed_s * most / spent
     if out_s < span.end_s:

@@ -83,13 +83,23 @@ def test_whoever_has_spent_more_never_runs_out_later(
     [
         (None, 5, Span(0, 100), 50.0),
         (10, 0, Span(0, 100), 50.0),
+        (10, -5, Span(0, 100), 50.0),
         (10, 5, ALWAYS, 50.0),
         (10, 5, Span(0, 100), 0.0),
         (10, 5, Span(0, 100), 100.0),
         (10, 10, Span(0, 100), 100.0),
         (10, 5, Span(60, 100), 50.0),
     ],
-    ids=["no limit", "nothing spent", "no end", "began now", "over", "spent and over", "to come"],
+    ids=[
+        "no limit",
+        "nothing spent",
+        "given back",
+        "no end",
+        "began now",
+        "over",
+        "spent and over",
+        "to come",
+    ],
 )
 def test_without_a_pace_nobody_says_when(
     most: int | None, charged: int, span: Span, now_s: float

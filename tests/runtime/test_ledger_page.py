@@ -11,7 +11,7 @@ import pytest
 from planner.spec import Window
 from runtime.gateway.ledger_page import ledger_parts
 from runtime.ledger import Ledger, Scope, Unit
-from runtime.turns import in_turns
+from runtime.turns import in_turns, snapshot_in_turns
 
 
 def page(ledger: Ledger) -> bytes:
@@ -59,3 +59,28 @@ async def test_others_get_their_turn_while_many_budgets_are_written() -> None:
     task.cancel()
     assert turns > 8
     assert found == page(ledger)
+
+
+@pytest.mark.asyncio
+async def test_budgets_may_come_and_go_while_many_are_looked_at() -> None:
+    ledger = Ledger([Scope(f"s{n}", 10**9) for n in range(2_000)], lambda: 0.0)
+    ledger.add(Scope("user:ann", 10))
+    looking = asyncio.create_task(snapshot_in_turns(ledger, passing=True))
+    await asyncio.sleep(0)
+    assert not looking.done()
+    ledger.remove("s1999")
+    ledger.remove("user:ann")
+    ledger.add(Scope("user:joe", 10))
+    ledger.hold("r", 7, ["s0", "s1998"])
+    found = await looking
+    assert [state.name for state in found.scopes] == [f"s{n}" for n in range(1_999)]
+    assert [found.scopes[0].held, found.scopes[-1].held, found.open_holds] == [0, 7, 1]
+    names = {state.name for state in (await snapshot_in_turns(ledger)).scopes}
+    assert "user:joe" not in names
+
+
+@pytest.mark.asyncio
+async def test_of_few_budgets_all_is_said_of_one_moment() -> None:
+    ledger = Ledger([Scope("all", 10**9)], lambda: 0.0)
+    with pytest.raises(StopIteration):  # it never waits
+        snapshot_in_turns(ledger).send(None)

@@ -228,6 +228,14 @@ def test_a_scope_takes_another_limit_and_keeps_what_it_has_spent() -> None:
     assert ledger.state("new").limit == 5
 
 
+def test_a_lasting_scope_that_was_forgotten_lasts_no_more() -> None:
+    ledger = Ledger([Scope("ann", 100), Scope("joe", 100)], Clock())
+    ledger.remove("ann")
+    ledger.add(Scope("ann", 5))
+    assert [state.name for state in ledger.snapshot().scopes] == ["joe"]
+    assert [state.name for state in ledger.snapshot(passing=True).scopes] == ["joe", "ann"]
+
+
 def test_a_scope_that_counts_something_is_not_forgotten() -> None:
     clock = Clock()
     ledger = Ledger([], clock)
