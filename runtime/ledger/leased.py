@@ -99,15 +99,20 @@ class LeasedLedger(Ledger):
     async def __aexit__(self, *_: object) -> None:
         self._ending = True
         self._wake.set()
-        if self._pump is not None:
-            with suppress(asyncio.CancelledError):
-                await self._pump
-        for hold in tuple(self._holds.values()):
-            hold.close()
-        self._refuse_all(_ending())
-        self._look_back()
-        for account in self._live.values():
-            account.give_back(0)
+        try:
+            if self._pump is not None:
+                await asyncio.gather(self._pump, return_exceptions=True)
+            for hold in tuple(self._holds.values()):
+                hold.close()
+            self._refuse_all(_ending())
+            self._look_back()
+            for account in self._live.values():
+                account.give_back(0)
+            await self._say_farewell()
+        finally:
+            await self._store.close()
+
+    async def _say_farewell(self) -> None:
         end_s = time.monotonic() + _FAREWELL_S
         while True:
             try:
@@ -117,8 +122,7 @@ class LeasedLedger(Ledger):
                     await asyncio.sleep(self._exchange_s)
                     continue
                 _log.warning("the budget store did not hear the end of this replica: %s", error)
-            break
-        await self._store.close()
+            return
 
     @property
     def lost(self) -> StoreError | None:

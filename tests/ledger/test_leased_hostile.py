@@ -419,6 +419,20 @@ async def test_a_ledger_that_ends_does_not_try_for_ever(
     assert store.closed
 
 
+async def test_a_ledger_whose_end_is_cancelled_closes_its_store(tmp_path: Path) -> None:
+    async with leased(tmp_path / "l", Scope("all", 1_000)) as (ledger, store):
+        await ledger.admit("first", 100)
+        store.fails = StoreLostError("away")
+        ending = asyncio.create_task(ledger.__aexit__())
+        await until(lambda: any(each.closing for each in store.heard))
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        assert store.closed
+        store.fails = None
+        ledger._store = SqliteStore(tmp_path / "l")
+
+
 async def test_requests_that_wait_when_the_ledger_ends_are_told(tmp_path: Path) -> None:
     started = time.monotonic()
     async with leased(tmp_path / "l", Scope("all", 100), patience_s=60.0) as (ledger, store):
