@@ -3,7 +3,8 @@
 A limit with a margin, ``a x >= floor + z |M x + k|``, is a second-order cone. It is met by outer
 approximation (Kelley, "The cutting-plane method", 1960): solve, and where the cone is violated add
 the cut that touches it there. A cut ``a x - z u M x >= floor + z u k`` holds for every floor and
-every offset k, so later solves keep them and only move right-hand sides.
+every offset k, so later solves keep them and only move right-hand sides. A margin that many rounds
+do not settle is split by component, see `planner.programme.split_cone`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
 from planner.programme.model import Programme
 from planner.programme.sifting import SOLVER, TOLERANCE, WHOLE, Sifted
+from planner.programme.split_cone import SplitCone
 from profiles.errors import InfeasibleError, UnprovenError
 
 __all__ = ["SOLVER", "Question", "Session", "Solution"]
@@ -32,8 +34,11 @@ DOUBT_TOLERANCE = 1e-6
 """By how much the doubt of an objective may be too small; no promise rests on it."""
 
 MAX_ROUNDS = 500
+SPLIT_AFTER = 20
+"""Rounds after which a margin that is still missed is split by component; most never are."""
+
 MAX_KEPT_CUTS = 40
-"""Cuts kept for the next question; with more of them, starting afresh is faster."""
+"""Rows kept for the next question; with more of them, starting afresh is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,12 @@ class _Cut:
     direction: Array
 
 
+@dataclass(frozen=True, slots=True)
+class _Split:
+    row: int
+    cone: SplitCone
+
+
 class Solver(Protocol):
     """Anything that answers questions about one programme."""
 
@@ -119,6 +130,7 @@ class Session:
         self._margins = {name: margin for name, margin in margins.items() if margin.z > 0}
         self._columns = columns
         self._cuts: list[_Cut] = []
+        self._splits: dict[str, _Split] = {}
         self._caps: dict[str, int] = {}
         self._lp = Sifted(programme, columns, whole=whole)
         for name, coefficients in programme.objectives.items():
@@ -183,24 +195,34 @@ class Session:
             self._bound(row, name, question.limits.get(name), 0.0)
         for cut in self._cuts:
             self._set_cut(cut, question)
+        for name in self._splits:
+            self._set_split(name, question)
         for name, column in self.programme.slack_of.items():
             self._lp.bound_column(column, math.inf if name == question.free else 0.0)
 
     def _set_cut(self, cut: _Cut, question: Question) -> None:
         margin = self._margins[cut.margin]
         offset = margin.z * float(cut.direction @ self._offset(cut.margin, question))
-        if cut.margin in self.programme.row_of:
-            limit = question.limits.get(cut.margin)
-            self._bound(cut.row, cut.margin, limit, offset + DEPTH)
+        self._bound_margin(cut.row, cut.margin, question, offset)
+
+    def _set_split(self, name: str, question: Question) -> None:
+        split = self._splits[name]
+        split.cone.move(self._offset(name, question))
+        self._bound_margin(split.row, name, question, 0.0)
+
+    def _bound_margin(self, row: int, name: str, question: Question, offset: float) -> None:
+        """Hold a row that stands for a margin, its constant part apart."""
+        if name in self.programme.row_of:
+            self._bound(row, name, question.limits.get(name), offset + DEPTH)
         else:
-            active = cut.margin == question.doubt
-            self._lp.bound_row(cut.row, low=offset if active else -math.inf)
+            self._lp.bound_row(row, low=offset if name == question.doubt else -math.inf)
 
     def _drop_old_cuts(self) -> None:
         if self._lp.rows - self._first_cut <= MAX_KEPT_CUTS:
             return
-        self._lp.drop_rows(self._first_cut)
+        self._lp.drop(self._first_cut)
         self._cuts.clear()
+        self._splits.clear()
         self._noise_row = None
 
     def _offset(self, margin: str, question: Question) -> Array:
@@ -251,13 +273,13 @@ class Session:
                 x = self._lp.run(left_s, still_feasible=still_feasible and number == 0)
             except UnprovenError as error:
                 raise UnprovenError(error.what, bound=error.bound) from error
-            if not self._cut_off(x, question):
+            if not self._cut_off(x, question, split=number >= SPLIT_AFTER):
                 return x
         raise UnprovenError(
             f"the margins did not settle within {MAX_ROUNDS} rounds", bound=self._lp.objective
         )
 
-    def _cut_off(self, x: Array, question: Question) -> bool:
+    def _cut_off(self, x: Array, question: Question, *, split: bool) -> bool:
         """Add the cuts that x violates; whether there were any."""
         found = False
         for name, margin in self._margins.items():
@@ -274,6 +296,11 @@ class Session:
                 continue
             self._add_cut(name, direction)
             self._set_cut(self._cuts[-1], question)
+            if split and name not in self._splits:
+                self._split(name)
+                self._set_split(name, question)
+            if name in self._splits:
+                self._splits[name].cone.cut(direction)
             found = True
         return found
 
@@ -289,19 +316,32 @@ class Session:
 
     def _add_cut(self, name: str, direction: Array) -> None:
         margin = self._margins[name]
-        if name in self.programme.row_of:
-            matrix, row = self.programme.matrix, self.programme.row_of[name]
-            own = slice(matrix.indptr[row], matrix.indptr[row + 1])
-            body = np.zeros(self._noise + 1)
-            body[matrix.indices[own]] = matrix.data[own]
-        else:
-            body = np.zeros(self._noise + 1)
-            body[self.programme.doubt] = 1.0
+        body, sign = self._bounded_by(name)
         if name == SPEND:
             body[self._noise] = margin.z * direction[-1]
-        sign = -1.0 if name not in self.programme.row_of or name in self.programme.floors else 1.0
         body[: self._columns] += sign * margin.slope(direction)
         self._cuts.append(_Cut(self._lp.add_row(body), name, direction))
+
+    def _split(self, name: str) -> None:
+        margin = self._margins[name]
+        cone = SplitCone(self._lp, margin, self._noise if name == SPEND else None)
+        body, sign = self._bounded_by(name)
+        where = np.flatnonzero(body)
+        row = self._lp.add_sparse_row(
+            np.append(where, cone.length), np.append(body[where], sign * margin.z)
+        )
+        self._splits[name] = _Split(row, cone)
+
+    def _bounded_by(self, name: str) -> tuple[Array, float]:
+        """What leaves room for a margin, and the margin's sign in a row beside it."""
+        body = np.zeros(self._noise + 1)
+        if name not in self.programme.row_of:
+            body[self.programme.doubt] = 1.0
+            return body, -1.0
+        matrix, row = self.programme.matrix, self.programme.row_of[name]
+        own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        body[matrix.indices[own]] = matrix.data[own]
+        return body, -1.0 if name in self.programme.floors else 1.0
 
     def _wide(self, coefficients: Array) -> Array:
         """With the noise behind them."""
@@ -313,4 +353,7 @@ class Session:
         for cut in self._cuts:
             if cut.margin in duals:
                 duals[cut.margin] += values[cut.row]
+        for name, split in self._splits.items():
+            if name in duals:
+                duals[name] += values[split.row]
         return duals

@@ -60,7 +60,7 @@ class Sifted:
         ones = csc_array(self._matrix[programme.lower == programme.upper])
         self._class_of = ones.indices[:shares]
         self._costs = np.zeros(wider[1])
-        self._added: list[Array] = []
+        self._added: list[tuple[NDArray[np.intp], Array]] = []
         bounds = zip(programme.lower.tolist(), programme.upper.tolist(), strict=True)
         self._row_bounds = dict(enumerate(bounds))
         self._least = np.zeros(shares)
@@ -107,20 +107,47 @@ class Sifted:
 
     def add_row(self, body: Array) -> int:
         """A row without bounds; its number."""
-        held = body[self._order]
-        where = np.flatnonzero(held).astype(np.int32)
-        self._highs.addRow(*_FREE, len(where), where, held[where])
+        where = np.flatnonzero(body)
+        return self.add_sparse_row(where, body[where])
+
+    def add_sparse_row(self, where: NDArray[np.intp], values: Array) -> int:
+        """A row without bounds that has these values at these columns; its number."""
+        held = self._held[where]
+        at = self._place[where[held]].astype(np.int32)
+        self._highs.addRow(*_FREE, len(at), at, values[held])
         self._row_bounds[self.rows] = _FREE
-        self._added.append(body)
+        self._added.append((where, values))
         return self.rows - 1
 
-    def drop_rows(self, first: int) -> None:
-        """Forget this row and all that were added after it."""
-        rows = np.arange(first, self.rows, dtype=np.int32)
+    def add_columns(self, count: int) -> int:
+        """Columns of 0 or more that only added rows have, behind all others; the first's number."""
+        first, none = len(self._held), np.zeros(count)
+        most = np.full(count, highspy.kHighsInf)
+        empty = np.zeros(0, dtype=np.int32)
+        starts = np.zeros(count, dtype=np.int32)
+        self._highs.addCols(count, none, none, most, 0, starts, empty, np.zeros(0))
+        new = first + np.arange(count)
+        self._place = np.append(self._place, len(self._order) + np.arange(count))
+        self._order = np.append(self._order, new)
+        self._held = np.append(self._held, np.ones(count, dtype=np.bool_))
+        self._costs, self._most = np.append(self._costs, none), np.append(self._most, most)
+        return first
+
+    def drop(self, first_row: int) -> None:
+        """Forget this row and all that were added after it, and all added columns."""
+        rows = np.arange(first_row, self.rows, dtype=np.int32)
         self._highs.deleteRows(len(rows), rows)
-        del self._added[first - self._matrix.shape[0] :]
+        del self._added[first_row - self._matrix.shape[0] :]
         for row in rows:
             del self._row_bounds[int(row)]
+        own = self._matrix.shape[1]
+        added = np.flatnonzero(self._order >= own).astype(np.int32)
+        if len(added):
+            self._highs.deleteCols(len(added), added)
+            self._order = self._order[self._order < own]
+            self._held, self._costs = self._held[:own], self._costs[:own]
+            self._most, self._place = self._most[:own], self._place[:own]
+            self._place[self._order] = np.arange(len(self._order))
 
     def bound_row(self, row: int, low: float = _FREE[0], high: float = _FREE[1]) -> None:
         """Hold a row between two values; without them it is free."""
@@ -213,11 +240,12 @@ class Sifted:
 
     def _prices(self, costs: Array, duals: Array) -> Array:
         """``c - y A`` of every column."""
-        own = self._matrix.shape[0]
-        prices: Array = costs - self._matrix.T @ duals[:own]
-        for body, dual in zip(self._added, duals[own:], strict=True):
+        own, wide = self._matrix.shape
+        prices: Array = costs.copy()
+        prices[:wide] -= self._matrix.T @ duals[:own]
+        for (where, values), dual in zip(self._added, duals[own:], strict=True):
             if dual:
-                prices[: len(body)] -= dual * body
+                prices[where] -= dual * values
         return prices
 
     def _unproven(self) -> Array:
@@ -242,9 +270,10 @@ class Sifted:
         """Hold these shares as well."""
         if not len(new):
             return
-        below = csr_array(np.array([body[new] for body in self._added]))
         block = csc_array(
-            vstack([self._matrix[:, new], below]) if self._added else self._matrix[:, new]
+            vstack([self._matrix[:, new], self._below(new)])
+            if self._added
+            else self._matrix[:, new]
         )
         none, most = np.zeros(len(new)), np.full(len(new), highspy.kHighsInf)
         starts, rows = block.indptr[:-1].astype(np.int32), block.indices.astype(np.int32)
@@ -254,3 +283,13 @@ class Sifted:
         self._place[new] = len(self._order) + np.arange(len(new))
         self._order = np.concatenate([self._order, new])
         self._held[new] = True
+
+    def _below(self, columns: NDArray[np.intp]) -> csr_array:
+        """What the added rows have in these columns."""
+        place = np.full(len(self._held), -1)
+        place[columns] = np.arange(len(columns))
+        found = np.zeros((len(self._added), len(columns)))
+        for row, (where, values) in enumerate(self._added):
+            at = place[where]
+            found[row, at[at >= 0]] = values[at >= 0]
+        return csr_array(found)

@@ -98,7 +98,7 @@ def test_few_columns_give_the_optimum_of_all_or_prove_that_there_is_none(
         assert lp.objective == pytest.approx(theirs.fun, rel=1e-7)
         assert costs @ x[:-1] == pytest.approx(theirs.fun, rel=1e-7)
         assert programme.row_of[OVERALL] < len(lp.duals) == lp.rows
-    lp.drop_rows(row)
+    lp.drop(row)
     assert lp.rows == row
 
 
