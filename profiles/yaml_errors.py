@@ -42,6 +42,8 @@ _UNITS = {
     "mwh": "megawatt-hours",
 }
 _MOST_KEYS = 12
+_MOST_ERRORS = 50_000
+"""Pydantic writes all of them out, or none: for a million it takes ten seconds."""
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?\Z")
 _WITH_UNIT = re.compile(r"[-+$]?[0-9.,]+\s*\S{0,20}\Z")
 
@@ -50,6 +52,13 @@ def explained(
     error: ValidationError, root: Mapping, model: type[BaseModel], name: str
 ) -> InputError:
     """The complaint that helps most: a key that nobody knows, else the first."""
+    if error.error_count() > _MOST_ERRORS:
+        return InputError(
+            "almost nothing in this file is as it should be",
+            where=place(root, name),
+            got=f"{error.error_count():,} keys and values that are wrong or missing",
+            next_step="is this the file that you mean?",
+        )
     found = error.errors(include_url=False)
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     keys, node, key = located(root, [str(part) for part in first["loc"]])

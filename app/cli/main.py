@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import StringIO
 
@@ -10,6 +11,10 @@ import click
 from app.cli.lazy import Lazy, LazyGroup
 from profiles.errors import ExitCode, InferbudgetError
 from profiles.visible import escaped_lines
+
+# Rows are short: threads of the linear algebra would wait for each other, not work. It reads this
+# when it is loaded, which no command is yet.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 COMMANDS = {
     "profile": Lazy("app.cli.profile:profile", "Fill and read the profile store."),

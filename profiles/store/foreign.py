@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from profiles.errors import InputError
+from profiles.store.rules import RULES_OF, refuse_broken
 from profiles.store.schema import MIGRATIONS
 
 MOST_ROWS = 20_000_000
@@ -44,14 +45,16 @@ def require_plain_store(path: Path, name: str) -> None:
         name: What people call it, for messages.
 
     Raises:
-        InputError: It is no DuckDB file or no such store, reads files outside of itself, or is too
-            large.
+        InputError: It is no DuckDB file or no such store, reads files outside of itself, is too
+            large, or has rows that no store of ours takes.
     """
     try:
         with duckdb.connect(str(path), read_only=True, config=_CONFINED) as connection:
             _refuse_other_things(connection, name)
             _refuse_folders(connection, name)
             _refuse_many_rows(connection, name)
+            for table in RULES_OF:
+                refuse_broken(connection.execute, f"main.{table}", name, table)
     except (duckdb.Error, OSError, UnicodeError) as error:
         raise InputError(
             "this file cannot be read",
@@ -67,6 +70,10 @@ def _refuse_other_things(connection: duckdb.DuckDBPyConnection, name: str) -> No
     expected = _tables_of_a_new_store()
     odd = [f"table {table}" for _, table, _ in sorted(found ^ expected)]
     odd += [f"{kind} {thing}" for kind, thing in connection.execute(_OTHERS).fetchall()]
+    if not odd:
+        # What says that it is older would be rewritten by migrations of ours.
+        versions = connection.execute("SELECT version FROM main.meta").fetchmany(2)
+        odd = [] if versions == [(len(MIGRATIONS),)] else [f"version {versions}"]
     if odd:
         raise InputError(
             "this DuckDB file is not a profile store of this version",

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from profiles.errors import InputError
+from profiles.money import MOST_USD
 from profiles.observation import LONGEST_ANSWER, Evidence
 from profiles.serving import ServingPoint
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _GIVEN = ("workload", "query_id", "strategy", "sample", "evidence", "source")
 _SHARES = ("score", "verdict")
 _AMOUNTS = ("cost_usd", "latency_s", "gpu_s", "energy_j", "compute", "score_sd")
+_MOST = dict.fromkeys(_AMOUNTS, 1e30) | {"cost_usd": MOST_USD, "latency_s": 1e9, "score_sd": 1.0}
+"""More is a slip of the pen, and sums of its squares and cubes leave what a float holds."""
 _COUNTS = ("sample", "tokens_in", "tokens_out", "tokens_reasoning", "tokens_cached", "calls")
 _WORDS = ", ".join(f"'{kind.value}'" for kind in Evidence)
 
@@ -49,6 +52,17 @@ def _amounts(names: Iterable[str]) -> dict[str, str]:
     }
 
 
+def _not_above(most: Mapping[str, float]) -> dict[str, str]:
+    return {f"{name} is at most {value:g}": f"{name} > {value}" for name, value in most.items()}
+
+
+def _times(name: str) -> dict[str, str]:
+    """Those that Python has: DuckDB has more, and infinite ones."""
+    earliest, latest = "TIMESTAMP '0001-01-01'", "TIMESTAMP '9999-12-31'"
+    rule = f"{name} is in the years 1 to 9999"
+    return {rule: f"NOT ({name} BETWEEN {earliest} AND {latest})"}
+
+
 def _counts(names: Iterable[str]) -> dict[str, str]:
     return {f"{name} is at least 0": f"{name} < 0" for name in names}
 
@@ -63,11 +77,13 @@ RULES = {
     **_no_empty_text(_GIVEN[:3]),
     **_shares(_SHARES),
     **_amounts(_AMOUNTS),
+    **_not_above(_MOST),
     **_counts(_COUNTS),
     "concurrency is at least 1": "concurrency < 1",
     f"answer has at most {LONGEST_ANSWER} characters": f"length(answer) > {LONGEST_ANSWER}",
     **_UNITS,
     **_EVIDENCE,
+    **_times("observed_at"),
 }
 RULES_OF: Mapping[str, Mapping[str, str]] = {
     "observations": RULES,
@@ -79,6 +95,7 @@ RULES_OF: Mapping[str, Mapping[str, str]] = {
         **_counts(("queries",)),
         **_UNITS,
         **_EVIDENCE,
+        **_times("observed_at"),
     },
     "serving": {
         **_given(("model", "label", "evidence", "source")),
@@ -86,11 +103,12 @@ RULES_OF: Mapping[str, Mapping[str, str]] = {
         **_amounts(_FIGURES),
         **_counts(("requests",)),
         **_EVIDENCE,
+        **_times("observed_at"),
     },
     "arrivals": {
         **_given(("workload", "request_id", "arrived_at", "source")),
         **_no_empty_text(("workload", "request_id")),
-        "arrived_at is finite": "NOT isfinite(arrived_at)",
+        **_times("arrived_at"),
         **_counts(("tokens_in", "tokens_out")),
     },
 }

@@ -93,6 +93,15 @@ def test_a_store_of_another_version_says_how_it_is_brought_up_to_date(store: Pat
     assert "next: an older store is brought up to date by any command that opens it" in text
 
 
+@pytest.mark.parametrize(
+    "statement", ["UPDATE meta SET version = 0", "DELETE FROM meta", "INSERT INTO meta VALUES (99)"]
+)
+def test_a_store_that_pretends_to_be_of_another_version_is_not_rewritten(
+    store: Path, statement: str
+) -> None:
+    assert "other, or missing: version" in refusal(changed(store, statement))
+
+
 def test_a_store_that_reads_a_folder_of_its_senders_is_refused(store: Path) -> None:
     registered = (
         "INSERT INTO parquet_folders VALUES ('/etc', TIMESTAMP '2026-01-01', NULL, NULL, '')"
@@ -116,6 +125,27 @@ def test_what_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.duckdb"
     path.write_bytes(content)
     assert "expected a profile store (a DuckDB file)" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "rule"),
+    [
+        ("UPDATE observations SET score = -5", "score is in 0..1"),
+        ("UPDATE observations SET calls = -1", "calls is at least 0"),
+        ("UPDATE observations SET cost_usd = 1e308", "cost_usd is at most 1e+09"),
+        ("UPDATE observations SET evidence = 'divined'", "evidence is one of"),
+        (
+            "UPDATE observations SET observed_at = 'infinity'",
+            "observed_at is in the years 1 to 9999",
+        ),
+    ],
+)
+def test_rows_that_no_store_of_ours_takes_are_refused(
+    store: Path, statement: str, rule: str
+) -> None:
+    text = refusal(changed(store, statement))
+    assert "dropped.duckdb: 1 row breaks a rule" in text
+    assert f"expected {rule}" in text
 
 
 def test_a_store_that_is_cut_is_refused(store: Path) -> None:

@@ -279,6 +279,14 @@ def test_an_unknown_key_is_told_before_a_missing_one() -> None:
         parse_yaml("{}", Needy, "f.yaml")
 
 
+def test_a_file_of_nothing_but_mistakes_is_refused_as_a_whole() -> None:
+    """Pydantic would write out a million of them, for many seconds."""
+    text = "\n".join(f"key_{index}: 1" for index in range(60_000))
+    error = refused(text)
+    assert "almost nothing in this file is as it should be" in str(error)
+    assert error.got == "60,000 keys and values that are wrong or missing"
+
+
 def test_json_of_our_own_may_have_exponents() -> None:
     assert parse_json('{"accuracy": 1e-07}', Part, "stored").accuracy == 1e-07
     with pytest.raises(InputError, match="stored: accuracy: "):
