@@ -35,6 +35,12 @@ class Asked:
     view: View
     moves: Moves
 
+    @property
+    def written_at(self) -> tuple[int, ...]:
+        """When the files were written that answers rest on: what caches of answers go by."""
+        own = _written_at(self.view.spec), _written_at(self.view.store)
+        return (*own, *self.found.named_at)
+
 
 def asked() -> Asked | None:
     """Draw the sidebar and open what it asks of; None where that cannot be read, which is said."""

@@ -109,7 +109,8 @@ def _say_empty(store_path: Path) -> None:
         f"inferbudget profile import OUTCOMES --profiles {name} --workload NAME "
         "--evidence measured\n"
         f"inferbudget profile measure TASKS --profiles {name} --workload NAME --endpoint URL",
-        language="shell",
+        language=None,
+        wrap_lines=True,
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from app.scratch import without_folders
 from planner.spec import Objective, Window
 from policies.report_layout import code
 from profiles.visible import escaped_lines
@@ -24,7 +25,10 @@ OBJECTIVES = {
     Objective.MINIMIZE_COST_PER_CORRECT: "the plan with the cheapest correct answers",
 }
 
-_MARKUP = re.compile(r"[\\`*_\[\]<>$~|#&]|(?<!\w):|:(?=\w)|^[-+=]|^\d+\.")
+_MARKUP = re.compile(r"[\\`*_\[\]<>$~|#&]|(?<!\w):|:(?=\w)|(?<=:material)/|^[-+=]|^\d+[.)]")
+_EMOJI = r":(?:100|1234):|:(?!\d+:)[\w+-]+:"  # other numbers are lines of a file
+_BEYOND_ESCAPE = re.compile(rf"://|www\.|\w@\w|{_EMOJI}", re.IGNORECASE)
+"""What becomes a link or an emoji, backslashes or not; but not in code."""
 
 
 def number(value: float | None, scale: float = 1) -> str:
@@ -43,8 +47,17 @@ def prose(text: str) -> str:
 
     Names in a sentence of our own are better shown as code (`policies.report_layout.code`).
     """
-    lines = escaped_lines(text).split("\n")
-    return "  \n".join(_MARKUP.sub(lambda found: _apart(found[0]), line.strip()) for line in lines)
+    lines = without_folders(escaped_lines(text)).split("\n")
+    return "  \n".join(_line(line.strip()) for line in lines)
+
+
+def _line(line: str) -> str:
+    words = _MARKUP.sub(lambda found: _apart(found[0]), line).split(" ")
+    plain = line.split(" ")
+    return " ".join(
+        code(word) if _BEYOND_ESCAPE.search(word) else marked
+        for word, marked in zip(plain, words, strict=True)
+    )
 
 
 def _apart(mark: str) -> str:

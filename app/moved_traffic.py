@@ -7,16 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import streamlit as st
 
-from app.charts.flow import MOST, flow_diagram, flow_height
+from app.charts.flow import MOST, flow_diagram
 from app.charts.palette import strategy_colours
+from app.charts.sankey import sankey_height
 from app.tables import draw_table
 from policies.diff_report import Difference
 from policies.figures_in_words import per_cent
-from policies.moved_traffic import Flow, flows
+from policies.moved_traffic import Flow, flows, most_flows
 from policies.report_layout import code
 from profiles.visible import quoted
 
 ALL = "All classes"
+MOST_FLOWS = 50_000
+"""A file of 1 MiB can have millions, which would take the memory of all who look."""
 
 
 @st.fragment
@@ -27,8 +30,14 @@ def draw_traffic(found: Difference, strategies: Iterable[str]) -> None:
         found: Two policies that differ.
         strategies: All of the page's profile, for their colours; none without a profile.
     """
-    every = flows(found.effects.first)
     st.subheader("Where traffic moves")
+    if (most := most_flows(found.effects.first)) > MOST_FLOWS:
+        st.info(
+            f"Strategies share classes in up to {most:,} pairs of an old and a new one, too many "
+            "to draw: `inferbudget diff --format json` prints them."
+        )
+        return
+    every = flows(found.effects.first)
     if not any(flow.moves for flow in every):
         st.info(
             "No request changes its strategy on the first rung."
@@ -73,7 +82,7 @@ def _picture(
     )
     st.echarts_chart(
         option,
-        height=flow_height(option),
+        height=sankey_height(option),
         key="flow",
         alt="Bands of requests from old strategies, on the left, to new ones, on the right. The "
         f"widest that move: {'; '.join(most)}. The table below has them all.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import tempfile
 import threading
@@ -43,6 +44,13 @@ def new_folder(parent: Path | None, prefix: str) -> Path:
             got=error.strerror or str(error),
             next_step="name a folder that can be written: TMPDIR=/some/folder inferbudget app",
         ) from error
+
+
+def without_folders(text: str) -> str:
+    """A message that names files below it by what people may call them: their bare names."""
+    for folder in _made:
+        text = re.sub(rf"{re.escape(str(folder))}/[^/\s]+/", "", text)
+    return text
 
 
 def is_scratch(path: Path) -> bool:

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 def objective(found: Explanation, worth: float = 0.0) -> float:
     """The plan's objective where it is better by so much, in the unit that people read."""
-    return found.after(worth) * words.currency(found).factor
+    return found.after(worth) * words.currency(found.objective).factor
 
 
 def tornado_rows(found: Explanation, swings: Iterable[Swing]) -> Iterator[Row]:

@@ -143,6 +143,7 @@ def _budget(found: Solving) -> float | None:
         st.caption("Every plan costs the same, so a budget changes nothing.")
         return asked if limited else None
     given = 1000 * asked if asked is not None else high
+    _keep_within(low, high)
     budget = st.slider(
         "Budget, USD per 1,000 requests",
         min_value=low,
@@ -165,6 +166,15 @@ def _budget(found: Solving) -> float | None:
         total = found.planner.spec.usd_per_window(usd)
         st.caption(f"That is {number(total)} USD {window_words(traffic)}.")
     return usd
+
+
+def _keep_within(low: float, high: float) -> None:
+    """A budget of another question moves to the nearest that this one's slider has."""
+    state = st.session_state
+    if state.get("budget") is not None:
+        nearest = min(max(state["budget"], low), high)
+        if nearest != state["budget"]:
+            state["budget"] = nearest
 
 
 def _ends(found: Solving) -> tuple[float, float] | None:

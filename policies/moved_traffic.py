@@ -47,6 +47,11 @@ def flows(rung: RungEffect) -> tuple[Flow, ...]:
     return tuple(flow for one in rung.classes for flow in _of_class(one))
 
 
+def most_flows(rung: RungEffect) -> int:
+    """How many flows there can be: known at once, however many strategies share a class."""
+    return sum(len(one.shares_before or ()) * len(one.shares_after or ()) for one in rung.classes)
+
+
 def _of_class(one: ClassEffect) -> Iterator[Flow]:
     old, new, weight = one.shares_before, one.shares_after, one.weight.after
     if old is None or new is None:

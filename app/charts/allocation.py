@@ -10,7 +10,7 @@ import altair as alt
 import pyarrow as pa
 
 from app.charts.palette import USD_PER_1000
-from profiles.visible import escaped
+from app.charts.sankey import GREY, sankey
 
 MOST_STRATEGIES = 20
 """Rows of the heatmap; strategies with less traffic are drawn as one."""
@@ -18,7 +18,6 @@ MOST_ENDS = 12
 """Classes, and strategies, of the flow; those with less traffic are drawn as one."""
 _MOST_NUMBERED = 12
 """Classes whose shares are written into their cells; more would overlap on a phone."""
-_GREY = "#8A8F98"
 
 Shares = Mapping[str, Mapping[str, float]]
 """Share of a class's requests, 0..1, by class and strategy."""
@@ -75,7 +74,7 @@ def allocation_heatmap(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
             axis=alt.Axis(labelLimit=170, labelOverlap=False),
         ),
     )
-    cells = base.mark_rect(stroke=_GREY, strokeOpacity=0.3).encode(
+    cells = base.mark_rect(stroke=GREY, strokeOpacity=0.3).encode(
         color=alt.Color(
             "share:Q",
             title="share of the class",
@@ -109,8 +108,6 @@ def allocation_flow(
 ) -> dict[str, Any]:
     """An ECharts option: classes on the left, strategies on the right, bands of traffic between.
 
-    Every end stands with its share of all requests, so that nothing is said by colour alone.
-
     Args:
         shares: Of classes.
         weights: Share of all requests by class.
@@ -125,61 +122,6 @@ def allocation_flow(
         for text, share in by_strategy.items():
             if weights[name] * share > 0:
                 bands[classes[name], strategies[text]] += weights[name] * share
-    ends: dict[tuple[int, str], float] = defaultdict(float)
-    for (name, text), share in bands.items():
-        ends[0, name] += share
-        ends[1, text] += share
-    nodes = [
-        {
-            "name": _end(depth, name),
-            "depth": depth,
-            "itemStyle": {"color": colours.get(name, _GREY) if depth else _GREY},
-            "label": {
-                "position": ("right", "left")[depth],
-                "formatter": f"{share:.1%} {escaped(name)}",
-            },
-        }
-        for (depth, name), share in ends.items()
-    ]
-    links = [
-        {
-            "source": _end(0, name),
-            "target": _end(1, text),
-            "value": share,
-            "lineStyle": {"color": colours.get(text, _GREY), "opacity": 0.35},
-        }
-        for (name, text), share in bands.items()
-    ]
-    return {
-        # Not as HTML: names of classes and strategies were written by others.
-        "tooltip": {"renderMode": "richText", "valueFormatter": "percent"},
-        "series": [
-            {
-                "type": "sankey",
-                "data": nodes,
-                "links": links,
-                "left": 8,
-                "right": 8,
-                "top": 8,
-                "bottom": 8,
-                "nodeGap": 14,
-                "nodeWidth": 14,
-                "layoutIterations": 0,
-                "draggable": False,
-                "emphasis": {"focus": "adjacency"},
-                "label": {"width": 240, "overflow": "truncate", "color": ink, "fontSize": 13},
-            }
-        ],
-        "media": [{"query": {"maxWidth": 600}, "option": {"series": [{"label": {"width": 130}}]}}],
-    }
-
-
-def _end(depth: int, name: str) -> str:
-    """A class is no strategy, though both may have one name."""
-    return f"{('class', 'strategy')[depth]} {escaped(name)}"
-
-
-def flow_height(option: Mapping[str, Any]) -> int:
-    """Pixels in which every end of a flow can be read."""
-    depths = [node["depth"] for node in option["series"][0]["data"]]
-    return 60 + 40 * max(depths.count(0), depths.count(1))
+    left = dict.fromkeys((classes[name] for name in shares), GREY)
+    right = {name: colours.get(name, GREY) for name in strategies.values()}
+    return sankey(bands, left, right, ink=ink)

@@ -15,9 +15,10 @@ from app.cli.options import FILE
 _BASE = re.compile(r"/?[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?\Z")
 _COLOURS = {
     "theme.light.textColor": "#0d0d0d",
+    "theme.light.codeTextColor": "#0d0d0d",
     "theme.light.primaryColor": "#00629b",
-    "theme.dark.primaryColor": "#56b4e9",
-    "theme.dark.codeTextColor": "#b5e6cc",
+    "theme.dark.codeTextColor": "#ededed",
+    "theme.dark.primaryColor": "#4898da",
 }
 """Small and grey text too has a contrast of 4.5, which Streamlit's own colours have not."""
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -100,7 +101,8 @@ def app_command(
     from app.uploads import MOST_MIB
 
     script = Path(__file__).parents[1] / "script/what_if.py"
-    command = [sys.executable, "-m", "streamlit", "run", str(script)]
+    # -P: of the folder that it is started in, which may be anybody's, no file is run.
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(script)]
     settings = {
         "server.address": host,
         "server.port": port,
@@ -126,9 +128,7 @@ def app_command(
         command += ["--server.allowedHosts", name]
     told = environment(spec, store_path, policies, ledger)
     # The server takes this process's place, so that whoever stops this process stops the server.
-    # Rows are short: threads of the linear algebra would wait for each other, not work.
-    threads = {"OPENBLAS_NUM_THREADS": "1"}
-    os.execve(sys.executable, command, threads | os.environ | told)  # noqa: S606
+    os.execve(sys.executable, command, os.environ | told)  # noqa: S606
 
 
 def _is_this_machine(host: str) -> bool:

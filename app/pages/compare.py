@@ -61,12 +61,12 @@ def page() -> None:
             "save; then move them again and save the next. Or open a file of scenarios."
         )
         return
-    _draw(_comparison(question.view, chosen), question)
+    _draw(_comparison(question, chosen), question)
     _commands(question.view, chosen)
 
 
 @st.cache_resource(show_spinner="Planning a scenario", max_entries=32)
-def _planned(asked_of: tuple[View, float, float]) -> Planned | Refused:
+def _planned(asked_of: tuple[View, tuple[int, ...]]) -> Planned | Refused:
     """The answer to a view of files that were last changed then; kept where it came too late."""
     try:
         return planned(asked_of[0].ask(), TIME_LIMIT_S)
@@ -74,13 +74,13 @@ def _planned(asked_of: tuple[View, float, float]) -> Planned | Refused:
         return Refused(error)
 
 
-def _comparison(view: View, chosen: Sequence[Scenario]) -> Comparison:
-    changed = (view.spec.stat().st_mtime, view.store.stat().st_mtime)
+def _comparison(question: Asked, chosen: Sequence[Scenario]) -> Comparison:
+    view, written_at = question.view, question.written_at
     found: list[tuple[str, tuple[str, ...], Planned | Refused]] = []
     for one in chosen:
         own = View(view.spec, view.store, one.settings)
         try:
-            found.append((one.name, one.settings, _planned((own, *changed))))
+            found.append((one.name, one.settings, _planned((own, written_at))))
         except InferbudgetError as error:
             found.append((one.name, one.settings, Refused(error)))
     return compared(found)
@@ -290,8 +290,8 @@ def _commands(view: View, chosen: Sequence[Scenario]) -> None:
     names = [word for one in chosen for word in ("--scenario", one.name)]
     words = shlex.join(["--scenarios", "scenarios.yaml", *names])
     st.caption("All of them, from the file that you can download above:")
-    st.code(f"{bare.command('compare')} {words}", language="shell", wrap_lines=True)
+    st.code(f"{bare.command('compare')} {words}", language=None, wrap_lines=True)
     for one in chosen:
         st.caption(f"The plan of {code(one.name)}:")
         own = View(view.spec, view.store, one.settings)
-        st.code(own.command("plan"), language="shell", wrap_lines=True)
+        st.code(own.command("plan"), language=None, wrap_lines=True)

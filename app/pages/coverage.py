@@ -39,7 +39,7 @@ def page() -> None:
         help="What the cells rest on; what more samples or longer thinking bring; what more money "
         "brings in each class; what to measure next for the spec.",
     )
-    _SECTIONS[name](found)
+    _SECTIONS[name or "Coverage"](found)  # an address can name none
 
 
 def _basis(profile: Profile) -> str:

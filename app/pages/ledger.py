@@ -249,6 +249,10 @@ def _take_away(reading: Reading, scope: str | None) -> None:
     st.subheader("Take it away")
     where = ["--url", reading.shown] if reading.gateway else [reading.shown]
     chosen = ["--scope", scope] if scope else []
-    st.code(shlex.join(["inferbudget", "ledger", "show", *where, *chosen]), language="shell")
+    st.code(
+        shlex.join(["inferbudget", "ledger", "show", *where, *chosen]),
+        language=None,
+        wrap_lines=True,
+    )
     if not reading.gateway and not reading.shown.startswith("sqlite:"):
         st.caption("A password that the address has is not shown, and the command needs it too.")

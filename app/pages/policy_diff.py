@@ -183,7 +183,7 @@ def _comment(found: Difference) -> None:
 def _take_away(found: Difference, before: Source, after: Source) -> None:
     """The comment as a file, and the command that prints it."""
     st.subheader("Take it away")
-    st.code(commands(before, after), language="shell", wrap_lines=True)
+    st.code(commands(before, after), language=None, wrap_lines=True)
     st.download_button(
         "Download the comment",
         lambda: _as_file(found),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app.chosen import changed, spec_question
+from app.chosen import spec_question
 from app.cli.profile.advise import row_text
 from app.figures import prose
 from planner.advice.advise import advise
@@ -36,7 +36,7 @@ def section(chosen: Chosen) -> None:
         "are listed, at most 20.",
     )
     view = question.view
-    found = _advice(view, budget, changed(view.spec, view.store))
+    found = _advice(view, budget, question.written_at)
     if isinstance(found, str):
         st.error(prose(found))
         return
@@ -46,8 +46,8 @@ def section(chosen: Chosen) -> None:
         st.caption("Each stands alone: what two of one class are worth overlaps.")
         with st.expander("As a table"):
             st.dataframe([_row(row, found.unit) for row in found.rows], hide_index=True)
-    more = [] if budget is None else ["--budget", f"{budget:g}"]
-    st.code(" ".join([view.command("profile", "advise"), *more]), language="shell")
+    more = [] if budget is None else ["--budget", f"{budget:.15g}"]
+    st.code(" ".join([view.command("profile", "advise"), *more]), language=None, wrap_lines=True)
 
 
 def _row(row: Row, unit: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.cell_facts import cell_facts
 from app.charts.coverage import CELL, KINDS, coverage_heatmap, kind_of, models_heatmap
-from app.cli.profile.show import set_aside_text
+from app.cli.profile.show import MOST_DAYS, set_aside_text
 from app.figures import prose
 from policies.report_layout import code
 from profiles.cells.coverage import coverage_by_model, coverage_rows
@@ -42,6 +42,7 @@ def section(chosen: Chosen) -> None:
     days = right.number_input(
         "Stale after, days",
         min_value=0.0,
+        max_value=MOST_DAYS,
         value=None,
         step=1.0,
         key="stale_after",
@@ -60,8 +61,8 @@ def section(chosen: Chosen) -> None:
     _matrix(kept, profile.classes)
     _cell(chosen, list(dict.fromkeys(row["strategy"] for row in kept)))
     _origins(chosen)
-    stale = [] if days is None else ["--stale-after", f"{days:g}"]
-    st.code(chosen.command("show", "--coverage", *stale), language="shell")
+    stale = [] if days is None else ["--stale-after", f"{days:.15g}"]
+    st.code(chosen.command("show", "--coverage", *stale), language=None, wrap_lines=True)
 
 
 def _counted(rows: Rows) -> str:

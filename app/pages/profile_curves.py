@@ -84,8 +84,8 @@ def section(chosen: Chosen) -> None:
     for shape in found:
         _family(shape, points, colours)
     unit = _UNITS[counted]
-    words = ["--points", f"{points:g}", *([] if unit is None else ["--compute", unit.value])]
-    st.code(chosen.command("shape", *words), language="shell")
+    words = ["--points", f"{points:.15g}", *([] if unit is None else ["--compute", unit.value])]
+    st.code(chosen.command("shape", *words), language=None, wrap_lines=True)
 
 
 def _on_page(chosen: Chosen, class_name: str, holding: str) -> tuple[Family, ...]:

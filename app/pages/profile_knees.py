@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.charts.knees import knee_chart
 from app.charts.palette import USD_PER_1000
-from app.chosen import changed, spec_question
+from app.chosen import spec_question
 from app.figures import number, prose, window_words
 from planner.explaining.words import bend_words
 from planner.frontiers.frontier import FrontierPoint, frontier
@@ -64,7 +64,7 @@ def section(chosen: Chosen) -> None:
         help="Its frontier is drawn below. Classes stand easiest first.",
     )  # fmt: skip
     all_at_once = len(profile.classes) * len(profile.cells) <= _AT_ONCE
-    key = changed(question.view.spec, question.view.store)
+    key = question.written_at
     bends = {
         class_name: _bend(question, question.view, class_name, key)
         for class_name in (profile.classes if all_at_once else (name,))
@@ -97,7 +97,7 @@ def _one(question: Asked, name: str, bend: Bend) -> None:
     if bend.refused:
         st.error(prose(bend.refused))
         st.markdown("This says more, such as which limits clash:")
-        st.code(bend.view.command("plan", "explain"), language="shell")
+        st.code(bend.view.command("plan", "explain"), language=None, wrap_lines=True)
         return
     said = bend_words(bend.knee) if bend.knee else "the frontier has no bend"
     st.markdown(f"In {code(name)} {said}.")
@@ -108,7 +108,7 @@ def _one(question: Asked, name: str, bend: Bend) -> None:
         key="knee_frontier",
         alt=f"Expected accuracy against spend in {name}: {said}.",
     )
-    st.code(bend.view.command("frontier"), language="shell")
+    st.code(bend.view.command("frontier"), language=None, wrap_lines=True)
 
 
 def _price(question: Asked, name: str, knee: Knee) -> str:

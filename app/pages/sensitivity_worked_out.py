@@ -30,13 +30,12 @@ def explained(question: Asked) -> Explanation | None:
     """What `inferbudget plan explain` says of a view; None until it is worked out."""
     swing, solves = _effort(question.found)
     command = ("plan", "explain", "--solves", str(solves), "--swing", f"{swing:g}")
-    st.code(question.view.command(*command), language="shell", wrap_lines=True)
+    st.code(question.view.command(*command), language=None, wrap_lines=True)
     known: dict[Any, Explanation] = st.session_state.setdefault("explained", {})
     key = _key(question, swing, solves)
     if key not in known:
         asked_for = st.button(
             "Work it out",
-            type="primary",
             help="Answers the question again and again, each time with one number changed.",
         )
         if asked_for:

@@ -94,7 +94,7 @@ def _in_one_line(found: Solving, rung: Rung) -> str:
     if level is None:
         return f"{line}Point estimates from {queries:,} queries: nothing is promised."
     return (
-        f"{line}Promised with {level:.0%} confidence, from {queries:,} queries: at least "
+        f"{line}Promised with {100 * level:g} % confidence, from {queries:,} queries: at least "
         f"{promised.accuracy:.1%}, for at most {number(promised.cost_usd_per_request, 1000)} USD."
     )
 

@@ -12,7 +12,7 @@ from app.figures import OBJECTIVES, basis, behind, number, p95_words, prose, win
 from app.pages.what_if_allocation import draw_allocation
 from app.pages.what_if_frontier import draw_frontier
 from planner.explaining import words
-from planner.explaining.plain import currency, limit_sentence
+from planner.explaining.plain import limit_sentence
 from planner.limit_names import OVERALL, SPEND
 from planner.spec import Objective
 from policies.report_layout import code
@@ -53,7 +53,9 @@ def _figures(question: Asked, rung: Rung) -> None:
     """What the plan is expected to do, and what it promises."""
     found = question.found
     level = found.question.spec.level
-    word = f"promised with {level:.0%} confidence" if level else "a point estimate, no promise"
+    word = (
+        f"promised with {100 * level:g} % confidence" if level else "a point estimate, no promise"
+    )
     expected, promised = rung.expected, rung.promised
     rests = behind(found, rung)
     spend, accuracy, tail, more = st.columns(4)
@@ -98,7 +100,9 @@ def _next(found: Solving, rung: Rung) -> tuple[str, str]:
         return "The next dollar buys", f"{words.number(price)} correct" if price else "nothing more"
     if objective is Objective.MAXIMIZE_VALUE:
         return "The next dollar brings", f"{words.number(price)} USD" if price else "nothing more"
-    unit = currency(objective, None)
+    if OVERALL not in rung.limits:
+        return "The next point costs", "no floor asked"
+    unit = words.currency(objective)
     point = unit.factor * abs(prices.get(OVERALL, 0.0)) / 100
     return "The next point costs", f"{words.number(point)} USD" if point else "nothing"
 
@@ -147,7 +151,7 @@ def _take_away(view: View, *, has_plan: bool) -> None:
     """The view as a command, and as the files that it writes."""
     st.subheader("Take it away")
     st.caption("This command answers what this page shows; the address of the page shares it.")
-    st.code(view.command("plan"), language="shell")
+    st.code(view.command("plan"), language=None, wrap_lines=True)
     if not has_plan:
         return
     plan, policy = st.columns(2)

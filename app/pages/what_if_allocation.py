@@ -11,11 +11,11 @@ from app.charts.allocation import (
     Shares,
     allocation_flow,
     allocation_heatmap,
-    flow_height,
     grouped,
     traffic_of,
 )
 from app.charts.palette import strategy_colours
+from app.charts.sankey import sankey_height
 
 if TYPE_CHECKING:
     from app.solving import Solving
@@ -45,7 +45,7 @@ def draw_allocation(found: Solving, rung: Rung) -> None:
     flow = allocation_flow(rung.allocation, weights, colours, ink)
     st.echarts_chart(
         flow,
-        height=flow_height(flow),
+        height=sankey_height(flow),
         key="flow",
         alt=f"Flow of traffic from classes to the strategies that answer them. {_told(traffic)}",
     )

@@ -78,7 +78,7 @@ def _wants_naive(found: Solving) -> bool:
 def _legend(found: Solving, curve: Curve) -> str:
     """What the marks mean, and where more money stops paying."""
     level = found.question.spec.level
-    sure = f"with {level:.0%} confidence" if level else "as point estimates"
+    sure = f"with {100 * level:g} % confidence" if level else "as point estimates"
     text = (
         f"Marks on the line are plans as they are expected to turn out; the dashed curve is what "
         f"they promise {sure}. A filled circle joined to a hollow one is one strategy for "

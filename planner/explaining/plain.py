@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from planner.explaining.report import LimitFacts, Move
-from planner.explaining.words import CURRENCIES, Currency, number, promised_words
+from planner.explaining.words import Currency, currency, number, promised_words
 from planner.limit_names import (
     BY_CLASS,
     BY_GROUP,
@@ -70,14 +70,6 @@ _TITLES = {
 }
 
 
-def currency(objective: Objective, traffic: Traffic | None) -> Currency:
-    """What an objective is counted in, dollars also in a window of traffic."""
-    found = replace(CURRENCIES[objective], traffic=traffic)
-    if objective is Objective.MAXIMIZE_ACCURACY:
-        return replace(found, unit="points of overall accuracy")
-    return found
-
-
 def limit_sentence(
     facts: LimitFacts,
     objective: Objective,
@@ -93,6 +85,8 @@ def limit_sentence(
         named: How names that others wrote are shown.
     """
     name, unit = title(facts.name, named), currency(objective, traffic)
+    if objective is Objective.MAXIMIZE_ACCURACY:
+        unit = replace(unit, unit="points of overall accuracy")
     if facts.looser is None or (facts.looser.worth or 0.0) <= 0:
         return _with_room(facts, name)
     if is_share(facts.name):

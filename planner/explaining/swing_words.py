@@ -27,7 +27,7 @@ def side_words(side: Side | None, explained: Explanation) -> str:
         return f"no plan{by}"
     if not side.worth:
         return "changes nothing"
-    unit = currency(explained)
+    unit = currency(explained.objective, explained.traffic)
     verb = unit.better if side.worth > 0 else unit.worse
     return f"{verb} {number(abs(side.worth) * unit.factor)}{by}"
 
@@ -59,7 +59,7 @@ def unswung_words(explained: Explanation) -> str:
 def objective_words(explained: Explanation) -> str:
     """What the objective is, with its unit as `words.currency` counts it."""
     if explained.objective is not Objective.MAXIMIZE_ACCURACY:
-        return currency(explained).unit
+        return currency(explained.objective, explained.traffic).unit
     return "accuracy, %" if explained.confidence is None else "accuracy less doubt, %"
 
 

@@ -72,9 +72,9 @@ CURRENCIES = {
 }
 
 
-def currency(explained: Explanation) -> Currency:
-    """What a plan's objective is counted in."""
-    return replace(CURRENCIES[explained.objective], traffic=explained.traffic)
+def currency(objective: Objective, traffic: Traffic | None = None) -> Currency:
+    """What an objective is counted in, dollars also in a window of traffic."""
+    return replace(CURRENCIES[objective], traffic=traffic)
 
 
 def number(value: float) -> str:
@@ -97,9 +97,10 @@ def limit_words(facts: LimitFacts, explained: Explanation) -> str:
                 "better than asked"
             )
         return f"{facts.name} does not bind: loosening it changes nothing"
+    unit = currency(explained.objective, explained.traffic)
     if is_share(facts.name):
-        return _points(facts, currency(explained))
-    moves = (_moved(facts, move, currency(explained)) for move in (facts.looser, facts.tighter))
+        return _points(facts, unit)
+    moves = (_moved(facts, move, unit) for move in (facts.looser, facts.tighter))
     return f"{facts.name} binds: {'; '.join(text for text in moves if text)}"
 
 

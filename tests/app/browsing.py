@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -114,6 +115,22 @@ def drag_to(page: Page, label: str, part: float) -> None:
     assert line
     assert dot
     page.mouse.click(line["x"] + part * line["width"], dot["y"] + dot["height"] / 2)
+
+
+def marks(page: Page) -> Locator:
+    """Points of the frontier, cheapest first."""
+    return page.locator("path[aria-label*='click to adopt']")
+
+
+def told(mark: Locator) -> tuple[float, float]:
+    """What a mark says: USD per 1,000 requests, and accuracy in per cent."""
+    found = re.match(r"USD per 1,000 requests: ([\d.]+); accuracy, %: ([\d.]+);", _label(mark))
+    assert found
+    return float(found[1]), float(found[2])
+
+
+def _label(mark: Locator) -> str:
+    return mark.get_attribute("aria-label") or ""
 
 
 def command(page: Page) -> str:

@@ -295,6 +295,15 @@ def test_a_newcomer_sees_an_example_which_is_gone_with_the_process(tmp_path: Pat
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_no_file_of_the_folder_that_it_is_started_in_is_run(tmp_path: Path) -> None:
+    """It may be anybody's, and an innocent `random.py` would stand in for Python's own."""
+    (tmp_path / "work").mkdir()
+    for name in ("random", "streamlit", "app", "profiles"):
+        (tmp_path / f"work/{name}.py").write_text("raise SystemExit('this was run')\n")
+    with running(tmp_path) as app:
+        assert b"workload `demo`" in visit(app, "", base="")
+
+
 def test_variables_name_what_is_opened_too(folder: Path, tmp_path: Path) -> None:
     files = folder / "files"
     named = {

@@ -19,7 +19,7 @@ from app.kept_scenarios import ADDRESS, LONGEST_ADDRESS
 from app.opened import SPEC, STORE
 from app.scenarios import MOST, Scenario, address_text, file_text, parse_scenarios
 from profiles.importing.importers import import_file
-from profiles.observation import Evidence
+from profiles.observation import Evidence, Observation
 from profiles.store.store import Store
 
 CHEAPER = Scenario.of("cheaper", ("limits.spend={usd_per_request: 0.003}",))
@@ -364,3 +364,24 @@ def test_a_part_of_a_bar_has_the_number_of_its_strategy() -> None:
     assert number["mark"]["color"] == "white"
     assert [value["number"] for value in spec["data"]["values"]] == [1, 2, 1, 2]
     assert spec["layer"][0]["encoding"]["x"]["stack"] == "zero"
+
+
+def test_a_changed_price_card_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        Observation("w", f"q{index}", "m/single", 0, 1.0, tokens_in=100, tokens_out=50)
+        for index in range(300)
+    ]
+    with Store.open(tmp_path / "store.duckdb") as store:
+        store.add(rows)
+    spec, card = tmp_path / "spec.yaml", tmp_path / "card.yaml"
+    spec.write_text('format_version: "1.0"\nworkload: w\nprices: card.yaml\n')
+    card.write_text("as_of: 2024-01-01\nmodels: {m: {input: 10, output: 20}}\n")
+    monkeypatch.setenv(SPEC, str(spec))
+    monkeypatch.setenv(STORE, str(tmp_path / "store.duckdb"))
+    page = opened(WRITTEN, Scenario.of("rough", ("confidence=0.8",)))
+    assert {one.value for one in page.metric if one.label.startswith("USD")} == {"2"}
+    card.write_text("as_of: 2024-01-01\nmodels: {m: {input: 20, output: 40}}\n")
+    page.run()
+    assert {one.value for one in page.metric if one.label.startswith("USD")} == {"4"}

@@ -379,6 +379,18 @@ def test_many_rows_are_counted_where_they_are_not_drawn() -> None:
     assert page.caption[0].value == "5 more rows: `count` prints them."
 
 
+def test_a_file_with_very_many_flows_is_not_drawn(
+    page: AppTest, last_week: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 MiB can hold millions; counting them is as cheap as reading the file."""
+    monkeypatch.setattr("app.moved_traffic.MOST_FLOWS", 1)
+    monkeypatch.setattr("app.moved_traffic.flows", None)
+    choose(page, "new_policy", DROPPED)
+    drop(page, "new_file", policy_text(last_week).encode())
+    choose(page, "old_policy", THIS_VIEW)
+    assert "too many to draw" in page.info[0].value
+
+
 @given(
     st.integers(1, 4).flatmap(
         lambda width: st.lists(

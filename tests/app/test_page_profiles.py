@@ -573,3 +573,20 @@ def test_a_store_that_grew_is_read_again(tmp_path: Path, monkeypatch: Patch) -> 
         store.add_aggregates([Aggregate("traffic", "all", "m/vote(n=3)", 50, 0.6)])
     page.run()
     assert "**2 cells**" in page.markdown[0].value
+
+
+def test_an_address_that_names_no_section_shows_the_first() -> None:
+    found = AppTest.from_function(script, default_timeout=60)
+    found.query_params["profiles_section"] = ""
+    found.run()
+    assert not found.exception
+    assert found.text_input(key="strategies_holding")
+
+
+@pytest.mark.parametrize("days", ["99999999999999999999", "nan", "-1"])
+def test_an_age_that_is_none_is_left_out(days: str) -> None:
+    found = AppTest.from_function(script, default_timeout=60)
+    found.query_params["stale_after"] = days
+    found.run()
+    assert not found.exception
+    assert "--stale-after" not in found.code[-1].value

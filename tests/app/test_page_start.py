@@ -109,7 +109,7 @@ def test_the_plan_in_one_line_is_the_commands(
     promised = rung["promised"]["accuracy"]
     text = said(page)
     assert f"**Accuracy {accuracy:.1%} for {usd:.4g} USD per 1,000 requests.**" in text
-    assert "with 95% confidence, from 600 queries" in text
+    assert "with 95 % confidence, from 600 queries" in text
     assert f"at least {promised:.1%}, for at most " in text
 
 

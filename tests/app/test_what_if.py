@@ -216,7 +216,7 @@ def test_every_figure_says_what_is_promised_and_what_it_rests_on(page: AppTest) 
     text = said(page)
     assert f"accuracy at least {promised['accuracy']:.1%}" in text
     assert f"at most {1000 * promised['cost_usd_per_request']:.4g} USD per 1,000 requests" in text
-    assert "Promised with 95% confidence" in text
+    assert "Promised with 95 % confidence" in text
     assert "Evidence: simulated" in text
     assert "dollars as recorded with the answers" in text
     assert all("the thinnest has 200 queries" in one.help for one in page.metric[:3])
@@ -347,7 +347,7 @@ def test_many_classes_and_strategies_are_drawn_as_few() -> None:
     assert {link["source"] for link in links} | {link["target"] for link in links} == {
         node["name"] for node in nodes
     }
-    assert any("other strategies" in node["label"]["formatter"] for node in nodes)
+    assert any("other strategies" in node["name"] for node in nodes)
     drawn = grouped(list(traffic_of(shares, weights)), MOST_STRATEGIES, "strategies")
     assert len(set(drawn.values())) == MOST_STRATEGIES
     assert list(drawn.values()).count("81 other strategies") == 81
@@ -497,3 +497,25 @@ def test_a_changed_spec_is_read_again(asking: Callable[[str], AppTest]) -> None:
 def test_a_setting_that_a_slider_overrules_is_told(page: AppTest) -> None:
     page.text_area(key="set").set_value("limits.accuracy.overall=0.3").run()
     assert "has the last word" in said(page)
+
+
+def test_a_budget_of_another_question_moves_to_the_nearest_end(page: AppTest) -> None:
+    highest = page.slider(key="budget").max
+    page.slider(key="budget").set_value(highest).run()
+    page.text_area(key="set").set_value("strategies=[small/single]").run()
+    assert not page.exception
+    budget = page.slider(key="budget")
+    assert budget.max < highest
+    assert budget.value == budget.max
+
+
+def test_confidence_is_not_rounded_up_to_certainty(asking: Callable[[str], AppTest]) -> None:
+    page = asking("confidence: 0.9995\n")
+    assert "Promised with 99.95 % confidence" in " ".join(one.value for one in page.caption)
+    assert "100%" not in page.metric[0].help
+
+
+def test_without_a_floor_the_next_point_has_no_price(asking: Callable[[str], AppTest]) -> None:
+    page = asking("limits: {spend: {usd_per_request: 0.004}}\n")
+    assert page.metric[3].label == "The next point costs"
+    assert page.metric[3].value == "no floor asked"

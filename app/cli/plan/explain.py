@@ -140,7 +140,7 @@ def _swings(found: Explanation, write: Written, item: str) -> Iterator[str]:
     if rows:
         yield write(rows, ("one number", f"{by} less", f"{by} more", "flips the plan at"))
         yield ""
-        yield f"{item}counted in {currency(found).unit}"
+        yield f"{item}counted in {currency(found.objective).unit}"
     more = len(mattering) - len(rows)
     if more:
         yield f"{item}{more} more matter less; JSON has them"

@@ -10,6 +10,7 @@ import click
 
 from app.cli.options import (
     FILE,
+    FiniteRange,
     emit_json,
     emit_text,
     format_option,
@@ -24,6 +25,9 @@ from profiles.visible import escaped
 if TYPE_CHECKING:
     from profiles.aggregate import Aggregate
 
+MOST_DAYS = 36_500.0
+"""Older than which no row has to be to count as stale."""
+
 
 @click.command("show")
 @store_option
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--coverage", is_flag=True, help="What each class and strategy rests on, as a grid.")
 @click.option(
     "--stale-after",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(0, MOST_DAYS),
     metavar="DAYS",
     help="Cells whose newest row is older count as stale; without it none does.",
 )
