@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from app.cli.ledger.amounts import amount_text, unit_text
+from app.cli.ledger.amounts import in_whole_units, unit_text
 from app.cli.ledger.standings import Standing, moment
 from app.cli.options import share
+from runtime.ledger import Unit
 from runtime.ledger.outlook import Outlook
 
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -28,7 +29,7 @@ def in_words(one: Standing, now_s: float) -> str:
             f"{lasting(ends_s - found.runs_out_s)} before the window ends."
         )
     if found.left_at_end is not None and ends_s is not None:
-        left = f"{amount_text(found.left_at_end, one.unit)} {unit_text(one.unit)}"
+        left = f"about {_roughly(found.left_at_end, one.unit)} {unit_text(one.unit)}"
         return (
             f"{_pace(one, now_s)} it never runs out within this window: {left} will be left "
             f"when that ends on {when(ends_s)}."
@@ -61,8 +62,21 @@ def _pace(one: Standing, now_s: float) -> str:
     elapsed_s = now_s - one.epoch
     return (
         f"At the pace of the last {lasting(elapsed_s)} ({share(elapsed_s / length_s)} of the "
-        f"window, {one.requests:,} requests)"
+        f"window, {counted(one.requests, 'request')})"
     )
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, e.g. ``1 request``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _roughly(amount: int, unit: Unit | None) -> str:
+    """A guess, to the digits that it deserves."""
+    value = in_whole_units(amount, unit)
+    if value == amount:
+        return f"{amount:,}"
+    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
 
 
 def _until(one: Standing) -> str:

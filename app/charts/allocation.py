@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
+from app.charts.names import labels_expression
 from app.charts.palette import USD_PER_1000
 from app.charts.sankey import GREY, sankey
 
@@ -71,7 +72,9 @@ def allocation_heatmap(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
             "strategy:N",
             title=None,
             sort=strategies,
-            axis=alt.Axis(labelLimit=170, labelOverlap=False),
+            axis=alt.Axis(
+                labelLimit=300, labelOverlap=False, labelExpr=labels_expression(strategies)
+            ),
         ),
     )
     cells = base.mark_rect(stroke=GREY, strokeOpacity=0.3).encode(

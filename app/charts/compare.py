@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from app.charts.names import short_names
 from app.charts.palette import CURRENT, EXPECTED, PROMISED, SINGLE, USD_PER_1000
 
 _SHAPES = ("circle", "square", "diamond", "triangle-up")
@@ -66,7 +67,8 @@ def shares_chart(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) 
         colours: Of every strategy in the rows.
     """
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
-    keys = {text: f"{number} {text}" for number, text in enumerate(strategies, 1)}
+    short = short_names(strategies)
+    keys = {text: f"{number} {short[text]}" for number, text in enumerate(strategies, 1)}
     values = [
         {
             **row,

@@ -9,6 +9,8 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
+from app.charts.names import labels_expression
+
 CELL = "cell"
 """The selection of a chart: class and strategy of the cell that was clicked."""
 
@@ -71,7 +73,9 @@ def coverage_heatmap(
             "strategy:N",
             title=None,
             sort=list(strategies),
-            axis=alt.Axis(labelLimit=_LABEL, labelOverlap=False),
+            axis=alt.Axis(
+                labelLimit=_LABEL, labelOverlap=False, labelExpr=labels_expression(strategies)
+            ),
         ),
         tooltip=[
             alt.Tooltip("strategy:N"),

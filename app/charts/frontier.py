@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import altair as alt
 
+from app.charts.names import short_names
 from app.charts.palette import CURRENT, EXPECTED, NAIVE, PROMISED, SINGLE, USD_PER_1000
 from profiles.visible import escaped
 
@@ -163,7 +164,10 @@ def _knots(points: Sequence[Mapping[str, Any]], axes: _Axes) -> alt.Chart:
 
 def _alone(singles: Sequence[Mapping[str, Any]], axes: _Axes) -> list[alt.Chart]:
     """One strategy for everything: expected filled, promised hollow and joined to it."""
-    rows = [{**_figures(row), "name": _short(row["name"]), "all": row["name"]} for row in singles]
+    short = short_names(row["name"] for row in singles)
+    rows = [
+        {**_figures(row), "name": _cut(short[row["name"]]), "all": row["name"]} for row in singles
+    ]
     certain = [row for row in rows if "promised" in row]
     joined = (
         alt.Chart(alt.Data(values=certain))
@@ -214,6 +218,6 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _short(text: str) -> str:
+def _cut(text: str) -> str:
     text = escaped(text)
     return text if len(text) <= _NAMED else f"{text[: _NAMED - 1]}…"

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from app.charts.names import short_names
 from policies.figures_in_words import per_cent
 from profiles.visible import quoted
 
@@ -77,8 +78,11 @@ def _labels(bands: Mapping[Pair, float], side: int, ends: Mapping[str, str]) -> 
     for pair, share in bands.items():
         shares[pair[side]] += share
     arrow = ("", "→ ")[side]
+    short = short_names(ends)
     return {
-        name: f"{arrow}{per_cent(shares[name])} {quoted(name)}" for name in ends if name in shares
+        name: f"{arrow}{per_cent(shares[name])} {quoted(short[name])}"
+        for name in ends
+        if name in shares
     }
 
 

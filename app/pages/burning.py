@@ -10,7 +10,7 @@ from app.charts.burn_down import EVEN, SO_FAR, burn_down_chart
 from app.cli.ledger.amounts import amount_text, in_whole_units, unit_text
 from app.cli.ledger.standings import LEASE_HEAD, Standing, lease_row, runs_out, telling_leases
 from app.cli.options import share
-from app.outlook_words import in_words, lasting
+from app.outlook_words import counted, in_words, lasting
 from app.watching import Reading, Watch
 from profiles.visible import quoted
 
@@ -127,7 +127,7 @@ def _chart(one: Standing, watch: Watch, reading: Reading) -> None:
         f"{amount_text(one.held, one.unit)} are held. {in_words(one, reading.now_s)}",
     )
     st.caption(
-        f"{len(points):,} readings since this app first looked. Amounts are counted, not "
+        f"{counted(len(points), 'reading')} since this app first looked. Amounts are counted, not "
         "estimated, so they have no interval; dollars are those that gateways charged at the "
         "prices of their policies. *Pace so far* is a straight line: it knows of no nights and no "
         "crowds, and of what is held it expects nothing."
