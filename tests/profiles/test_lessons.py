@@ -118,7 +118,7 @@ def test_the_only_sample_of_a_query_comes_back_to_the_bit() -> None:
     assert found.costs[:, 0].tolist() == [cost for _, cost in values]
 
 
-@pytest.mark.parametrize("cost", [None, 0.0, 1e300, 1e-60])
+@pytest.mark.parametrize("cost", [None, 0.0, 1e9, 1e-60])
 def test_any_cost_is_kept_and_an_unrecorded_one_is_unknown(cost: float | None) -> None:
     found = lessons_of([Query("q", "p")], [observation("q", cost_usd=cost)])
     np.testing.assert_array_equal(found.costs, [[np.nan if cost is None else cost]])
