@@ -72,6 +72,8 @@ def test_a_browser_shows_them_as_they_are(browser: Browser, tmp_path: Path) -> N
         expect(alerts).to_have_count(len(HOSTILE), timeout=SHOWN_MS)
         for text, alert in zip(HOSTILE, alerts.all(), strict=True):
             shown = alert.get_by_test_id("stMarkdownContainer")
+            expect(shown).not_to_be_empty(timeout=SHOWN_MS)
+            expect(shown).to_have_text(text, use_inner_text=True, timeout=SHOWN_MS)
             assert shown.inner_text() == text
             assert shown.locator("a, img, ol, ul, h1, b, span, em, strong, del").count() == 0
     finally:
