@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from browsing import serving
 from playwright.sync_api import expect, sync_playwright
 
 from runtime.ledger.store import Exchange, Truth, open_store
@@ -47,29 +44,10 @@ def ledger(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def address(ledger: str) -> Iterator[str]:
+def address(ledger: str, tmp_path: Path) -> Iterator[str]:
     """An app that was opened with that ledger."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = str(Path(sys.executable).parent / "inferbudget")
-    process = subprocess.Popen(
-        [command, "app", "--ledger", ledger, "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    found = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{found}/_stcore/health").close()  # noqa: S310
-                break
-            except OSError:
-                time.sleep(0.1)
+    with serving(tmp_path, "--ledger", ledger) as found:
         yield found
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
 
 
 def test_when_the_money_runs_out_is_seen_and_follows_the_store(

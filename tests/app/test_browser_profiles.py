@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browsing import serving
 from playwright.sync_api import expect, sync_playwright
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def address(opened_store: tuple[Path, Path]) -> Iterator[str]:
+def address(opened_store: tuple[Path, Path], tmp_path: Path) -> Iterator[str]:
     spec, store = opened_store
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = str(Path(sys.executable).parent / "inferbudget")
-    process = subprocess.Popen(
-        [command, "app", str(spec), "--profiles", str(store), "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    found = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{found}/_stcore/health").close()  # noqa: S310
-                break
-            except OSError:
-                time.sleep(0.1)
+    with serving(tmp_path, str(spec), "--profiles", str(store)) as found:
         yield found
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
 
 
 def test_a_click_on_a_cell_shows_its_figures(address: str, chromium: str) -> None:
