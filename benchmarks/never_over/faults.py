@@ -17,6 +17,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from benchmarks.never_over.processes import Clock, Gateways, Server
+from benchmarks.never_over.watch import Watch
 
 REPLICA_FAULTS = ("kill", "stop", "drain")
 REDIS_FAULTS = ("redis-restart", "redis-kill", "redis-cut", "redis-stop")
@@ -34,6 +35,7 @@ class Harm:
     Attributes:
         gateways: That it is done to.
         server: The store's, None where it is a file or none.
+        watch: Of the store; is told when a server hears its replicas.
         kinds: What may happen.
         ttl_s: How long leases live.
         chance: Draws.
@@ -46,6 +48,7 @@ class Harm:
 
     gateways: Gateways
     server: Server | None
+    watch: Watch | None
     kinds: tuple[str, ...]
     ttl_s: float
     chance: random.Random
@@ -147,6 +150,7 @@ class Harm:
                 await asyncio.sleep(self.chance.uniform(0.5, 4.0))
                 server.send(signal.SIGCONT)
                 return
+            self._hears_until(math.inf)
             number = signal.SIGTERM if kind == "redis-restart" else signal.SIGKILL
             await asyncio.to_thread(server.end, number)
             if kind == "redis-cut":
@@ -154,9 +158,14 @@ class Harm:
                 self.events.append((round(time.monotonic() - self._began_s, 2), f"lost {lost} B"))
             await asyncio.sleep(self.chance.random())
             await asyncio.to_thread(server.start)
+            self._hears_until(time.monotonic() + self.ttl_s)
         finally:
             self._server_busy = False
             self._apart_until_s = time.monotonic() + self.ttl_s
+
+    def _hears_until(self, until_s: float) -> None:
+        if self.watch is not None:
+            self.watch.hears_until_s = until_s
 
     async def _apart(self) -> None:
         """Until all gateways live, and have lived for longer than a power cut takes back.

@@ -69,7 +69,7 @@ def _watched(watch: Watch, found: checks.Found) -> dict[str, Any]:
     if watch.broken:
         found.broken[kind] = watch.broken
     polls = {"answered": watch.polls, "failed": watch.failures}
-    return {"polls": polls, "course": watch.course}
+    return {"polls": polls, "above_while_heard": watch.unheard, "course": watch.course}
 
 
 def _audit(run: Run, watch: Watch, found: checks.Found) -> dict[str, Any]:

@@ -214,9 +214,12 @@ class Run:
     async def _loaded(self, gateways: Gateways, url: str | None) -> None:
         arm = self.arm
         chance = random.Random(f"{self.seed} {arm.name}")
+        if url is not None:
+            self.watch = Watch(url)
         self.harm = Harm(
             gateways,
             self.server,
+            self.watch,
             arm.harm,
             TTL_S,
             chance,
@@ -226,8 +229,7 @@ class Run:
             offset_s=_HOST_START - time.time(),
         )
         tasks = [asyncio.create_task(self.harm.run())]
-        if url is not None:
-            self.watch = Watch(url)
+        if self.watch is not None:
             tasks.append(asyncio.create_task(self.watch.run()))
         if arm.wiped:
             tasks.append(asyncio.create_task(self._wipe(gateways)))

@@ -25,6 +25,9 @@ class Watch:
         failures: That were not.
         compared: Epochs compared.
         broken: Where the invariant did not hold.
+        unheard: Where it did not while a server that had restarted heard its replicas: one had told
+            what it leased, another not yet what it gave back. Nothing is granted meanwhile.
+        hears_until_s: Monotonic time until which it hears them.
         log: Of the store.
         kept: Epochs that the store still knew at the end.
         course: Of the global budget: seconds, spent and held, as shares of it.
@@ -36,6 +39,8 @@ class Watch:
     failures: int = 0
     compared: int = 0
     broken: list[str] = field(default_factory=list)
+    unheard: list[str] = field(default_factory=list)
+    hears_until_s: float = 0.0
     log: tuple[LogEntry, ...] = ()
     kept: set[tuple[str, int]] = field(default_factory=set)
     course: list[tuple[float, float, float]] = field(default_factory=list)
@@ -67,7 +72,8 @@ class Watch:
                 self.course.append((round(at_s, 1), round(spent, 5), round(held, 5)))
             above = record.spent + record.held - record.limit - record.carried
             if above > 0:
-                self.broken.append(
+                hears = time.monotonic() < self.hears_until_s
+                (self.unheard if hears else self.broken).append(
                     f"{time.time():.2f} {record.account} {record.epoch}: {record.spent} + "
                     f"{record.held} > {record.limit} + {record.carried}"
                 )

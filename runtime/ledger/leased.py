@@ -221,7 +221,7 @@ class LeasedLedger(Ledger):
             raise self._refusal(asked)
         now_s = time.monotonic()
         done: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(demand, now_s + self._patience_s * patient, done))
+        self._waiting.append(Waiting(asked, now_s + self._patience_s * patient, done))
         self._wake.set()
         try:
             return await done
@@ -299,10 +299,9 @@ class LeasedLedger(Ledger):
     def _needs(self) -> dict[tuple[str, int], Need]:
         """What the requests that wait need, by account."""
         found: dict[tuple[str, int], Need] = {}
-        now_s = self._clock()
         for waiting in self._waiting:
             waiting.asked = True
-            for account, amount in self._asked(waiting.demand, now_s).lines:
+            for account, amount in waiting.asks.lines:
                 if isinstance(account, LeasedAccount) and amount:
                     self._live[account.key] = account
                     need = found.setdefault(account.key, Need(amount))
@@ -389,7 +388,7 @@ class LeasedLedger(Ledger):
             if waiting.done.done():
                 continue
             try:
-                asked = self._asked(waiting.demand, self._clock())
+                asked = waiting.asks = self._asked(waiting.asks.demand, self._clock())
             except InputError as error:  # a passing scope has gone meanwhile
                 waiting.done.set_exception(error)
                 continue

@@ -6,14 +6,21 @@ import asyncio
 from dataclasses import dataclass
 
 from runtime.ledger.holds import Hold
-from runtime.ledger.ledger import Asked, Demand
+from runtime.ledger.ledger import Asked
 
 
 @dataclass(slots=True)
 class Waiting:
-    """A request that waits for room; `asked` once the store was asked for it."""
+    """A request that waits for room.
 
-    demand: Demand
+    Attributes:
+        asks: Its demand, on the accounts of the moment when it was looked at last.
+        until_s: How long it waits for what others may give back; monotonic.
+        done: Gets its hold.
+        asked: Whether the store was asked for it.
+    """
+
+    asks: Asked
     until_s: float
     done: asyncio.Future[Hold]
     asked: bool = False
@@ -48,9 +55,10 @@ def never_fits(asked: Asked) -> bool:
 def may_come(asked: Asked) -> bool:
     """Whether others hold enough that they may give back, for every account that is short."""
     for account, amount in asked.lines:
-        standing, room = account.standing(), account.room()
+        room = account.room()
         if room is None or amount <= room:
             continue
+        standing = account.standing()
         free = (standing.limit or 0) - standing.spent - account.held
         if amount > free:
             return False

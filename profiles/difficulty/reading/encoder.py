@@ -12,7 +12,7 @@ breaks it gets one text at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from profiles.difficulty.reading.encoder_loading import (
 from profiles.errors import InputError
 
 Vectors = NDArray[np.float32]
+_Feeds = Mapping[str, NDArray[np.int64]]
 
 #: Where neither the caller nor tokenizer.json sets a limit.
 MAX_TOKENS = 512
@@ -45,6 +46,7 @@ MAX_TOKENS = 512
 TOLERANCE = 1e-5
 
 _OUTPUT = "sentence_embedding"
+_CPU = "CPUExecutionProvider"
 _FEWEST_TOKENS = 8
 _CHARACTERS_PER_TOKEN = 32  # about 4 are usual; what lies behind the reach is not read
 _CHUNK, _BATCH, _BATCH_TOKENS = 64, 32, 8192
@@ -73,7 +75,7 @@ class Encoder:
         max_tokens: int,
         pooling: Pooling,
     ) -> None:
-        self._folder, self._session, self._tokenizer = folder, session, tokenizer
+        self._folder, self._tokenizer = folder, tokenizer
         self._inputs = [value.name for value in session.get_inputs()]
         names = [value.name for value in session.get_outputs()]
         self._output = _OUTPUT if _OUTPUT in names else names[0]
@@ -81,6 +83,7 @@ class Encoder:
         self.max_tokens = max_tokens
         self.pooling = pooling
         self.provider = str(session.get_providers()[0])
+        self._model = _model_run(session, self._output, pooling, self.provider)
         self.width, self.one_by_one = self._tried()
 
     @classmethod
@@ -186,7 +189,7 @@ class Encoder:
             mask[row, : len(text)] = 1
         fed = dict(zip(INPUTS, (ids, mask, np.zeros_like(ids)), strict=True))
         try:
-            found = self._session.run([self._output], {name: fed[name] for name in self._inputs})[0]
+            found = self._model({name: fed[name] for name in self._inputs})
         except Exception as error:  # ONNX Runtime's exceptions share no public root
             raise InputError(
                 "the encoder's model fails on a text",
@@ -194,7 +197,7 @@ class Encoder:
                 got=str(error).partition("\n")[0],
                 next_step="set a smaller max_tokens, or take the tokenizer that belongs to it",
             ) from error
-        return self._unit(self._pooled(np.asarray(found), mask))
+        return self._unit(self._pooled(found, mask))
 
     def _pooled(self, found: NDArray[Any], mask: NDArray[np.int64]) -> NDArray[np.float64]:
         rows, longest = mask.shape
@@ -234,6 +237,18 @@ class Encoder:
         alone = np.concatenate([self._run([ids]) for ids in probes])
         differs = np.abs(self._run(probes) - alone).max() > TOLERANCE
         return alone.shape[1], bool(differs)
+
+
+def _model_run(
+    session: Any, output: str, pooling: Pooling, provider: str
+) -> Callable[[_Feeds], NDArray[Any]]:
+    """What a model gives of a batch; token vectors on a GPU are pooled there."""
+    if provider == _CPU:
+        return lambda fed: np.asarray(session.run([output], fed)[0])
+    # It writes a graph with onnx, which a gateway loads for nothing else.
+    from profiles.difficulty.reading.on_device import DeviceRun  # noqa: PLC0415
+
+    return DeviceRun(session, output, pooling, "cuda")
 
 
 def open_pinned(folder: Path, facts: EncoderFacts, *, threads: int = 1) -> Encoder:
