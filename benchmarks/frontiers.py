@@ -39,7 +39,8 @@ from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.programme.margin import Array
 from planner.programme.model import OBJECTIVE_SCALE, cost_unit
-from planner.programme.session import Question, Session
+from planner.programme.question import Question
+from planner.programme.session import Session
 from planner.spec import Spec
 from profiles.difficulty.grid import STEPS_PER_POINT, on_grid
 from profiles.difficulty.predicting.predictor import Predictions

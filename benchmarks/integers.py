@@ -43,7 +43,7 @@ from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.programme.margin import Margin
 from planner.programme.model import Programme
-from planner.programme.session import Question
+from planner.programme.question import Question
 from planner.spec import Spec
 from profiles.errors import UnprovenError
 

@@ -155,7 +155,8 @@ def session(given: Tables, whole: int | None = None) -> Solve:
     from planner.limit_names import LATENCY, SPEND  # noqa: PLC0415 - peers have no planner
     from planner.limits import LimitSet  # noqa: PLC0415
     from planner.programme.model import OBJECTIVE_SCALE, cost_unit  # noqa: PLC0415
-    from planner.programme.session import Question, Session  # noqa: PLC0415
+    from planner.programme.question import Question  # noqa: PLC0415
+    from planner.programme.session import Session  # noqa: PLC0415
 
     planner = _planner(given)
     numbers = planner.estimates

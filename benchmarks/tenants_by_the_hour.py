@@ -224,7 +224,8 @@ def session(day: Day) -> Callable[[], Solve]:
     from planner.limit_names import OVERALL, SPEND, of_tenant  # noqa: PLC0415 - as above
     from planner.planner import Planner  # noqa: PLC0415
     from planner.programme.model import OBJECTIVE_SCALE, cost_unit  # noqa: PLC0415
-    from planner.programme.session import Question, Session  # noqa: PLC0415
+    from planner.programme.question import Question  # noqa: PLC0415
+    from planner.programme.session import Session  # noqa: PLC0415
 
     profile, spec = question(day, confidence="none")
     floors = {

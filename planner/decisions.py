@@ -8,7 +8,8 @@ its own on first use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,7 +32,12 @@ from profiles.profile import Profile
 ABSOLUTE = "doubt"
 """Name of the margin of the accuracy itself."""
 
+MOST_KEPT = 8
+"""Warm solvers that are kept; one answer asks four at most."""
+
 _Key = tuple[tuple[str, int], ...]
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 class Decisions:
@@ -71,7 +77,8 @@ class Decisions:
         self._limits = LimitSet.of(spec)
         self._limit_rows = LimitRows(self.accounts, spec, self.unit, self.spending.margin)
         self._rows_of: dict[_Key, tuple[LimitRow, ...]] = {}
-        self._sessions: dict[_Key, Session | ShapedSession] = {}
+        self._programmes: dict[_Key, Programme] = {}
+        self._sessions: dict[tuple[_Key, str | None], Session | ShapedSession] = {}
 
     def rows(self, limits: LimitSet) -> tuple[LimitRow, ...]:
         """Every row that a question with these limits can set; latency rows at their seconds.
@@ -116,17 +123,22 @@ class Decisions:
         """A margin over the measured columns, of decisions."""
         return margin if self.segments is None else self.segments.margin_about_all(margin)
 
-    def session(self, limits: LimitSet) -> Session | ShapedSession:
-        """The warm solver for questions with these limits."""
+    def session(self, limits: LimitSet, doubt: str | None = None) -> Session | ShapedSession:
+        """The warm solver for questions with these limits that lower accuracy by this doubt.
+
+        Each doubt has one of its own: a solver that changes between them starts from afar again.
+        """
         rows = self.rows(limits)
         key = next(key for key, own in self._rows_of.items() if own is rows)
-        if key not in self._sessions:
-            margins = {row.name: row.margin for row in rows if row.margin is not None}
-            margins[ABSOLUTE] = self.about_all(self.accounts.accuracy_margin)
-            columns = self.decided.columns
-            session = Session(self.programme(limits), margins, columns)
-            self._sessions[key] = self._shaped(session, margins)
-        return self._sessions[key]
+        return _kept(self._sessions, (key, doubt), lambda: self._session(key, rows, limits))
+
+    def _session(
+        self, key: _Key, rows: tuple[LimitRow, ...], limits: LimitSet
+    ) -> Session | ShapedSession:
+        margins = {row.name: row.margin for row in rows if row.margin is not None}
+        margins[ABSOLUTE] = self.about_all(self.accounts.accuracy_margin)
+        programme = _kept(self._programmes, key, lambda: self.programme(limits))
+        return self._shaped(Session(programme, margins, self.decided.columns), margins)
 
     def _shaped(self, session: Session, margins: dict[str, Margin]) -> Session | ShapedSession:
         if self._spec.allocation is None:
@@ -186,3 +198,12 @@ class Decisions:
     def unit_of(self, limit: str, limits: LimitSet) -> float:
         """People's units that one unit of a limit's rows stands for."""
         return next(row.unit for row in self.rows(limits) if row.limit == limit)
+
+
+def _kept(known: dict[_K, _V], key: _K, make: Callable[[], _V]) -> _V:
+    """What is known under a key, else what is made; of what was asked last a few are kept."""
+    found = known.pop(key) if key in known else make()
+    known[key] = found
+    if len(known) > MOST_KEPT:
+        del known[next(iter(known))]
+    return found

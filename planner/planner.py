@@ -18,7 +18,7 @@ from planner.plan import Rung
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array
 from planner.programme.model import OBJECTIVE_SCALE, Programme
-from planner.programme.session import Question, Solution
+from planner.programme.question import Question, Solution
 from planner.rivals import Rivals
 from planner.rungs import ROUNDED, Answer, rung_of
 from planner.spec import Objective, Spec
@@ -185,8 +185,7 @@ class Planner:
             return self._cheapest_correct(question, limits)
         variants = self._variants(question, limits)
         if len(variants) > 1:
-            session = self._decisions.session(limits)
-            first = [session.solve(replace(variant, then=None)).value for variant in variants]
+            first = [self._first_of(variant, limits) for variant in variants]
             variants = [variants[int(np.argmin(first))]]
         best = self._solved(variants[0], limits)
         x = self._tidied(best, limits)
@@ -308,7 +307,13 @@ class Planner:
         )
 
     def _solved(self, question: Question, limits: LimitSet) -> Solution:
-        return self._decisions.spending.solve(self._decisions.session(limits), question)
+        session = self._decisions.session(limits, question.doubt)
+        return self._decisions.spending.solve(session, question)
+
+    def _first_of(self, question: Question, limits: LimitSet) -> float:
+        """The value without the noise of the judged requests and without a tie-break."""
+        session = self._decisions.session(limits, question.doubt)
+        return session.solve(replace(question, then=None)).value
 
     def _question(self, objective: Objective, limits: LimitSet) -> Question:
         asked = list(self._decisions.asked(limits))

@@ -60,7 +60,7 @@ class Rivals:
     def _doubt(self, limits: LimitSet, strategy: str, single: Array) -> str:
         """Name of the margin over one strategy, made known to the session."""
         d, name = self._decisions, f"doubt against {strategy}"
-        session = d.session(limits)
+        session = d.session(limits, name)
         if not session.knows(name):
             session.add_margin(name, d.about_all(d.accounts.difference_margin(single)))
         return name

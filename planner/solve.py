@@ -27,7 +27,7 @@ from planner.plan import (
     SingleStrategy,
 )
 from planner.planner import TIME_LIMIT_S, Answer, Planner
-from planner.programme.session import SOLVER
+from planner.programme.lp_solver import SOLVER
 from planner.published import not_measured_here, of_unknown_size
 from planner.spec import Objective, Spec
 from planner.thin import thin_spreads, thin_tails

@@ -18,7 +18,7 @@ from planner.estimating.bill import Bill
 from planner.estimating.segments import Segments
 from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
-from planner.programme.session import Question, Solution, Solver
+from planner.programme.question import Question, Solution, Solver
 from profiles.errors import InfeasibleError, UnprovenError
 
 MAX_CENTRES = 30

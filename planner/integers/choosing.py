@@ -27,7 +27,7 @@ from planner.integers.core import Core
 from planner.integers.problem import Problem, Shape
 from planner.programme.margin import Margin
 from planner.programme.model import Programme
-from planner.programme.session import Question
+from planner.programme.question import Question
 from profiles.errors import InfeasibleError
 
 

@@ -23,7 +23,7 @@ from scipy.sparse import csc_array, csr_array
 
 from planner.programme.margin import Array, Margin
 from planner.programme.model import Programme
-from planner.programme.session import Question
+from planner.programme.question import Question
 from planner.programme.sifting import MAX_DOUBT, TOLERANCE
 
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from planner.integers.choosing import choose
 from planner.integers.problem import Shape
+from planner.programme.lp_solver import SOLVER
 from planner.programme.margin import Margin
-from planner.programme.session import SOLVER, Question, Session, Solution
+from planner.programme.question import Question, Solution
+from planner.programme.session import Session
 from planner.spec import Allocation
 from profiles.errors import UnprovenError
 

@@ -13,19 +13,16 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
 from planner.programme.model import Programme
-from planner.programme.sifting import SOLVER, TOLERANCE, WHOLE, Sifted
+from planner.programme.question import Question, Solution
+from planner.programme.sifting import GONE, TOLERANCE, WHOLE, Sifted
 from planner.programme.split_cone import SplitCone
 from profiles.errors import InfeasibleError, UnprovenError
-
-__all__ = ["SOLVER", "Question", "Session", "Solution"]
 
 DEPTH = 1e-7
 """Cuts of a limit lie this much inside its cone: the rounds end, and they end on the safe side."""
@@ -38,74 +35,20 @@ SPLIT_AFTER = 20
 """Rounds after which a margin that is still missed is split by component; most never are."""
 
 MAX_KEPT_CUTS = 40
-"""Rows kept for the next question; with more of them, starting afresh is faster."""
+"""With more rows than this, the next question keeps those alone that the last one rested on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What one solve asks for.
-
-    Attributes:
-        objective: One of the programme's objectives.
-        limits: Bound by row name, in units of its body; rows that are not named do not bind.
-        offsets: Constant part by margin, 0 where it is not named.
-        doubt: Margin by which the accuracy objective is lowered, None for none.
-        then: Objective that decides between equally good answers.
-        free: Limit whose slack is minimised instead of the objective.
-        noise: What each share adds to the last component of the spend limit's margin, None for
-            nothing.
-        reward: Units of the objective that a unit of the accuracy objective is worth beside it.
-        support: Columns that may be used, shape (columns,); None: all.
-        least: Smallest share of each column, shape (columns,); None: 0.
-        until_s: Where on `time.monotonic` to stop; questions of one answer share it.
-    """
-
-    objective: str
-    limits: Mapping[str, float]
-    offsets: Mapping[str, Array]
-    doubt: str | None = None
-    then: str | None = None
-    free: str | None = None
-    noise: Array | None = None
-    reward: float = 0.0
-    support: NDArray[np.bool_] | None = None
-    least: Array | None = None
-    until_s: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """A proven optimum.
-
-    Attributes:
-        x: Value per column of the programme, slacks included, and the noise behind them.
-        value: The objective, minimised, in model units.
-        duals: Change of the objective per unit of each limit, model units.
-    """
-
-    x: Array
-    value: float
-    duals: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Cut:
     row: int
     margin: str
     direction: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Split:
     row: int
     cone: SplitCone
-
-
-class Solver(Protocol):
-    """Anything that answers questions about one programme."""
-
-    def solve(self, question: Question) -> Solution:
-        """Answer one question."""
 
 
 class Session:
@@ -155,10 +98,15 @@ class Session:
             InfeasibleError: No allocation keeps all limits.
             UnprovenError: Time or rounds ran out before a proof; its bound is in model units.
         """
-        self._drop_old_cuts()
         self._set_noise(question.noise)
         self._set_limits(question)
         self._set_shares(question)
+        try:
+            return self._solved(question)
+        finally:
+            self._forget_idle(question)
+
+    def _solved(self, question: Question) -> Solution:
         costs = self._costs_of(question)
         self._lp.set_costs(costs)
         x = self._converge(question)
@@ -217,13 +165,31 @@ class Session:
         else:
             self._lp.bound_row(row, low=offset if name == question.doubt else -math.inf)
 
-    def _drop_old_cuts(self) -> None:
+    def _forget_idle(self, question: Question) -> None:
+        """Where there are many rows, those that an answer did not rest on.
+
+        A margin that it did not ask for rested on nothing: its rows stay.
+        """
         if self._lp.rows - self._first_cut <= MAX_KEPT_CUTS:
             return
-        self._lp.drop(self._first_cut)
-        self._cuts.clear()
-        self._splits.clear()
-        self._noise_row = None
+        idle = self._lp.idle_rows()
+        idle[: self._first_cut] = False
+        asked = {*question.limits, question.doubt}
+        lasting = [cut.row for cut in self._cuts if cut.margin not in asked]
+        for name, split in self._splits.items():
+            lasting += [split.row, *split.cone.lasting_rows]
+            lasting += [] if name in asked else split.cone.planes
+        lasting += [] if self._noise_row is None else [self._noise_row]
+        idle[lasting] = False
+        numbers = self._lp.forget(idle)
+        for cut in self._cuts:
+            cut.row = int(numbers[cut.row])
+        self._cuts = [cut for cut in self._cuts if cut.row != GONE]
+        for split in self._splits.values():
+            split.row = int(numbers[split.row])
+            split.cone.renumber(numbers)
+        if self._noise_row is not None:
+            self._noise_row = int(numbers[self._noise_row])
 
     def _offset(self, margin: str, question: Question) -> Array:
         given = question.offsets.get(margin)

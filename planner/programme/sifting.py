@@ -27,7 +27,7 @@ from planner.programme.model import Programme
 from planner.programme.weak_duality import least_objective, usable
 from profiles.errors import InfeasibleError, UnprovenError
 
-__all__ = ["SOLVER", "TOLERANCE", "WHOLE", "Sifted"]
+__all__ = ["GONE", "SOLVER", "TOLERANCE", "WHOLE", "Sifted"]
 
 MAX_DOUBT = 1e3
 """Bound of the doubt column, far beyond any margin of a score in 0..1: no ray is unbounded."""
@@ -38,6 +38,10 @@ WHOLE = 2_000
 TAKEN = 3
 """Columns of a class that come in at once."""
 
+GONE = -1
+"""In place of the number of a row that was forgotten."""
+
+_BASIC = highspy.HighsBasisStatus.kBasic
 _FREE = (-highspy.kHighsInf, highspy.kHighsInf)
 
 
@@ -119,6 +123,44 @@ class Sifted:
         self._added.append((where, values))
         return self.rows - 1
 
+    def add_sparse_rows(self, where: NDArray[np.intp], values: Array) -> NDArray[np.intp]:
+        """The same of several rows at once, shape (rows, values in each); their numbers.
+
+        All their columns are held: shares may not be among them.
+        """
+        count, wide = where.shape
+        free = np.full(count, highspy.kHighsInf)
+        starts = wide * np.arange(count, dtype=np.int32)
+        at = self._place[where].astype(np.int32).ravel()
+        self._highs.addRows(count, -free, free, at.size, starts, at, values.ravel())
+        first = self.rows
+        self._row_bounds |= dict.fromkeys(range(first, first + count), _FREE)
+        self._added += zip(where, values, strict=True)
+        return first + np.arange(count)
+
+    def idle_rows(self) -> NDArray[np.bool_]:
+        """Of every row, whether the last optimum does not rest on it; none without an optimum."""
+        basis = self._highs.getBasis()
+        if not basis.valid:
+            return np.zeros(self.rows, dtype=np.bool_)
+        return np.array([status == _BASIC for status in basis.row_status])
+
+    def forget(self, rows: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Forget added rows, all of them idle; the number of every row from then on, or `GONE`."""
+        if rows.any():
+            basis, gone = self._highs.getBasis(), np.flatnonzero(rows).astype(np.int32)
+            self._highs.deleteRows(len(gone), gone)
+            # Without rows that it did not rest on, the last optimum is one still.
+            kept = zip(basis.row_status, rows.tolist(), strict=True)
+            basis.row_status = [status for status, is_gone in kept if not is_gone]
+            self._highs.setBasis(basis)
+        added = zip(self._added, rows[self._matrix.shape[0] :].tolist(), strict=True)
+        self._added = [row for row, is_gone in added if not is_gone]
+        numbers = np.where(rows, GONE, np.cumsum(~rows) - 1)
+        bounds = self._row_bounds.items()
+        self._row_bounds = {int(numbers[row]): b for row, b in bounds if not rows[row]}
+        return numbers
+
     def add_columns(self, count: int) -> int:
         """Columns of 0 or more that only added rows have, behind all others; the first's number."""
         first, none = len(self._held), np.zeros(count)
@@ -132,22 +174,6 @@ class Sifted:
         self._held = np.append(self._held, np.ones(count, dtype=np.bool_))
         self._costs, self._most = np.append(self._costs, none), np.append(self._most, most)
         return first
-
-    def drop(self, first_row: int) -> None:
-        """Forget this row and all that were added after it, and all added columns."""
-        rows = np.arange(first_row, self.rows, dtype=np.int32)
-        self._highs.deleteRows(len(rows), rows)
-        del self._added[first_row - self._matrix.shape[0] :]
-        for row in rows:
-            del self._row_bounds[int(row)]
-        own = self._matrix.shape[1]
-        added = np.flatnonzero(self._order >= own).astype(np.int32)
-        if len(added):
-            self._highs.deleteCols(len(added), added)
-            self._order = self._order[self._order < own]
-            self._held, self._costs = self._held[:own], self._costs[:own]
-            self._most, self._place = self._most[:own], self._place[:own]
-            self._place[self._order] = np.arange(len(self._order))
 
     def bound_row(self, row: int, low: float = _FREE[0], high: float = _FREE[1]) -> None:
         """Hold a row between two values; without them it is free."""
@@ -243,9 +269,13 @@ class Sifted:
         own, wide = self._matrix.shape
         prices: Array = costs.copy()
         prices[:wide] -= self._matrix.T @ duals[:own]
-        for (where, values), dual in zip(self._added, duals[own:], strict=True):
-            if dual:
-                prices[where] -= dual * values
+        binding = np.flatnonzero(duals[own:])
+        if len(binding):
+            rows = [self._added[row] for row in binding.tolist()]
+            where = np.concatenate([where for where, _ in rows])
+            values = np.concatenate([values for _, values in rows])
+            each = np.repeat(duals[own + binding], [len(where) for where, _ in rows])
+            prices -= np.bincount(where, each * values, len(prices))
         return prices
 
     def _unproven(self) -> Array:

@@ -18,7 +18,8 @@ from planner.limit_names import SPEND
 from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.programme.model import OBJECTIVE_SCALE, cost_unit
-from planner.programme.session import Question, Session, Solution
+from planner.programme.question import Question, Solution
+from planner.programme.session import Session
 from planner.spec import Objective, Spec
 from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
@@ -192,18 +193,17 @@ def test_out_of_time_the_best_plan_known_to_keep_the_bill_has_a_value_and_a_boun
     assert error.incumbent is None or error.incumbent >= proven - 1e-7 * abs(proven)
 
 
-def test_all_solves_behind_one_answer_share_its_time() -> None:
+def test_all_solves_behind_one_answer_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     profile = spread_out(random_profile(np.random.default_rng(2), 6, 12, queries=300), 1.5)
     planner = Planner(profile, judged_on(500), time_limit_s=30.0)
     asked: list[float] = []
-    session = planner._decisions.session(planner.limits)
-    solve = session.solve
+    solve = Session.solve
 
-    def watched(question: Question) -> Solution:
+    def watched(session: Session, question: Question) -> Solution:
         asked.append(question.until_s)
-        return solve(question)
+        return solve(session, question)
 
-    session.solve = watched  # type: ignore[method-assign] # the real one, watched
+    monkeypatch.setattr(Session, "solve", watched)
     planner.solve(usd_per_request=2.5 * cheapest_usd(planner))
     assert len(asked) > 3
     assert len(set(asked)) == 1

@@ -25,7 +25,8 @@ from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.programme.margin import Margin
 from planner.programme.model import Programme, cost_unit
-from planner.programme.session import Question, Session
+from planner.programme.question import Question
+from planner.programme.session import Session
 from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
 

@@ -20,8 +20,9 @@ from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.programme.margin import Margin
 from planner.programme.model import build_model, compile_model, cost_unit
+from planner.programme.question import Question
 from planner.programme.rows import Rows
-from planner.programme.session import Question, Session
+from planner.programme.session import Session
 from profiles.errors import InfeasibleError, UnprovenError
 from profiles.profile import Profile
 

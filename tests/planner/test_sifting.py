@@ -19,8 +19,9 @@ from planner.limit_names import LATENCY, OVERALL, SPEND
 from planner.limits import LimitSet
 from planner.planner import Planner
 from planner.programme.model import Programme, cost_unit
-from planner.programme.session import Question, Session
-from planner.programme.sifting import WHOLE, Sifted
+from planner.programme.question import Question
+from planner.programme.session import Session
+from planner.programme.sifting import GONE, WHOLE, Sifted
 from profiles.errors import InfeasibleError
 from profiles.profile import Profile
 
@@ -98,8 +99,16 @@ def test_few_columns_give_the_optimum_of_all_or_prove_that_there_is_none(
         assert lp.objective == pytest.approx(theirs.fun, rel=1e-7)
         assert costs @ x[:-1] == pytest.approx(theirs.fun, rel=1e-7)
         assert programme.row_of[OVERALL] < len(lp.duals) == lp.rows
-    lp.drop(row)
-    assert lp.rows == row
+    _bounded(lp, programme, 0.0, 1e6)
+    lp.bound_row(row, low=-1.0)
+    lp.run(60.0)
+    before, idle = lp.objective, lp.idle_rows()
+    others = np.arange(lp.rows) != row
+    numbers = lp.forget(idle & ~others)
+    assert (lp.rows, numbers[row]) == (row, GONE)
+    assert (numbers[others] == np.arange(row)).all()
+    lp.run(60.0)
+    assert lp.objective == pytest.approx(before, rel=1e-9)
 
 
 def test_few_of_many_columns_are_held() -> None:

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from worlds import Array, make_profile, make_spec, random_profile
 
 from planner.limit_names import OVERALL, SPEND
 from planner.planner import Planner
 from planner.programme import session
+from planner.programme.sifting import Sifted
+from profiles.errors import InfeasibleError
 from profiles.profile import Profile
 
 NEVER = 10**9
@@ -90,3 +94,53 @@ def test_near_equal_strategies_of_many_classes_with_few_queries_are_settled() ->
     rung = planner.solve()
     assert rung.promised.accuracy is not None
     assert planner.keeps(planner.explained(planner.limits).x, planner.limits, 1e-8)
+
+
+@settings(deadline=None, max_examples=8)
+@given(
+    seed=st.integers(0, 1_000),
+    steps=st.lists(st.sampled_from([0.999, 0.99, 0.9, 1.01, 0.5, 1.5]), min_size=2, max_size=5),
+)
+def test_an_answer_does_not_depend_on_what_was_asked_before(seed: int, steps: list[float]) -> None:
+    """So many classes have margins that are split, and rows that are forgotten between answers."""
+    profile = random_profile(np.random.default_rng(seed), 20, 30, queries=40)
+    usd = float(np.median(_costs(profile)))
+    spec: dict[str, object] = {
+        "objective": "maximize accuracy",
+        "traffic": {"requests": 5_000, "per": "day"},
+        "limits": {"spend": {"usd_per_request": usd}, "accuracy": {"overall": 0.2}},
+    }
+    budgets = (usd * np.cumprod(steps)).tolist()
+    together = Planner(profile, make_spec(**spec))
+    for budget in budgets:
+        limits = together.limits.moved(SPEND, budget)
+        alone = Planner(profile, make_spec(**spec))
+        try:
+            expected = alone.answer(alone.spec.objective, limits).value
+        except InfeasibleError:
+            with pytest.raises(InfeasibleError):
+                together.answer(together.spec.objective, limits)
+            continue
+        answer = together.answer(together.spec.objective, limits)
+        assert answer.value == pytest.approx(expected, abs=4e-6)
+        assert together.keeps(answer.x, limits, 1e-8)
+
+
+def test_the_next_answer_near_by_needs_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = random_profile(np.random.default_rng(1), 30, 40, queries=40)
+    usd = float(np.median(_costs(profile)))
+    spec = make_spec(objective="maximize accuracy", limits={"spend": {"usd_per_request": usd}})
+    planner = Planner(profile, spec)
+    rounds: list[int] = []
+    for step in range(4):
+        rounds.append(0)
+        run = Sifted.run
+
+        def counted(lp: Sifted, time_limit_s: float, **more: bool) -> Array:
+            rounds[-1] += 1
+            return run(lp, time_limit_s, **more)  # noqa: B023 -- undone before the next
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Sifted, "run", counted)
+            planner.answer(spec.objective, planner.limits.moved(SPEND, usd * (1 - step / 1000)))
+    assert max(rounds[1:]) < rounds[0] / 2
