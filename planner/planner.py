@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from planner.plan import Rung
 from planner.programme.limit_row import LimitRow
 from planner.programme.margin import Array
 from planner.programme.model import OBJECTIVE_SCALE, Programme
-from planner.programme.question import Question, Solution
+from planner.programme.question import BeatenError, Question, Solution
 from planner.rivals import Rivals
 from planner.rungs import ROUNDED, Answer, rung_of
 from planner.spec import Objective, Spec
@@ -185,8 +186,7 @@ class Planner:
             return self._cheapest_correct(question, limits)
         variants = self._variants(question, limits)
         if len(variants) > 1:
-            first = [self._first_of(variant, limits) for variant in variants]
-            variants = [variants[int(np.argmin(first))]]
+            variants = [self._best_of(variants, limits)]
         best = self._solved(variants[0], limits)
         x = self._tidied(best, limits)
         single = self._unbeaten(self._decisions.of_all(x), objective, limits)
@@ -310,10 +310,18 @@ class Planner:
         session = self._decisions.session(limits, question.doubt)
         return self._decisions.spending.solve(session, question)
 
-    def _first_of(self, question: Question, limits: LimitSet) -> float:
-        """The value without the noise of the judged requests and without a tie-break."""
-        session = self._decisions.session(limits, question.doubt)
-        return session.solve(replace(question, then=None)).value
+    def _best_of(self, variants: Sequence[Question], limits: LimitSet) -> Question:
+        """The one of the best value, without the noise of the judged requests and a tie-break."""
+        best, value = variants[0], math.inf
+        for variant in variants:
+            session = self._decisions.session(limits, variant.doubt)
+            try:
+                found = session.solve(replace(variant, then=None, beats=value)).value
+            except BeatenError:
+                continue
+            if found < value:
+                best, value = variant, found
+        return best
 
     def _question(self, objective: Objective, limits: LimitSet) -> Question:
         asked = list(self._decisions.asked(limits))

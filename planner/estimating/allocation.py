@@ -197,11 +197,13 @@ class Accounts:
         e = self.estimates
         used = np.flatnonzero((x > 0) & (share > 0))
         part = (share * x)[used]
+        beyond = (e.exceedance_careful if margins else e.exceedance)[:, used]
+        known = np.isfinite(e.exceedance[:, used]).all(axis=1)
         for row, limit_s in enumerate(e.grid_s):
-            if not np.isfinite(e.exceedance[row, used]).all():
+            if not known[row]:
                 return None
-            slow = float(part @ (e.exceedance_careful if margins else e.exceedance)[row, used])
-            if margins:
+            slow = float(part @ beyond[row])
+            if margins and slow <= TAIL + 1e-9:
                 slow += self._known(self.latency_margin(row), x)
             if slow <= TAIL + 1e-9:
                 return limit_s

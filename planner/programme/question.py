@@ -29,6 +29,7 @@ class Question:
         reward: Units of the objective that a unit of the accuracy objective is worth beside it.
         support: Columns that may be used, shape (columns,); None: all.
         least: Smallest share of each column, shape (columns,); None: 0.
+        beats: Value that the answer has to reach, or it is of no interest.
         until_s: Where on `time.monotonic` to stop; questions of one answer share it.
     """
 
@@ -42,6 +43,7 @@ class Question:
     reward: float = 0.0
     support: NDArray[np.bool_] | None = None
     least: Array | None = None
+    beats: float = math.inf
     until_s: float = math.inf
 
 
@@ -58,6 +60,10 @@ class Solution:
     x: Array
     value: float
     duals: dict[str, float]
+
+
+class BeatenError(Exception):
+    """No answer reaches the value that the question asks for."""
 
 
 class Solver(Protocol):

@@ -19,7 +19,7 @@ import numpy as np
 from planner.limit_names import SPEND
 from planner.programme.margin import Array, Margin
 from planner.programme.model import Programme
-from planner.programme.question import Question, Solution
+from planner.programme.question import BeatenError, Question, Solution
 from planner.programme.sifting import GONE, TOLERANCE, WHOLE, Sifted
 from planner.programme.split_cone import SplitCone
 from profiles.errors import InfeasibleError, UnprovenError
@@ -96,6 +96,7 @@ class Session:
 
         Raises:
             InfeasibleError: No allocation keeps all limits.
+            BeatenError: None of those that do reaches the value asked for.
             UnprovenError: Time or rounds ran out before a proof; its bound is in model units.
         """
         self._set_noise(question.noise)
@@ -239,6 +240,8 @@ class Session:
                 x = self._lp.run(left_s, still_feasible=still_feasible and number == 0)
             except UnprovenError as error:
                 raise UnprovenError(error.what, bound=error.bound) from error
+            if not still_feasible and self._lp.objective > question.beats:
+                raise BeatenError
             if not self._cut_off(x, question, split=number >= SPLIT_AFTER):
                 return x
         raise UnprovenError(
