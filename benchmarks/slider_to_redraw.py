@@ -1,9 +1,10 @@
 """From a press of a slider's key to the new figures on the What-if page, in a real browser.
 
 Made stores of 5 classes x 20 and 50 x 200 strategies go through the importer, the larger one with
-few queries a class and with more; nothing in them was measured. `inferbudget app` opens each, chromium opens the page, and the budget is lowered step
-by step, to values that were never asked before. The page's own clock takes the times. Beside them
-what the planner alone takes for the same budgets, asked through `app.solving` as the page asks.
+few queries a class and with more; nothing in them was measured. `inferbudget app` opens each,
+chromium opens the page, and the budget is lowered step by step, to values that were never asked
+before. The page's own clock takes the times. Beside them what the planner alone takes for the same
+budgets, asked through `app.solving` as the page asks.
 
     python -m benchmarks.slider_to_redraw
 """
@@ -30,7 +31,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-import app.cli.main  # noqa: F401 -- first: it sets what the app sets for numpy
+import app.cli.main  # first: it sets what the app sets for numpy
 from app.solving import Solving
 from app.views import View
 from planner.limit_names import SPEND

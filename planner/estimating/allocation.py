@@ -198,7 +198,7 @@ class Accounts:
         used = np.flatnonzero((x > 0) & (share > 0))
         part = (share * x)[used]
         beyond = (e.exceedance_careful if margins else e.exceedance)[:, used]
-        known = np.isfinite(e.exceedance[:, used]).all(axis=1)
+        known = [bool(np.isfinite(one).all()) for one in e.exceedance[:, used]]
         for row, limit_s in enumerate(e.grid_s):
             if not known[row]:
                 return None

@@ -519,3 +519,19 @@ def test_without_a_floor_the_next_point_has_no_price(asking: Callable[[str], App
     page = asking("limits: {spend: {usd_per_request: 0.004}}\n")
     assert page.metric[3].label == "The next point costs"
     assert page.metric[3].value == "no floor asked"
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_said"),
+    [
+        ("objective: maximize accuracy\n", True),
+        ("objective: maximize accuracy\nconfidence: none\n", False),
+        ("objective: maximize accuracy\nlimits: {spend: {usd_per_request: 0.004}}\n", False),
+        ("objective: minimize cost\nlimits: {accuracy: {overall: 0.1}}\n", False),
+    ],
+)
+def test_where_no_mixture_is_shown_to_gain_the_page_says_what_may_show_one(
+    spec: str, asking: Callable[[str], AppTest], *, is_said: bool
+) -> None:
+    captions = " ".join(caption.value for caption in asking(spec).caption)
+    assert ("One strategy answers every class" in captions) is is_said
