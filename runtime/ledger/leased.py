@@ -383,6 +383,8 @@ class LeasedLedger(Ledger):
     def _serve_waiting(self, *, heard: bool = False) -> None:
         """First come, first served; once the store was heard, who cannot be served is refused."""
         still: list[Waiting] = []
+        # Whoever is served has less of it left for the others; the next exchange tells them.
+        free: dict[tuple[str, int], int] = {}
         now_s = time.monotonic()
         for waiting in self._waiting:
             if waiting.done.done():
@@ -395,7 +397,7 @@ class LeasedLedger(Ledger):
             if not is_short(asked):
                 waiting.done.set_result(self._grant(asked))
             elif not (heard and waiting.asked) or (
-                now_s < waiting.until_s and (now_s < self._granting_s or may_come(asked))
+                now_s < waiting.until_s and (now_s < self._granting_s or may_come(asked, free))
             ):
                 still.append(waiting)
             else:

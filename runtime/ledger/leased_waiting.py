@@ -52,14 +52,21 @@ def never_fits(asked: Asked) -> bool:
     )
 
 
-def may_come(asked: Asked) -> bool:
-    """Whether others hold enough that they may give back, for every account that is short."""
+def may_come(asked: Asked, free: dict[tuple[str, int], int]) -> bool:
+    """Whether others hold enough that they may give back, for every account that is short.
+
+    Args:
+        asked: What waits.
+        free: By account what neither is spent nor held here, as far as it was reckoned before.
+    """
     for account, amount in asked.lines:
         room = account.room()
         if room is None or amount <= room:
             continue
-        standing = account.standing()
-        free = (standing.limit or 0) - standing.spent - account.held
-        if amount > free:
+        key = account.book.scope.name, account.span.start_s
+        if key not in free:
+            standing = account.standing()
+            free[key] = (standing.limit or 0) - standing.spent - account.held
+        if amount > free[key]:
             return False
     return True
