@@ -29,11 +29,8 @@ from planner.spec import Spec
 from profiles.errors import InputError
 from profiles.profile import Profile
 
-ABSOLUTE = "doubt"
-"""Name of the margin of the accuracy itself."""
-
-MOST_KEPT = 8
-"""Warm solvers that are kept; one answer asks four at most."""
+MOST_KEPT = 16
+"""Warm solvers that are kept: a few latency limits, each with the rivals of its answers."""
 
 _Key = tuple[tuple[str, int], ...]
 _K = TypeVar("_K")
@@ -77,6 +74,7 @@ class Decisions:
         self._limits = LimitSet.of(spec)
         self._limit_rows = LimitRows(self.accounts, spec, self.unit, self.spending.margin)
         self._rows_of: dict[_Key, tuple[LimitRow, ...]] = {}
+        self._doubts: dict[str, Margin] = {}
         self._programmes: dict[_Key, Programme] = {}
         self._sessions: dict[tuple[_Key, str | None], Session | ShapedSession] = {}
 
@@ -130,13 +128,20 @@ class Decisions:
         """
         rows = self.rows(limits)
         key = next(key for key, own in self._rows_of.items() if own is rows)
-        return _kept(self._sessions, (key, doubt), lambda: self._session(key, rows, limits))
+        return _kept(self._sessions, (key, doubt), lambda: self._session(key, rows, limits, doubt))
+
+    def doubt(self, name: str, margin: Callable[[], Margin]) -> str:
+        """Make a margin of the accuracy known, over the measured columns; its name."""
+        if name not in self._doubts:
+            self._doubts[name] = self.about_all(margin())
+        return name
 
     def _session(
-        self, key: _Key, rows: tuple[LimitRow, ...], limits: LimitSet
+        self, key: _Key, rows: tuple[LimitRow, ...], limits: LimitSet, doubt: str | None
     ) -> Session | ShapedSession:
         margins = {row.name: row.margin for row in rows if row.margin is not None}
-        margins[ABSOLUTE] = self.about_all(self.accounts.accuracy_margin)
+        if doubt is not None:
+            margins[doubt] = self._doubts[doubt]
         programme = _kept(self._programmes, key, lambda: self.programme(limits))
         return self._shaped(Session(programme, margins, self.decided.columns), margins)
 

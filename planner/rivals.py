@@ -6,12 +6,12 @@ Maximising accuracy, a plan leaves the best single strategy only on evidence (`P
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
 import numpy as np
 
-from planner.decisions import ABSOLUTE, Decisions
+from planner.decisions import Decisions
 from planner.limits import LimitSet
 from planner.programme.margin import Array
 
@@ -45,7 +45,12 @@ class Rivals:
         Where none keeps them it is the margin of the accuracy itself.
         """
         kept = islice(self._kept(limits), REFERENCES)
-        return [self._doubt(limits, *single) for single in kept] or [ABSOLUTE]
+        d = self._decisions
+        found = [
+            d.doubt(f"doubt against {strategy}", partial(d.accounts.difference_margin, single))
+            for strategy, single in kept
+        ]
+        return found or [d.doubt("doubt", lambda: d.accounts.accuracy_margin)]
 
     def unbeaten(self, x: Array, limits: LimitSet) -> Array | None:
         """The most accurate one that keeps the limits, if x shows no gain over it."""
@@ -56,14 +61,6 @@ class Rivals:
         """Undominated ones that keep the limits, best first."""
         d = self._decisions
         return (one for one in self._undominated if d.keeps(d.alike(one[1]), limits, 1e-9))
-
-    def _doubt(self, limits: LimitSet, strategy: str, single: Array) -> str:
-        """Name of the margin over one strategy, made known to the session."""
-        d, name = self._decisions, f"doubt against {strategy}"
-        session = d.session(limits, name)
-        if not session.knows(name):
-            session.add_margin(name, d.about_all(d.accounts.difference_margin(single)))
-        return name
 
     @cached_property
     def _undominated(self) -> list[tuple[str, Array]]:

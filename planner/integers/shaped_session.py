@@ -48,7 +48,7 @@ class ShapedSession:
         allocation: Allocation,
     ) -> None:
         self._session = session
-        self._margins = dict(margins)
+        self._margins = margins
         self._class_of = class_of
         self._strategy_of = strategy_of
         self._known: deque[NDArray[np.bool_]] = deque(maxlen=KNOWN)
@@ -57,15 +57,6 @@ class ShapedSession:
             at_most=allocation.at_most_strategies,
             minimum_share=allocation.minimum_share,
         )
-
-    def add_margin(self, name: str, margin: Margin) -> None:
-        """Make a margin known under a name; a name that is known stays as it is."""
-        self._session.add_margin(name, margin)
-        self._margins.setdefault(name, margin)
-
-    def knows(self, name: str) -> bool:
-        """Whether a margin has this name."""
-        return self._session.knows(name)
 
     def solve(self, question: Question) -> Solution:
         """Answer one question.

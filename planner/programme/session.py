@@ -82,15 +82,6 @@ class Session:
         self._noise = programme.matrix.shape[1]
         self._noise_row: int | None = None
 
-    def add_margin(self, name: str, margin: Margin) -> None:
-        """Make a margin known under a name; a name that is known stays as it is."""
-        if margin.z > 0:
-            self._margins.setdefault(name, margin)
-
-    def knows(self, name: str) -> bool:
-        """Whether a margin has this name."""
-        return name in self._margins
-
     def solve(self, question: Question) -> Solution:
         """Answer one question.
 
