@@ -160,7 +160,7 @@ def row(name: str, found: Mapping[str, Any]) -> str:
     """A line of the table in docs/explanation/pacing.md."""
     arm, memory = Arm.named(name), found["memory"]
     cells = (
-        f"{arm.trace}, {arm.replay.minutes * arm.replay.rounds:g} min",
+        f"{arm.trace}, {arm.replay.minutes * arm.replay.rounds:g} min at {arm.replay.speed:g}x",
         f"{arm.budget:.0%}".replace("%", " %"),
         arm.replicas,
         f"{found['requests']:,}",

@@ -127,7 +127,7 @@ def test_no_part_of_an_error_looks_like_another_line_of_it(where: str, got: str,
     said = str(InputError("this is wrong", where=where, got=got, next_step=to))
     assert printable(said)
     head, *more = said.split("\n")
-    assert head.startswith(escaped_lines(where).split("\n")[0])
+    assert head.startswith(escaped_lines(f"{where}:" if where else "").split("\n")[0])
     ours = [line for line in more if not line.startswith("    ")]
     assert ours == [f"  next: {escaped(to.partition(chr(10))[0])}"]
 
