@@ -22,7 +22,7 @@ from pathlib import Path
 
 from policies.policy import Policy
 from profiles.difficulty.reading.encoder import Encoder
-from profiles.difficulty.reading.encoder_loading import EncoderFacts
+from profiles.difficulty.reading.encoder_loading import CPU, EncoderFacts
 from profiles.difficulty.reading.vectors import open_asked_for
 from profiles.errors import InputError
 from runtime.decision import Vector
@@ -32,7 +32,6 @@ TIMEOUT_S = 0.25
 (`benchmarks/results/encoder_gain.json`): a prompt may wait behind one more."""
 REASONS = ("late", "full", "failed")
 
-_CPU = "CPUExecutionProvider"
 _BATCH, _BATCH_CHARACTERS = 32, 65_536  # long prompts in one batch would make short ones late
 _QUICK_S, _TRIES = 1e-3, 5  # tables take a tenth of it for this sample, MiniLM more than tenfold
 _SAMPLE = "word " * 50
@@ -154,7 +153,7 @@ def open_encoder(
     pinned = policy.classes.encoder
     facts = EncoderFacts(**pinned.model_dump()) if pinned else None
     encoder = open_asked_for(facts, folder, "classes.encoder", threads=threads)
-    if require_gpu and encoder and encoder.provider == _CPU:
+    if require_gpu and encoder and encoder.provider == CPU:
         raise InputError(
             "a GPU is required, but the encoder runs on a CPU",
             where=str(folder),
@@ -165,7 +164,7 @@ def open_encoder(
 
 
 def _gains_by_batches(encoder: Encoder) -> bool:
-    if encoder.one_by_one or encoder.provider != _CPU:
+    if encoder.one_by_one or encoder.provider != CPU:
         return not encoder.one_by_one
     seconds = []
     for _ in range(_TRIES):

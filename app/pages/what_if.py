@@ -83,17 +83,22 @@ def _figures(question: Asked, rung: Rung) -> None:
         f"{_per_window(question, rung)}  \n"
         f"{rests}"
     )
-    if level and _is_one_on_evidence(found, rung):
+    if level and _is_one_on_evidence(question, rung):
         st.caption(
             "One strategy answers every class: the measurements do not show that any mixture that "
             "keeps the limits is more accurate. More of them may, and the page Profiles says which."
         )
 
 
-def _is_one_on_evidence(found: Solving, rung: Rung) -> bool:
-    """Whether nothing is mixed although only accuracy counts."""
+def _is_one_on_evidence(question: Asked, rung: Rung) -> bool:
+    """Whether nothing is mixed although only accuracy counts, and others could be."""
+    planner = question.found.under(question.moves)
     used = {strategy for shares in rung.allocation.values() for strategy in shares}
-    return found.question.spec.objective is Objective.MAXIMIZE_ACCURACY and len(used) == 1
+    return (
+        planner.spec.objective is Objective.MAXIMIZE_ACCURACY
+        and planner.spec.allocation is None
+        and len(used) == 1 < len(planner.estimates.strategies)
+    )
 
 
 _NEXT_HELP = (

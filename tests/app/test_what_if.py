@@ -526,6 +526,7 @@ def test_without_a_floor_the_next_point_has_no_price(asking: Callable[[str], App
     [
         ("objective: maximize accuracy\n", True),
         ("objective: maximize accuracy\nconfidence: none\n", False),
+        ("objective: maximize accuracy\nallocation: {at_most_strategies: 1}\n", False),
         ("objective: maximize accuracy\nlimits: {spend: {usd_per_request: 0.004}}\n", False),
         ("objective: minimize cost\nlimits: {accuracy: {overall: 0.1}}\n", False),
     ],

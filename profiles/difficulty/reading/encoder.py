@@ -29,6 +29,7 @@ from profiles.difficulty.reading.encoder_contents import (
     read_pinned,
 )
 from profiles.difficulty.reading.encoder_loading import (
+    CPU,
     INPUTS,
     EncoderFacts,
     choose_pooling,
@@ -46,7 +47,6 @@ MAX_TOKENS = 512
 TOLERANCE = 1e-5
 
 _OUTPUT = "sentence_embedding"
-_CPU = "CPUExecutionProvider"
 _FEWEST_TOKENS = 8
 _CHARACTERS_PER_TOKEN = 32  # about 4 are usual; what lies behind the reach is not read
 _CHUNK, _BATCH, _BATCH_TOKENS = 64, 32, 8192
@@ -243,7 +243,7 @@ def _model_run(
     session: Any, output: str, pooling: Pooling, provider: str
 ) -> Callable[[_Feeds], NDArray[Any]]:
     """What a model gives of a batch; token vectors on a GPU are pooled there."""
-    if provider == _CPU:
+    if provider == CPU:
         return lambda fed: np.asarray(session.run([output], fed)[0])
     # It writes a graph with onnx, which a gateway loads for nothing else.
     from profiles.difficulty.reading.on_device import DeviceRun  # noqa: PLC0415

@@ -24,7 +24,8 @@ from profiles.external_data import AS_ONNX
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 _POOLING = "1_Pooling/config.json"  # where sentence-transformers says how it pools
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
 _QUIET, _DEFAULT = 4, 2  # fatal only, warnings
 
 
@@ -115,7 +116,7 @@ def open_model(contents: EncoderContents, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = _QUIET
     options.add_session_config_entry(*AS_ONNX)
-    providers: list[Any] = [_CPU]
+    providers: list[Any] = [CPU]
     if _CUDA in onnxruntime.get_available_providers():
         # TF32 keeps 10 bits of a mantissa, a CPU 23: estimators are fitted and served on either
         providers.insert(0, (_CUDA, {"use_tf32": "0"}))

@@ -23,6 +23,7 @@ _TYPES = {
 }
 _MASK = "attention_mask"
 _OPSET, _IR_VERSION = 18, 10
+_QUIET = 4  # fatal only: small parts of the graph may run on the CPU
 
 
 class DeviceRun:
@@ -41,9 +42,11 @@ class DeviceRun:
         kind = _TYPES.get(kinds[output])
         self._pooling = None
         if kind is not None:
-            graph = pooling_graph(pooling, kind).SerializeToString()
-            providers = session.get_providers()
-            self._pooling = onnxruntime.InferenceSession(graph, providers=providers)
+            graph, options = pooling_graph(pooling, kind), onnxruntime.SessionOptions()
+            options.log_severity_level = _QUIET
+            self._pooling = onnxruntime.InferenceSession(
+                graph.SerializeToString(), options, providers=session.get_providers()
+            )
 
     def __call__(self, fed: Mapping[str, NDArray[np.int64]]) -> NDArray[Any]:
         """One vector per text, float64[N, D], or what the model gives where that cannot be pooled.
